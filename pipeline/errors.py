@@ -1,0 +1,112 @@
+"""The exceptions of Tickbraid, all of them.
+
+::
+
+    TickbraidError
+     ├── SettingsError            every problem of the settings at once; nothing was started
+     ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
+     ├── BufferOverflow           a buffer with the policy "error" was full
+     ├── Closed                   the stream was used after it was closed
+     └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
+          ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out
+          ├── AuthFailed          the server refused the key: fatal, one attempt
+          ├── AuthTimedOut        no answer to the key in time
+          ├── ProtocolViolation   bytes that are no WebSocket traffic, or a message over the limit
+          ├── PeerClosed          a close frame, or the end of TCP
+          └── Silent              nothing came, not even a pong, for too long
+"""
+
+from typing import Final
+
+from operators.backpressure import BufferOverflow
+
+__all__ = [
+    "AuthFailed",
+    "AuthTimedOut",
+    "BufferOverflow",
+    "Closed",
+    "ConnectFailed",
+    "ConnectionTrouble",
+    "PeerClosed",
+    "ProtocolViolation",
+    "SettingsError",
+    "Silent",
+    "TickRejected",
+    "TickbraidError",
+    "retryable",
+]
+
+NO_STATUS_RECEIVED: Final = 1005
+"""RFC 6455, 7.4.1: what stands for a close frame without a code."""
+
+
+class TickbraidError(Exception):
+    """Is what everything raised by Tickbraid derives from."""
+
+
+class SettingsError(TickbraidError):
+    """Names every problem of the settings at once.
+
+    Args:
+        problems: one sentence each: the key, what came, what was expected.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(problems)
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the settings:{lines}")
+
+
+class TickRejected(TickbraidError, ValueError):
+    """Says why a tick cannot become a `TickData` or a message; ``reason`` is the account's word for it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
+
+
+class Closed(TickbraidError):
+    """Says that the stream, or a part of it, was already closed."""
+
+
+class ConnectionTrouble(TickbraidError):
+    """Says why a connection ended."""
+
+
+class ConnectFailed(ConnectionTrouble):
+    """Says that no WebSocket came about."""
+
+
+class AuthFailed(ConnectionTrouble):
+    """Says that the server refused the key."""
+
+
+class AuthTimedOut(ConnectionTrouble):
+    """Says that the server did not answer the key in time."""
+
+
+class ProtocolViolation(ConnectionTrouble):
+    """Says that the peer broke RFC 6455 or our size limit; ``close_code`` is what we answer with."""
+
+    def __init__(self, close_code: int, detail: str) -> None:
+        self.close_code = close_code
+        super().__init__(detail)
+
+
+class PeerClosed(ConnectionTrouble):
+    """Says that the server closed: ``code`` of its close frame, or None where TCP just ended."""
+
+    def __init__(self, code: int | None, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(f"closed by the server: {code or 'no close frame'} {reason}".rstrip())
+
+
+class Silent(ConnectionTrouble):
+    """Says that the link is dead though TCP did not tell."""
+
+
+def retryable(trouble: ConnectionTrouble) -> bool:
+    """Tell whether to connect again: always, except where the server refused the key."""
+    return not isinstance(trouble, AuthFailed)

@@ -1,0 +1,1 @@
+"""The Massive feed: protocol, sockets, connections, and a simulator of the server."""

@@ -1,0 +1,1 @@
+"""Which ticker goes to which connection: pure functions."""

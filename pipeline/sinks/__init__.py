@@ -1,0 +1,1 @@
+"""Where ticks go: a callback, Redis."""

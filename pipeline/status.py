@@ -1,0 +1,240 @@
+"""What happens to the stream, as values: one frozen event each, in words and as a dict.
+
+Events are made on whatever thread sees the thing happen and reach subscribers of ``stream.status`` on the
+thread ``tickbraid-status``, in the order in which they were published.
+"""
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "Authenticated",
+    "BackOff",
+    "Closed",
+    "Connected",
+    "Connecting",
+    "Disconnected",
+    "Evicted",
+    "Failed",
+    "Loss",
+    "Refused",
+    "ServerMessage",
+    "SinkDown",
+    "SinkUp",
+    "Skipped",
+    "StatusEvent",
+    "Subscribed",
+    "Unanswered",
+    "Unsubscribed",
+]
+
+
+class StatusEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
+    """Is what all status events are: when, and on which connection if it was on one.
+
+    Args:
+        connection: the connection's id, None where it is the whole stream's.
+        at_ns: wall clock, ns since the epoch.
+    """
+
+    connection: str | None = None
+    at_ns: int
+
+    def describe(self) -> str:
+        """Say it in words, for people."""
+        where = f"{self.connection}: " if self.connection else ""
+        return where + self._words()
+
+    def _words(self) -> str:
+        return type(self).__name__.lower()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ``event`` naming the kind, for logs and JSON."""
+        values: dict[str, Any] = msgspec.to_builtins(self)
+        return values
+
+
+class Connecting(StatusEvent, frozen=True):
+    """A socket is being opened."""
+
+    url: str
+    attempt: int
+
+    def _words(self) -> str:
+        return f"connecting to {self.url}" + (f", attempt {self.attempt}" if self.attempt > 1 else "")
+
+
+class Connected(StatusEvent, frozen=True):
+    """The WebSocket is open; the key goes out next."""
+
+    url: str
+
+    def _words(self) -> str:
+        return f"connected to {self.url}"
+
+
+class Authenticated(StatusEvent, frozen=True):
+    """The server took the key."""
+
+
+class Subscribed(StatusEvent, frozen=True):
+    """The server confirmed channels; with ``pending`` 0 it confirmed all that were asked for."""
+
+    channels: tuple[str, ...]
+    pending: int
+
+    def _words(self) -> str:
+        rest = f", {self.pending} pending" if self.pending else ""
+        return f"{len(self.channels)} channels confirmed{rest}"
+
+
+class Unsubscribed(StatusEvent, frozen=True):
+    """Channels were given back."""
+
+    channels: tuple[str, ...]
+
+    def _words(self) -> str:
+        return f"{len(self.channels)} channels given back"
+
+
+class Refused(StatusEvent, frozen=True):
+    """The server refused a request; it names no channel, so these are all that the request asked for."""
+
+    channels: tuple[str, ...]
+    message: str
+
+    def _words(self) -> str:
+        return f"refused ({self.message}): {_some(self.channels)}"
+
+
+class Unanswered(StatusEvent, frozen=True):
+    """Channels that the server did not confirm, though asked twice; they may still bring ticks."""
+
+    channels: tuple[str, ...]
+
+    def _words(self) -> str:
+        return f"no answer to the subscription of {_some(self.channels)}"
+
+
+class ServerMessage(StatusEvent, frozen=True):
+    """The server said something else: ``slow_consumer``, ``force_disconnect``, or a word we do not know."""
+
+    status: str
+    message: str
+
+    def _words(self) -> str:
+        return f"the server says {self.status}: {self.message}"
+
+
+class Evicted(StatusEvent, frozen=True):
+    """The account has more connections than it is allowed (``max_connections``)."""
+
+    message: str
+
+    def _words(self) -> str:
+        return f"evicted, too many connections with this key: {self.message}"
+
+
+class Disconnected(StatusEvent, frozen=True):
+    """The connection ended, or never came about.
+
+    Args:
+        reason: the trouble in words.
+        code: the WebSocket close code, None without one.
+        last_frame_ns: when the last bytes came, None if none did; ticks after it may be missing.
+    """
+
+    reason: str
+    code: int | None = None
+    last_frame_ns: int | None = None
+
+    def _words(self) -> str:
+        return f"disconnected: {self.reason}"
+
+
+class BackOff(StatusEvent, frozen=True):
+    """The next attempt is ``delay_s`` away."""
+
+    delay_s: float
+    attempt: int
+
+    def _words(self) -> str:
+        return f"connecting again in {self.delay_s:.1f} s (attempt {self.attempt})"
+
+
+class Failed(StatusEvent, frozen=True):
+    """The connection will not be tried again: the key was refused, or the attempts are used up."""
+
+    reason: str
+
+    def _words(self) -> str:
+        return f"given up: {self.reason}"
+
+
+class Skipped(StatusEvent, frozen=True):
+    """A configured connection was not started."""
+
+    reason: str
+
+    def _words(self) -> str:
+        return f"not started: {self.reason}"
+
+
+class Closed(StatusEvent, frozen=True):
+    """The connection was closed by us."""
+
+
+class Loss(StatusEvent, frozen=True):
+    """Ticks are missing, and this is how many.
+
+    Args:
+        where: the stage or the subscriber's name.
+        reason: the account's word: ``overflow``, ``conflated``, ``ingest_overflow``, ``closed``, …
+        count: how many elements; None where nobody can know (a gap between two connections).
+        from_ns: receive time of the first, ns.
+        to_ns: receive time of the last, ns.
+    """
+
+    where: str
+    reason: str
+    count: int | None
+    from_ns: int
+    to_ns: int
+
+    def _words(self) -> str:
+        number = "an unknown number of" if self.count is None else f"{self.count:,}"
+        span = (self.to_ns - self.from_ns) / 1e9
+        return f"lost {number} ticks at {self.where} ({self.reason}), received within {span:.3f} s"
+
+
+class SinkDown(StatusEvent, frozen=True):
+    """A sink cannot write; ticks wait in its backlog."""
+
+    sink: str
+    reason: str
+
+    def _words(self) -> str:
+        return f"{self.sink} is away: {self.reason}"
+
+
+class SinkUp(StatusEvent, frozen=True):
+    """A sink writes again.
+
+    Args:
+        down_s: how long it did not.
+        resent: messages sent a second time because their first fate is unknown.
+    """
+
+    sink: str
+    down_s: float
+    resent: int = 0
+
+    def _words(self) -> str:
+        again = f", {self.resent} messages sent again" if self.resent else ""
+        return f"{self.sink} is back after {self.down_s:.1f} s{again}"
+
+
+def _some(channels: tuple[str, ...]) -> str:
+    shown = ", ".join(channels[:5])
+    return shown if len(channels) <= 5 else f"{shown} and {len(channels) - 5} more"
