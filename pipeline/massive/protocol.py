@@ -1,0 +1,246 @@
+"""What Massive says besides ticks, and the ledger of channels: pure, no socket, no clock of its own.
+
+See https://massive.com/docs/websocket for the messages; where sources disagree both ways are taken.
+"""
+
+import enum
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import msgspec
+
+__all__ = [
+    "ACK_TIMEOUT_S",
+    "CHANNELS_A_REQUEST",
+    "ChannelState",
+    "Kind",
+    "Ledger",
+    "LedgerReport",
+    "ServerStatus",
+    "auth_request",
+    "channel_request",
+    "channels_for",
+    "classify",
+]
+
+CHANNELS_A_REQUEST: Final = 500
+ACK_TIMEOUT_S: Final = 10.0
+ASKS: Final = 2
+"""A channel is asked for, and asked for once more; then it counts as unanswered."""
+
+_SUBSCRIBED: Final = "subscribed to:"
+_UNSUBSCRIBED: Final = "unsubscribed to:"
+
+
+class ServerStatus(msgspec.Struct, tag_field="ev", tag="status", gc=False):
+    """Is a status element of a frame."""
+
+    status: str | None = None
+    message: str | None = None
+
+
+class Kind(enum.Enum):
+    """What a status element means to a connection."""
+
+    GREETING = enum.auto()
+    AUTHENTICATED = enum.auto()
+    AUTH_FAILED = enum.auto()
+    AUTH_TIMEOUT = enum.auto()
+    SUBSCRIBED = enum.auto()
+    UNSUBSCRIBED = enum.auto()
+    REFUSED = enum.auto()
+    MAX_CONNECTIONS = enum.auto()
+    OTHER = enum.auto()
+
+
+_BY_STATUS: Final = {
+    "connected": Kind.GREETING,
+    "auth_success": Kind.AUTHENTICATED,
+    "auth_failed": Kind.AUTH_FAILED,
+    "auth_timeout": Kind.AUTH_TIMEOUT,
+    "max_connections": Kind.MAX_CONNECTIONS,
+    "error": Kind.REFUSED,
+}
+
+
+def classify(element: ServerStatus) -> Kind:
+    """Tell what a status element means: by its status, by its text only where the status leaves it open."""
+    status = element.status or ""
+    if status != "success":
+        return _BY_STATUS.get(status, Kind.OTHER)
+    message = (element.message or "").strip().lower()
+    if message.startswith(_SUBSCRIBED):
+        return Kind.SUBSCRIBED
+    if message.startswith(_UNSUBSCRIBED):
+        return Kind.UNSUBSCRIBED
+    # Logs of 2019 show auth answered by {"status":"success","message":"authenticated"}.
+    return Kind.AUTHENTICATED if message == "authenticated" else Kind.OTHER
+
+
+def acknowledged_channels(element: ServerStatus) -> list[str]:
+    """Return the channels that a (un)subscription acknowledgement names."""
+    _, _, names = (element.message or "").partition(":")
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def auth_request(key: str) -> bytes:
+    """Return the message that carries the key."""
+    return json.dumps({"action": "auth", "params": key}, separators=(",", ":")).encode()
+
+
+def channel_request(action: str, channels: Sequence[str]) -> bytes:
+    """Return a ``subscribe`` or ``unsubscribe`` message."""
+    return json.dumps({"action": action, "params": ",".join(channels)}, separators=(",", ":")).encode()
+
+
+def channels_for(tickers: Iterable[str], event_types: Iterable[str]) -> list[str]:
+    """Return the channels, ``TYPE.TICKER``, of tickers: those of one ticker side by side."""
+    types = tuple(event_types)
+    return [f"{event_type}.{ticker}" for ticker in tickers for event_type in types]
+
+
+class ChannelState(enum.Enum):
+    """Where a wanted channel stands."""
+
+    WANTED = "wanted"
+    """Not asked for yet on this connection."""
+    ASKED = "asked"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    UNANSWERED = "unanswered"
+
+
+@dataclass(slots=True)
+class _Entry:
+    state: ChannelState = ChannelState.WANTED
+    asks: int = 0
+    deadline_s: float = 0.0
+    suspect: bool = False
+    """An error came while it was asked for, and the error named nobody."""
+
+
+class LedgerReport(NamedTuple):
+    """What ran out of time: channels to call refused, and channels that nobody answered for."""
+
+    refused: tuple[str, ...]
+    unanswered: tuple[str, ...]
+
+
+class Ledger:
+    """Knows of every wanted channel whether the server has confirmed it.
+
+    The wanted channels outlive connections; what the server said of them does not: `reset` at each new one.
+    Not thread-safe: it belongs to the loop's thread. Times are monotonic seconds given by the caller.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._asked: set[str] = set()
+        self._refusal = ""
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def refusal(self) -> str:
+        """The last error's own words."""
+        return self._refusal
+
+    @property
+    def awaits_answers(self) -> bool:
+        """Whether any channel waits for its acknowledgement."""
+        return bool(self._asked)
+
+    def want(self, channels: Iterable[str]) -> list[str]:
+        """Add channels; return those that were not wanted before."""
+        new = [channel for channel in dict.fromkeys(channels) if channel not in self._entries]
+        for channel in new:
+            self._entries[channel] = _Entry()
+        return new
+
+    def give_up(self, channels: Iterable[str]) -> list[str]:
+        """Remove channels; return those that the server may hold and must be told about."""
+        held = []
+        for channel in dict.fromkeys(channels):
+            entry = self._entries.pop(channel, None)
+            self._asked.discard(channel)
+            if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.REFUSED}:
+                held.append(channel)
+        return held
+
+    def reset(self) -> None:
+        """Forget what the last connection's server said; all channels are to be asked for again."""
+        self._asked.clear()
+        for channel, entry in self._entries.items():
+            self._entries[channel] = _Entry(suspect=entry.state is ChannelState.REFUSED)
+
+    def requests(self, now_s: float) -> list[list[str]]:
+        """Return the requests to send now, each of at most 500 channels, and note that they were sent.
+
+        What was refused on an earlier connection goes in requests of its own, so as not to spoil the others.
+        """
+        wanted = self.channels(ChannelState.WANTED)
+        requests = []
+        for suspect in (False, True):
+            names = [name for name in wanted if self._entries[name].suspect is suspect]
+            requests += [names[i : i + CHANNELS_A_REQUEST] for i in range(0, len(names), CHANNELS_A_REQUEST)]
+        for name in wanted:
+            entry = self._entries[name]
+            entry.state = ChannelState.ASKED
+            entry.asks += 1
+            entry.deadline_s = now_s + ACK_TIMEOUT_S
+            entry.suspect = False
+        self._asked.update(wanted)
+        return requests
+
+    def confirm(self, channels: Iterable[str]) -> list[str]:
+        """Note an acknowledgement; return the channels that it newly confirms."""
+        confirmed = []
+        for channel in channels:
+            entry = self._entries.get(channel)
+            # Any state but WANTED: an answer that comes late is an answer.
+            if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.CONFIRMED}:
+                entry.state = ChannelState.CONFIRMED
+                self._asked.discard(channel)
+                confirmed.append(channel)
+        return confirmed
+
+    def refuse(self, message: str) -> None:
+        """Note an error, which names no channel: whatever waits now and stays without answer is refused."""
+        self._refusal = message
+        for channel in self._asked:
+            self._entries[channel].suspect = True
+
+    def expire(self, now_s: float) -> LedgerReport:
+        """Settle what waited too long: refused after an error, asked once more, or else unanswered."""
+        refused, unanswered = [], []
+        late = [name for name in self.channels(ChannelState.ASKED) if self._entries[name].deadline_s <= now_s]
+        self._asked.difference_update(late)
+        for channel in late:
+            entry = self._entries[channel]
+            if entry.suspect:
+                entry.state = ChannelState.REFUSED
+                refused.append(channel)
+            elif entry.asks < ASKS:
+                entry.state = ChannelState.WANTED
+            else:
+                entry.state = ChannelState.UNANSWERED
+                unanswered.append(channel)
+        return LedgerReport(tuple(refused), tuple(unanswered))
+
+    def next_deadline_s(self) -> float | None:
+        """Return when `expire` has something to do, None if never."""
+        return min((self._entries[channel].deadline_s for channel in self._asked), default=None)
+
+    def count(self, *states: ChannelState) -> int:
+        """Count the channels in any of ``states``."""
+        return sum(entry.state in states for entry in self._entries.values())
+
+    def channels(self, *states: ChannelState) -> list[str]:
+        """Return the wanted channels, those in ``states`` only if any is given."""
+        return [name for name, entry in self._entries.items() if not states or entry.state in states]
