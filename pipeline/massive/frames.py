@@ -19,6 +19,7 @@ class Frames(msgspec.Struct, gc=False):
         messages: whole message payloads (JSON arrays), in the order of the wire.
         size_bytes: their lengths added up.
         inspected: the connection has already looked at the status elements in them.
+        lost: elements of this connection dropped, undecoded, since the frames before these.
     """
 
     connection: str
@@ -26,6 +27,7 @@ class Frames(msgspec.Struct, gc=False):
     messages: list[bytes]
     size_bytes: int
     inspected: bool = False
+    lost: int = 0
 
     def count_elements(self) -> int:
         """Estimate the elements without decoding: exact for whatever Massive sends."""

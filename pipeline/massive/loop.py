@@ -100,7 +100,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         self._selector.register(sock, selectors.EVENT_READ, (on_readable, None))
 
     def set_writer(self, sock: socket.socket, on_writable: Callable[[], None] | None) -> None:
-        """Call ``on_writable`` when ``sock``, already watched, can be written; None stops it."""
+        """Call ``on_writable`` when ``sock``, a watched one, can be written; None stops it."""
         on_readable = self._selector.get_key(sock).data[0]
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
         self._selector.modify(sock, events, (on_readable, on_writable))
@@ -112,7 +112,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
     def dispose(self) -> None:
         """End the thread, from any thread, within 2 s.
 
-        What was scheduled to run at once still runs, so that connections told to close do; timers are dropped.
+        What was scheduled to run at once still runs, so that connections told to close do; timers do not.
         """
         with self._lock:
             if self._disposed:

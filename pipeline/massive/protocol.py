@@ -19,10 +19,12 @@ __all__ = [
     "Ledger",
     "LedgerReport",
     "ServerStatus",
+    "acknowledged_channels",
     "auth_request",
     "channel_request",
     "channels_for",
     "classify",
+    "split_requests",
 ]
 
 CHANNELS_A_REQUEST: Final = 500
@@ -99,6 +101,11 @@ def channels_for(tickers: Iterable[str], event_types: Iterable[str]) -> list[str
     """Return the channels, ``TYPE.TICKER``, of tickers: those of one ticker side by side."""
     types = tuple(event_types)
     return [f"{event_type}.{ticker}" for ticker in tickers for event_type in types]
+
+
+def split_requests(channels: list[str]) -> list[list[str]]:
+    """Return the channels in lists of at most 500, which is what a request may hold."""
+    return [channels[i : i + CHANNELS_A_REQUEST] for i in range(0, len(channels), CHANNELS_A_REQUEST)]
 
 
 class ChannelState(enum.Enum):
@@ -185,10 +192,10 @@ class Ledger:
         What was refused on an earlier connection goes in requests of its own, so as not to spoil the others.
         """
         wanted = self.channels(ChannelState.WANTED)
-        requests = []
+        requests: list[list[str]] = []
         for suspect in (False, True):
             names = [name for name in wanted if self._entries[name].suspect is suspect]
-            requests += [names[i : i + CHANNELS_A_REQUEST] for i in range(0, len(names), CHANNELS_A_REQUEST)]
+            requests += split_requests(names)
         for name in wanted:
             entry = self._entries[name]
             entry.state = ChannelState.ASKED

@@ -16,10 +16,11 @@ from reactivex import abc
 from websocket import ABNF
 
 from pipeline.errors import ConnectFailed, ConnectionTrouble, PeerClosed, ProtocolViolation
-from .framing import CLOSE, PING, FrameSplitter, parse_close
+
+from .framing import CLOSE, MAX_MESSAGE_BYTES, PING, FrameSplitter, parse_close
 from .loop import SocketLoop
 
-__all__ = ["Dial", "Transport", "WireSocket"]
+__all__ = ["Dial", "Opener", "Transport", "WireSocket", "wire_opener"]
 
 log = logging.getLogger("tickbraid.massive.socket")
 
@@ -52,6 +53,10 @@ class Transport(Protocol):
         """Say goodbye and close; nothing is called back any more."""
 
 
+Opener = Callable[[Callable[[Transport | ConnectFailed], None]], abc.DisposableBase]
+"""Opens a transport and delivers it, or why there is none, on the loop's thread; disposing calls it off."""
+
+
 class WireSocket:
     """Reads all complete messages out of each 64 KiB read, and writes without blocking.
 
@@ -68,15 +73,16 @@ class WireSocket:
         loop: SocketLoop,
         *,
         clock: Callable[[], int] = time.time_ns,
-        max_message_bytes: int | None = None,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._sock = sock
         self._loop = loop
         self._clock = clock
-        self._splitter = FrameSplitter(max_message_bytes) if max_message_bytes else FrameSplitter()
+        self._splitter = FrameSplitter(max_message_bytes)
         self._decrypted = sock.pending if isinstance(sock, ssl.SSLSocket) else None
         self._unsent = bytearray()
         self._waits_to_write = False
+        self._started = False
         self._closed = False
         self._on_read: OnRead
         self._on_trouble: OnTrouble
@@ -84,6 +90,7 @@ class WireSocket:
     def start(self, on_read: OnRead, on_trouble: OnTrouble) -> None:
         """See `Transport`."""
         self._on_read, self._on_trouble = on_read, on_trouble
+        self._started = True
         self._sock.setblocking(False)
         self._loop.watch(self._sock, self._readable)
         if self._decrypted is not None and self._decrypted():
@@ -102,7 +109,8 @@ class WireSocket:
         if self._closed:
             return
         self._closed = True
-        self._loop.unwatch(self._sock)
+        if self._started:
+            self._loop.unwatch(self._sock)
         frame = ABNF.create_frame(code.to_bytes(2, "big"), ABNF.OPCODE_CLOSE).format()
         with contextlib.suppress(OSError, ValueError):
             self._sock.settimeout(CLOSE_WRITE_S)
@@ -234,17 +242,20 @@ class Dial(abc.DisposableBase):
             result = ConnectFailed(f"{type(error).__name__}: {error}")
             self._close()
         with self._lock:
-            deliver, self._sock = not self._called_off, None
-        if deliver:
-            self._deliver(result)
-        elif isinstance(result, socket.socket):
+            self._sock = None
+            # Under the lock, so that nothing is delivered once `dispose` has returned; what is called only
+            # puts a job on the loop.
+            if not self._called_off:
+                self._deliver(result)
+                return
+        if isinstance(result, socket.socket):
             result.close()
 
     def _open(self) -> socket.socket:
         parts = urlsplit(self._url)
         host, secure = parts.hostname or "", parts.scheme == "wss"
         port = parts.port or (443 if secure else 80)
-        context = self._ssl_context or ssl.create_default_context()
+        context = (self._ssl_context or ssl.create_default_context()) if secure else None
         web_socket = websocket.WebSocket(enable_multithread=False, sslopt={"context": context})
         # No redirects: the key would follow them.
         options: dict[str, Any] = {"suppress_origin": True, "redirect_limit": 0, "timeout": self._wait_s()}
@@ -252,17 +263,17 @@ class Dial(abc.DisposableBase):
             web_socket.connect(self._url, **options)  # type: ignore[no-untyped-call]  # of websocket-client
         else:
             sock = self._connect(host, port)
-            if secure:
+            if context is not None:
                 sock = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
                 self._hold(sock).do_handshake()
             web_socket.connect(self._url, socket=sock, **options)  # type: ignore[no-untyped-call]  # as above
-        opened: socket.socket = web_socket.sock
+        opened: socket.socket = web_socket.sock  # type: ignore[assignment]  # set by connect
         return opened
 
     def _connect(self, host: str, port: int) -> socket.socket:
         error: OSError | None = None
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock = self._hold(socket.socket(family, kind, protocol))
+            sock: socket.socket = self._hold(socket.socket(family, kind, protocol))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(self._wait_s())
             try:
@@ -290,3 +301,28 @@ class Dial(abc.DisposableBase):
 
     def _wait_s(self) -> float:
         return max(0.001, self._deadline_s - time.monotonic())
+
+
+def wire_opener(
+    url: str,
+    loop: SocketLoop,
+    *,
+    name: str,
+    ssl_context: ssl.SSLContext | None = None,
+    clock: Callable[[], int] = time.time_ns,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> Opener:
+    """Return what opens real sockets to ``url``, read by ``loop``; the arguments are those of the parts."""
+
+    def open_transport(deliver: Callable[[Transport | ConnectFailed], None]) -> abc.DisposableBase:
+        def dialled(result: socket.socket | ConnectFailed) -> None:
+            transport = (
+                result
+                if isinstance(result, ConnectFailed)
+                else WireSocket(result, loop, clock=clock, max_message_bytes=max_message_bytes)
+            )
+            loop.schedule(lambda *_: deliver(transport))
+
+        return Dial(url, dialled, name=name, ssl_context=ssl_context)
+
+    return open_transport

@@ -1,0 +1,422 @@
+"""One connection to Massive that stays: connect, authenticate, subscribe, watch, and again after any end."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SerialDisposable
+
+from pipeline import status
+from pipeline.errors import (
+    AuthFailed,
+    AuthTimedOut,
+    ConnectFailed,
+    ConnectionTrouble,
+    PeerClosed,
+    Silent,
+    retryable,
+)
+from pipeline.secret import Secret
+
+from .decode import statuses_in
+from .frames import Frames
+from .persistence import Backoff, Persistence
+from .protocol import (
+    ChannelState,
+    Kind,
+    Ledger,
+    ServerStatus,
+    acknowledged_channels,
+    auth_request,
+    channel_request,
+    classify,
+    split_requests,
+)
+from .snapshot import ConnectionSnapshot, Phase
+from .socket import Opener, Transport
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """Keeps one WebSocket to Massive alive and emits what it brings.
+
+    Trouble never ends `frames`: it is a status event, and the connection comes back with all its channels,
+    whatever the close code, until it is closed, its key is refused or its retries are used up.
+
+    Everything runs on the scheduler's thread, so there is no lock; the methods marked so may be called from
+    any thread.
+
+    Args:
+        connection_id: for example "connection_1"; stands in every frame and status event.
+        name: for people.
+        url: ws:// or wss://, for people; the opener knows where to connect.
+        key: the API key.
+        opener: opens the socket.
+        scheduler: the loop, or virtual time.
+        on_status: given each status event, on the scheduler's thread; must not block.
+        clock: wall clock, ns.
+        monotonic: seconds.
+        uniform: random in [0, 1).
+    """
+
+    def __init__(
+        self,
+        connection_id: str,
+        *,
+        name: str,
+        url: str,
+        key: Secret,
+        opener: Opener,
+        scheduler: abc.SchedulerBase,
+        on_status: Callable[[status.StatusEvent], None],
+        persistence: Persistence | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self.id = connection_id
+        self.name = name
+        self.url = url
+        self.frames: Observable[Frames] = Observable(self._subscribe)
+        """Emits on the scheduler's thread; subscribing connects, disposing closes. One subscriber."""
+        self._key = key
+        self._opener = opener
+        self._scheduler = scheduler
+        self._on_status = on_status
+        self._persistence = persistence or Persistence()
+        self._clock = clock
+        self._monotonic = monotonic
+        self._backoff = Backoff(self._persistence, uniform)
+
+        self._phase = Phase.IDLE
+        self._observer: abc.ObserverBase[Frames] | None = None
+        self._transport: Transport | None = None
+        self._ledger = Ledger()
+        self._dial = SerialDisposable()
+        self._phase_timer = SerialDisposable()
+        self._ping_timer = SerialDisposable()
+        self._ack_timer = SerialDisposable()
+
+        self._dials = 0
+        self._evicted = False
+        self._live_since_s: float | None = None
+        self._session_ns = 0
+        self._gap_from_ns: int | None = None
+        self._last_read_s: float | None = None
+        self._last_frames: Frames | None = None
+        self._messages = 0
+        self._received_bytes = 0
+        self._connects = 0
+        self._disconnects = 0
+        self._evictions = 0
+        self._last_trouble: str | None = None
+
+    # -- from any thread ------------------------------------------------------------------------------------
+
+    def want(self, channels: Iterable[str]) -> None:
+        """Subscribe to ``channels`` now if live, and on every connection from now on. From any thread."""
+        wanted = tuple(channels)
+        self._soon(lambda: self._want(wanted))
+
+    def give_up(self, channels: Iterable[str]) -> None:
+        """Unsubscribe from ``channels``. From any thread."""
+        unwanted = tuple(channels)
+        self._soon(lambda: self._give_up(unwanted))
+
+    def take_statuses(self, received_ns: int, statuses: list[ServerStatus]) -> None:
+        """Take status elements that the decoder found in frames not inspected here. From any thread."""
+
+        def take() -> None:
+            if self._phase is Phase.LIVE and received_ns >= self._session_ns:
+                self._handle(statuses)
+
+        self._soon(take)
+
+    def close(self) -> None:
+        """Close for good and complete `frames`. From any thread; done when a `Closed` event says so."""
+        self._soon(lambda: self._end(Phase.CLOSED))
+
+    def snapshot(self) -> ConnectionSnapshot:
+        """Say how it is doing. From any thread."""
+        count = self._ledger.count
+        last_read_s = self._last_read_s
+        return ConnectionSnapshot(
+            id=self.id,
+            name=self.name,
+            url=self.url,
+            phase=self._phase,
+            confirmed=count(ChannelState.CONFIRMED),
+            pending=count(ChannelState.WANTED, ChannelState.ASKED),
+            refused=count(ChannelState.REFUSED),
+            unanswered=count(ChannelState.UNANSWERED),
+            messages=self._messages,
+            received_bytes=self._received_bytes,
+            connects=self._connects,
+            disconnects=self._disconnects,
+            evictions=self._evictions,
+            attempt=self._backoff.attempt,
+            last_message_age_s=None if last_read_s is None else self._monotonic() - last_read_s,
+            last_trouble=self._last_trouble,
+        )
+
+    def _subscribe(
+        self, observer: abc.ObserverBase[Frames], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        def start() -> None:
+            if self._observer is None and self._phase is Phase.IDLE:
+                self._observer = observer
+                self._open()
+
+        def dispose() -> None:
+            self._observer = None  # at once, from any thread: nothing comes after dispose
+            self._soon(lambda: self._end(Phase.CLOSED))
+
+        self._soon(start)
+        return Disposable(dispose)
+
+    def _soon(self, action: Callable[[], None]) -> None:
+        self._scheduler.schedule(lambda *_: action())
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._phase = Phase.CONNECTING
+        self._tell(status.Connecting, url=self.url, attempt=self._backoff.begin())
+        self._dials += 1
+        dial = self._dials
+
+        def opened(result: Transport | ConnectFailed) -> None:
+            current = self._phase is Phase.CONNECTING and dial == self._dials
+            if isinstance(result, ConnectFailed):
+                if current:
+                    self._lose(result)
+            elif current:
+                self._opened(result)
+            else:
+                result.close()
+
+        limit_s = self._persistence.connect_timeout_s
+        self._limit(limit_s, ConnectFailed(f"not open after {limit_s:g} s"))
+        self._dial.disposable = self._opener(opened)
+
+    def _opened(self, transport: Transport) -> None:
+        self._phase = Phase.GREETING
+        self._transport = transport
+        self._connects += 1
+        self._session_ns = self._clock()
+        self._last_frames = None
+        self._last_read_s = self._monotonic()
+        self._tell(status.Connected, url=self.url)
+        limit_s = self._persistence.auth_timeout_s
+        self._limit(limit_s, AuthTimedOut(f"no answer to the key in {limit_s:g} s"))
+        transport.start(self._read, self._lose)
+
+    def _authenticated(self) -> None:
+        self._phase = Phase.LIVE
+        self._live_since_s = self._monotonic()
+        self._phase_timer.disposable = Disposable()
+        self._tell(status.Authenticated)
+        self._ledger.reset()
+        self._ask()
+        self._ping()
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def _read(self, received_ns: int, messages: list[bytes], size_bytes: int) -> None:
+        self._last_read_s = self._monotonic()
+        if not messages:
+            return
+        self._messages += len(messages)
+        self._received_bytes += size_bytes
+        # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
+        # of ticks; at other times the decoder hands them back, and reading costs nothing.
+        inspect = self._phase is not Phase.LIVE or self._ledger.awaits_answers
+        frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspect)
+        self._last_frames = frames
+        if self._observer is not None:
+            self._observer.on_next(frames)
+        if inspect:
+            self._inspect(messages)
+
+    def _inspect(self, messages: list[bytes]) -> None:
+        for message in messages:
+            self._handle(statuses_in(message))
+
+    def _handle(self, statuses: list[ServerStatus]) -> None:
+        confirmed: list[str] = []
+        returned: list[str] = []
+        for element in statuses:
+            kind = classify(element)
+            if kind is Kind.SUBSCRIBED:
+                confirmed += self._ledger.confirm(acknowledged_channels(element))
+            elif kind is Kind.UNSUBSCRIBED:
+                returned += acknowledged_channels(element)
+            else:
+                self._heed(kind, element.status or "", element.message or "")
+        if returned:
+            self._tell(status.Unsubscribed, channels=tuple(returned))
+        if confirmed:
+            pending = self._ledger.count(ChannelState.WANTED, ChannelState.ASKED)
+            self._tell(status.Subscribed, channels=tuple(confirmed), pending=pending)
+            if not pending:
+                self._close_gap()
+
+    def _heed(self, kind: Kind, word: str, message: str) -> None:
+        if kind is Kind.GREETING and self._phase is Phase.GREETING:
+            self._send_key()
+        elif kind is Kind.AUTHENTICATED and self._phase is Phase.AUTHENTICATING:
+            self._authenticated()
+        elif kind is Kind.AUTH_FAILED:
+            self._lose(AuthFailed(message))
+        elif kind is Kind.AUTH_TIMEOUT:
+            self._lose(AuthTimedOut(message))
+        elif kind is Kind.MAX_CONNECTIONS:
+            self._evicted = True
+            self._evictions += 1
+            self._tell(status.Evicted, message=message)
+        elif kind is Kind.REFUSED and self._ledger.awaits_answers:
+            self._ledger.refuse(message)
+        elif kind in {Kind.REFUSED, Kind.OTHER}:
+            self._tell(status.ServerMessage, status=word, message=message)
+
+    def _send_key(self) -> None:
+        self._phase = Phase.AUTHENTICATING
+        if self._transport is not None:
+            self._transport.send(auth_request(self._key.reveal()))
+
+    # -- channels -------------------------------------------------------------------------------------------
+
+    def _want(self, channels: tuple[str, ...]) -> None:
+        if self._ledger.want(channels) and self._phase is Phase.LIVE:
+            self._ask()
+
+    def _give_up(self, channels: tuple[str, ...]) -> None:
+        held = self._ledger.give_up(channels)
+        if self._phase is Phase.LIVE and self._transport is not None:
+            for part in split_requests(held):
+                self._transport.send(channel_request("unsubscribe", part))
+
+    def _ask(self) -> None:
+        if self._transport is None:
+            return
+        for request in self._ledger.requests(self._monotonic()):
+            self._transport.send(channel_request("subscribe", request))
+        self._watch_answers()
+
+    def _watch_answers(self) -> None:
+        deadline_s = self._ledger.next_deadline_s()
+        if deadline_s is not None:
+            self._ack_timer.disposable = self._later(deadline_s - self._monotonic(), self._settle_answers)
+
+    def _settle_answers(self) -> None:
+        report = self._ledger.expire(self._monotonic())
+        if report.refused:
+            self._tell(status.Refused, channels=report.refused, message=self._ledger.refusal)
+        if report.unanswered:
+            self._tell(status.Unanswered, channels=report.unanswered)
+        self._ask()
+        if not self._ledger.awaits_answers:
+            self._close_gap()
+
+    def _close_gap(self) -> None:
+        """Say that ticks may be missing between the last frame of the old session and now."""
+        if self._gap_from_ns is not None:
+            self._tell(
+                status.Loss,
+                where="feed",
+                reason="disconnected",
+                count=None,
+                from_ns=self._gap_from_ns,
+                to_ns=self._clock(),
+            )
+            self._gap_from_ns = None
+
+    # -- watching -------------------------------------------------------------------------------------------
+
+    def _ping(self) -> None:
+        """Ping, and see later whether anything came: any bytes count, for a busy server answers late."""
+        if self._transport is None or self._phase is not Phase.LIVE:
+            return
+        pinged_s = self._monotonic()
+        self._transport.ping()
+        if self._transport is not None:
+            timeout_s = self._persistence.ping_timeout_s
+            self._ping_timer.disposable = self._later(timeout_s, lambda: self._check_life(pinged_s))
+
+    def _check_life(self, pinged_s: float) -> None:
+        if self._last_read_s is None or self._last_read_s < pinged_s:
+            self._lose(Silent(f"not a byte for {self._persistence.ping_timeout_s:g} s after a ping"))
+        else:
+            rest_s = self._persistence.ping_interval_s - self._persistence.ping_timeout_s
+            self._ping_timer.disposable = self._later(max(0.0, rest_s), self._ping)
+
+    # -- ending ---------------------------------------------------------------------------------------------
+
+    def _lose(self, trouble: ConnectionTrouble) -> None:
+        """Give this session up; connect again unless that is pointless."""
+        if self._phase in {Phase.IDLE, Phase.BACKING_OFF, Phase.FAILED, Phase.CLOSED}:
+            return
+        was_live = self._phase is Phase.LIVE
+        self._phase = Phase.BACKING_OFF  # first: what follows may call back into here
+        self._hang_up()
+        self._disconnects += 1
+        last = self._last_frames
+        if last is not None and not last.inspected:
+            last.inspected = True
+            self._inspect(last.messages)  # the server says why just before it closes
+        last_frame_ns = None if last is None else last.received_ns
+        if was_live and self._gap_from_ns is None:
+            self._gap_from_ns = last_frame_ns or self._session_ns
+        self._last_trouble = str(trouble)
+        self._tell(
+            status.Disconnected,
+            reason=str(trouble),
+            code=trouble.code if isinstance(trouble, PeerClosed) else None,
+            last_frame_ns=last_frame_ns,
+        )
+        if was_live and self._live_since_s is not None and self._last_read_s is not None:
+            self._backoff.session_lasted(self._last_read_s - self._live_since_s)
+        if not retryable(trouble):
+            self._fail(str(trouble))
+        elif self._backoff.exhausted:
+            self._fail(f"the retries are used up; last: {trouble}")
+        else:
+            delay_s = self._backoff.delay_s(evicted=self._evicted)
+            self._evicted = False
+            self._tell(status.BackOff, delay_s=delay_s, attempt=self._backoff.attempt + 1)
+            self._phase_timer.disposable = self._later(delay_s, self._open)
+
+    def _fail(self, reason: str) -> None:
+        self._tell(status.Failed, reason=reason)
+        self._end(Phase.FAILED)
+
+    def _end(self, phase: Phase) -> None:
+        if self._phase in {Phase.FAILED, Phase.CLOSED}:
+            return
+        self._phase = phase
+        self._hang_up()
+        if phase is Phase.CLOSED:
+            self._tell(status.Closed)
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.on_completed()
+
+    def _hang_up(self) -> None:
+        for timer in (self._dial, self._phase_timer, self._ping_timer, self._ack_timer):
+            timer.disposable = Disposable()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _limit(self, limit_s: float, trouble: ConnectionTrouble) -> None:
+        """Let the present phase end in ``trouble`` if it is not over in time."""
+        self._phase_timer.disposable = self._later(limit_s, lambda: self._lose(trouble))
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> abc.DisposableBase:
+        return self._scheduler.schedule_relative(max(0.0, delay_s), lambda *_: action())
+
+    def _tell(self, event: Callable[..., status.StatusEvent], **values: Any) -> None:
+        self._on_status(event(connection=self.id, at_ns=self._clock(), **values))

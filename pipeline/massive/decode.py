@@ -1,0 +1,242 @@
+"""Frames to ticks: whole in C where all is well, element by element where something is not."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from reactivex import Observable, abc
+
+from pipeline.ticks import (
+    FairMarketValue,
+    IndexValue,
+    LaunchpadValue,
+    LimitUpLimitDown,
+    MinuteAggregate,
+    NetOrderImbalance,
+    Quote,
+    SecondAggregate,
+    Tick,
+    TickBatch,
+    Trade,
+)
+
+from .frames import Frames
+from .protocol import ServerStatus
+
+__all__ = ["Reject", "decode", "decode_message", "statuses_in"]
+
+log = logging.getLogger("tickbraid.massive.decode")
+
+Element: TypeAlias = (
+    Trade
+    | Quote
+    | SecondAggregate
+    | MinuteAggregate
+    | LimitUpLimitDown
+    | NetOrderImbalance
+    | FairMarketValue
+    | LaunchpadValue
+    | IndexValue
+    | ServerStatus
+)
+
+JOIN_BELOW_BYTES: Final = 1024
+"""Messages shorter than this on average are decoded as one array: 0.9 µs a tick instead of 1.3."""
+SAMPLE_EVERY_S: Final = 10.0
+SAMPLE_BYTES: Final = 200
+
+_decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]).decode
+_decode_raw_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_element = msgspec.json.Decoder(Element).decode
+_parse_one = json.JSONDecoder().raw_decode
+_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+OnStatuses = Callable[[str, int, list[ServerStatus]], None]
+OnReject = Callable[[str, "Reject"], None]
+
+
+class Reject(NamedTuple):
+    """Is an element that is no tick: the account's reason, and how it began."""
+
+    reason: str
+    sample: bytes
+
+
+def decode_message(message: bytes) -> tuple[list[Any], list[Reject]]:
+    """Return the ticks and status elements of a message, and what in it is neither. Never raises."""
+    try:
+        return _decode_array(message), []
+    except _UNDECODABLE:
+        return _salvage(message)
+
+
+def statuses_in(message: bytes) -> list[ServerStatus]:
+    """Return the status elements of a message. Never raises."""
+    if b"status" not in message:
+        return []
+    return [element for element in decode_message(message)[0] if isinstance(element, ServerStatus)]
+
+
+def decode(
+    on_statuses: OnStatuses | None = None,
+    on_reject: OnReject | None = None,
+) -> Callable[[Observable[Frames]], Observable[TickBatch]]:
+    """Turn frames into batches of ticks.
+
+    .. marble::
+        :alt: decode
+
+        --[T,Q,T]-----[Q,status]-----[?,T]--|
+        [      decode()                     ]
+        --(T,Q,T)-----(Q)------------(T)----|
+
+    One bad element costs only itself: it is counted in the batch's ``rejected``. Runs on the thread of its
+    source, the pipeline thread.
+
+    Args:
+        on_statuses: given connection id, receive time and the status elements of frames that the connection
+            has not inspected itself.
+        on_reject: given connection id and what was refused, for counting by reason.
+    """
+
+    def operator(source: Observable[Frames]) -> Observable[TickBatch]:
+        def subscribe(
+            observer: abc.ObserverBase[TickBatch], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def on_next(frames: Frames) -> None:
+                elements, rejects = _decode_frames(frames.messages, frames.size_bytes)
+                if ServerStatus in set(map(type, elements)):
+                    statuses = [e for e in elements if type(e) is ServerStatus]
+                    elements = [e for e in elements if type(e) is not ServerStatus]
+                    if on_statuses is not None and not frames.inspected:
+                        on_statuses(frames.connection, frames.received_ns, statuses)
+                if on_reject is not None:
+                    for reject in rejects:
+                        on_reject(frames.connection, reject)
+                if not (elements or rejects or frames.lost):
+                    return
+                observer.on_next(
+                    TickBatch(
+                        connection=frames.connection,
+                        received_ns=frames.received_ns,
+                        ticks=elements,
+                        received=len(elements) + len(rejects) + frames.lost,
+                        rejected=len(rejects),
+                        lost=frames.lost,
+                    )
+                )
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+class RejectLog:
+    """Counts rejects by reason and logs a sample, at most one in 10 s a connection and reason.
+
+    Called on the pipeline thread; the counters may be read from any.
+
+    Args:
+        monotonic: seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._next_s: dict[tuple[str, str], float] = {}
+        self.by_reason: Counter[str] = Counter()
+
+    def __call__(self, connection: str, reject: Reject) -> None:
+        """Count and perhaps log; the `OnReject` of `decode`."""
+        self.by_reason[reject.reason] += 1
+        now_s = self._monotonic()
+        key = (connection, reject.reason)
+        if now_s >= self._next_s.get(key, now_s):
+            self._next_s[key] = now_s + SAMPLE_EVERY_S
+            log.warning(
+                "%s: rejected as %s (%d so far), for example %r",
+                connection,
+                reject.reason,
+                self.by_reason[reject.reason],
+                reject.sample,
+            )
+
+
+def _decode_frames(messages: list[bytes], size_bytes: int) -> tuple[list[Any], list[Reject]]:
+    if len(messages) == 1:
+        return decode_message(messages[0])
+    if size_bytes < JOIN_BELOW_BYTES * len(messages):
+        try:
+            return _decode_array(b"[%b]" % b",".join([m[1:-1] for m in messages])), []
+        except _UNDECODABLE:
+            pass  # one of them is not well; each by itself, then
+    elements: list[Any] = []
+    rejects: list[Reject] = []
+    for message in messages:
+        good, bad = decode_message(message)
+        elements += good
+        rejects += bad
+    return elements, rejects
+
+
+def _salvage(message: bytes) -> tuple[list[Any], list[Reject]]:
+    """Decode one element at a time; of what breaks off in the middle, all that is whole."""
+    elements: list[Any] = []
+    rejects: list[Reject] = []
+    raws, torn = _split_array(message)
+    for raw in raws:
+        try:
+            elements.append(_decode_element(raw))
+        except _UNDECODABLE:
+            rejects.append(Reject(_why(raw), bytes(raw)[:SAMPLE_BYTES]))
+    if torn is not None:
+        rejects.append(Reject("torn", torn[:SAMPLE_BYTES]))
+    return elements, rejects
+
+
+def _split_array(message: bytes) -> tuple[list[bytes], bytes | None]:
+    """Return the raw elements of a message, and what follows the last whole one if the array is torn."""
+    try:
+        return [bytes(raw) for raw in _decode_raw_array(message)], None
+    except _UNDECODABLE:
+        pass
+    text = message.decode("utf-8", "replace")
+    position = _skip(text, 0, "[")
+    raws = []
+    try:
+        while text[position : position + 1] == "{":
+            _, end = _parse_one(text, position)
+            raws.append(text[position:end].encode())
+            position = _skip(text, end, ",")
+    except (ValueError, RecursionError):
+        pass
+    rest = text[position:].strip().removesuffix("]")
+    # An object without its array, or an array without its end, is whole all the same; nothing at all is not.
+    return raws, None if raws and not rest else rest.encode()
+
+
+def _skip(text: str, position: int, mark: str) -> int:
+    while text[position : position + 1] in {" ", "\n", "\r", "\t", mark}:
+        position += 1
+    return position
+
+
+def _why(raw: bytes) -> str:
+    try:
+        tag = _decode_tag(raw).ev
+    except _UNDECODABLE:
+        return "malformed"
+    return "malformed" if tag is None or tag in _KNOWN else "unknown_event"
+
+
+class _Tagged(msgspec.Struct):
+    ev: str | None = None
+
+
+_decode_tag = msgspec.json.Decoder(_Tagged).decode
+_KNOWN: Final = frozenset(kind.event_type for kind in Element.__args__ if issubclass(kind, Tick)) | {"status"}

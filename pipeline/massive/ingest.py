@@ -1,0 +1,159 @@
+"""The bounded buffer between the reading thread and the pipeline thread, in bytes."""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from .frames import Frames
+
+__all__ = ["Ingest"]
+
+log = logging.getLogger("tickbraid.massive.ingest")
+
+
+class _Lost(NamedTuple):
+    elements: int
+    from_ns: int
+    to_ns: int
+
+
+class Ingest:
+    """Hands frames over to another thread; when it is full the oldest are dropped, counted and announced.
+
+    It never makes the reader wait: Massive cuts a slow reader off, and then everything is lost.
+
+    Args:
+        capacity_bytes: of message payloads waiting.
+        scheduler: on whose thread the frames go on, one after another.
+        on_drop: given connection id, elements dropped and the receive times (ns) of the first and last of
+            them; on the reader's thread, not under the lock.
+        clock: wall clock, ns.
+    """
+
+    def __init__(
+        self,
+        capacity_bytes: int,
+        scheduler: abc.SchedulerBase,
+        on_drop: Callable[[str, int, int, int], None],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if capacity_bytes < 1:
+            raise ValueError(f"capacity_bytes must be 1 or more, not {capacity_bytes}")
+        self._capacity_bytes = capacity_bytes
+        self._scheduler = scheduler
+        self._on_drop = on_drop
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queue: deque[Frames] = deque()
+        self._queued_bytes = 0
+        self._lost: Counter[str] = Counter()
+        self._draining = False
+        self._completed = False
+        self._disposed = False
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait. From any thread."""
+        return self._queued_bytes
+
+    def waiting(self) -> Counter[str]:
+        """Count the elements that wait, by connection. From any thread; takes time on a long queue."""
+        with self._lock:
+            frames = list(self._queue)
+            elements = Counter(self._lost)
+        for waiting in frames:
+            elements[waiting.connection] += waiting.count_elements()
+        return elements
+
+    def __call__(self, source: Observable[Frames]) -> Observable[Frames]:
+        """Be the operator: emit the frames of ``source`` on the scheduler's thread. One subscriber."""
+
+        def subscribe(
+            observer: abc.ObserverBase[Frames], _scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def drain(*_: object) -> None:
+                self._drain(observer)
+
+            def on_next(frames: Frames) -> None:
+                if self._offer(frames):
+                    self._scheduler.schedule(drain)
+
+            def on_completed() -> None:
+                with self._lock:
+                    self._completed = True
+                    idle, self._draining = not self._draining, True
+                if idle:
+                    self._scheduler.schedule(drain)
+
+            subscription = source.subscribe(on_next, observer.on_error, on_completed)
+
+            def dispose() -> None:
+                self._disposed = True
+                subscription.dispose()
+
+            return Disposable(dispose)
+
+        return Observable(subscribe)
+
+    def _drain(self, observer: abc.ObserverBase[Frames]) -> None:
+        while (frames := self._take()) is not None:
+            try:
+                observer.on_next(frames)
+            except Exception:
+                log.exception("the pipeline failed on frames of %s; this is a defect", frames.connection)
+                if frames.messages:
+                    with self._lock:
+                        self._lost[frames.connection] += frames.lost + frames.count_elements()
+        if self._completed and not self._disposed:
+            observer.on_completed()
+
+    def _offer(self, frames: Frames) -> bool:
+        """Append; return whether the drain must be scheduled."""
+        dropped: list[Frames] = []
+        with self._lock:
+            self._queue.append(frames)
+            self._queued_bytes += frames.size_bytes
+            while self._queued_bytes > self._capacity_bytes:
+                oldest = self._queue.popleft()
+                self._queued_bytes -= oldest.size_bytes
+                dropped.append(oldest)
+            idle, self._draining = not self._draining, True
+        if dropped:
+            self._count(dropped)
+        return idle
+
+    def _count(self, dropped: list[Frames]) -> None:
+        losses: dict[str, _Lost] = {}
+        for frames in dropped:
+            before = losses.get(frames.connection, _Lost(0, frames.received_ns, 0))
+            losses[frames.connection] = _Lost(
+                before.elements + frames.count_elements(), before.from_ns, frames.received_ns
+            )
+        with self._lock:
+            for connection, lost in losses.items():
+                self._lost[connection] += lost.elements
+        for connection, lost in losses.items():
+            self._on_drop(connection, lost.elements, lost.from_ns, lost.to_ns)
+
+    def _take(self) -> Frames | None:
+        """Return the next frames, with what was lost before them; None ends the drain."""
+        with self._lock:
+            if self._disposed:
+                return None
+            if self._queue:
+                frames = self._queue.popleft()
+                self._queued_bytes -= frames.size_bytes
+                if self._lost:
+                    frames.lost += self._lost.pop(frames.connection, 0)
+                return frames
+            for connection in list(self._lost):
+                # Nothing comes after them, so what was lost travels alone.
+                return Frames(connection, self._clock(), [], 0, lost=self._lost.pop(connection))
+            self._draining = False
+            return None
