@@ -7,6 +7,7 @@
      ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
+     ├── ServerUnavailable        no Redis server of our own could be started
      └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
           ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out
           ├── AuthFailed          the server refused the key: fatal, one attempt
@@ -29,6 +30,7 @@ __all__ = [
     "ConnectionTrouble",
     "PeerClosed",
     "ProtocolViolation",
+    "ServerUnavailable",
     "SettingsError",
     "Silent",
     "TickRejected",
@@ -68,6 +70,10 @@ class TickRejected(TickbraidError, ValueError):
 
 class Closed(TickbraidError):
     """Says that the stream, or a part of it, was already closed."""
+
+
+class ServerUnavailable(TickbraidError):
+    """Says why no Redis server of our own could be started."""
 
 
 class ConnectionTrouble(TickbraidError):
