@@ -1,0 +1,163 @@
+"""What a buffer knows of its ticks: where each one is, at any moment."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .account import Account
+from .batch import Batch
+
+__all__ = ["BufferGauge", "Dropped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Ticks that a buffer gave up.
+
+    Args:
+        connection: the id of the connection that brought them.
+        reason: ``overflow``, ``conflated`` or ``closed``.
+        count: how many.
+        from_ns: when the first of them was received, ns since the epoch.
+        to_ns: when the last of them was.
+    """
+
+    connection: str
+    reason: str
+    count: int
+    from_ns: int
+    to_ns: int
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The fields of `Account`, to be added to."""
+
+    received: int = 0
+    delivered: int = 0
+    deduplicated: int = 0
+    dropped: int = 0
+    rejected: int = 0
+    queued: int = 0
+
+    def account(self) -> Account:
+        return Account(
+            self.received, self.delivered, self.deduplicated, self.dropped, self.rejected, self.queued
+        )
+
+
+class BufferGauge:
+    """Account for every tick of one `buffered`, exactly and at any moment.
+
+    Whatever moves a tick moves it here under the lock of the buffer, so every reading balances to zero. Read
+    it from any thread. ``reject`` and ``drop`` are for the subscriber, while its ``on_next`` runs.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """The buffer's own; `buffered` holds it when it calls the methods that say so."""
+        self.errors = 0
+        """Exceptions that came out of the subscriber; their ticks count as delivered."""
+        self._tallies: dict[str, _Tally] = {}
+        self._reasons: Counter[str] = Counter()
+        self._in_hand: dict[str, int] = {}
+        self._claimed = False
+
+    @property
+    def queued(self) -> int:
+        """Ticks that wait or are in the subscriber's hand, of all connections."""
+        with self.lock:
+            return sum(tally.queued for tally in self._tallies.values())
+
+    def accounts(self) -> dict[str, Account]:
+        """Return the account of each connection that brought something."""
+        with self.lock:
+            return {connection: tally.account() for connection, tally in self._tallies.items()}
+
+    def dropped_by_reason(self) -> dict[str, int]:
+        """Return how many ticks were dropped for each reason."""
+        with self.lock:
+            return dict(self._reasons)
+
+    def reject(self, connection: str, count: int) -> None:
+        """Say that ticks of the batch in hand are no ticks for this subscriber.
+
+        Raises:
+            ValueError: ``count`` is negative, or more than is in hand from this connection.
+        """
+        with self.lock:
+            self._take_from_hand(connection, count).rejected += count
+
+    def drop(self, connection: str, count: int, reason: str) -> None:
+        """Say that ticks of the batch in hand were given up.
+
+        Raises:
+            ValueError: ``count`` is negative, or more than is in hand from this connection.
+        """
+        with self.lock:
+            self._take_from_hand(connection, count).dropped += count
+            self._reasons[reason] += count
+
+    def _take_from_hand(self, connection: str, count: int) -> _Tally:
+        in_hand = self._in_hand.get(connection, 0)
+        if not 0 <= count <= in_hand:
+            raise ValueError(
+                f"count must be 0 to {in_hand}, what is in hand from {connection!r}, not {count}"
+            )
+        tally = self._tally(connection)
+        if count:
+            self._in_hand[connection] = in_hand - count
+            tally.queued -= count
+        return tally
+
+    def _tally(self, connection: str) -> _Tally:
+        tally = self._tallies.get(connection)
+        if tally is None:
+            tally = self._tallies[connection] = _Tally()
+        return tally
+
+    def claim(self) -> None:
+        """Take it for one subscription.
+
+        Raises:
+            ValueError: it is another's.
+        """
+        with self.lock:
+            if self._claimed:
+                raise ValueError("gauge must be a new one: it already counts for another subscription")
+            self._claimed = True
+
+    def offered(self, batch: Batch) -> None:
+        """Count a batch that arrives; its ticks are queued. Called under the lock."""
+        tally = self._tally(batch.connection)
+        tally.received += batch.received
+        tally.queued += len(batch.ticks)
+        tally.deduplicated += batch.deduplicated
+        tally.rejected += batch.rejected
+        if batch.lost:
+            tally.dropped += batch.lost
+            self._reasons["lost"] += batch.lost
+
+    def dropped(self, losses: Iterable[Dropped]) -> None:
+        """Count queued ticks that were given up. Called under the lock."""
+        for loss in losses:
+            tally = self._tally(loss.connection)
+            tally.queued -= loss.count
+            tally.dropped += loss.count
+            self._reasons[loss.reason] += loss.count
+
+    def taken(self, batches: Iterable[Batch]) -> None:
+        """Put batches into the subscriber's hand. Called under the lock."""
+        in_hand = self._in_hand
+        for batch in batches:
+            connection = batch.connection
+            in_hand[connection] = in_hand.get(connection, 0) + len(batch.ticks)
+
+    def delivered(self) -> None:
+        """Count what is still in the subscriber's hand as delivered. Called under the lock."""
+        for connection, count in self._in_hand.items():
+            tally = self._tallies[connection]
+            tally.queued -= count
+            tally.delivered += count
+        self._in_hand.clear()

@@ -1,0 +1,172 @@
+"""One thread with a bounded queue, as a reactivex scheduler."""
+
+import heapq
+import itertools
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from reactivex import abc, typing
+from reactivex.internal.exceptions import DisposedException
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from .errors import BufferOverflow
+
+__all__ = ["BufferingScheduler"]
+
+_State = TypeVar("_State")
+_LOG: Final = logging.getLogger("tickbraid.operators")
+JOIN_S: Final = 2.0
+"""How long `dispose` waits for an action that is still running."""
+
+
+class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
+    """Run actions one after another on one thread of its own, from a queue with a limit.
+
+    The thread is a daemon named ``tickbraid-{name}``. It starts with the first action and belongs to whoever
+    made the scheduler: `dispose` ends it. Methods may be called from any thread. reactivex's own
+    `EventLoopScheduler` has no limit and wakes its thread through a Condition; here a C-level
+    `queue.SimpleQueue` does, which costs the caller a put.
+
+    Args:
+        name: of the thread.
+        capacity: actions that may wait, delayed ones included; the one that is running does not count.
+
+    Raises:
+        ValueError: ``capacity`` is below 1 or ``name`` is empty.
+    """
+
+    def __init__(self, name: str, capacity: int = 1024) -> None:
+        if not name:
+            raise ValueError("name must not be empty")
+        if capacity < 1:
+            raise ValueError(f"capacity must be 1 or more, not {capacity!r}")
+        self._name = name
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._ready: deque[_Scheduled] = deque()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # one for each time there is more to do
+        self._delayed: list[tuple[float, int, _Scheduled]] = []
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._disposed = False
+
+    def schedule(
+        self, action: abc.ScheduledAction[_State], state: _State | None = None
+    ) -> abc.DisposableBase:
+        """Run an action after those already waiting.
+
+        Raises:
+            BufferOverflow: ``capacity`` actions are waiting.
+            DisposedException: after `dispose`.
+        """
+        scheduled = _Scheduled(action, state)
+        with self._lock:
+            self._admit()
+            self._ready.append(scheduled)
+            self._wake.put(None)
+        return scheduled
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: abc.ScheduledAction[_State], state: _State | None = None
+    ) -> abc.DisposableBase:
+        """Run an action when ``duetime`` has passed on the monotonic clock; see `schedule`."""
+        delay_s = self.to_seconds(duetime)
+        if delay_s <= 0:
+            return self.schedule(action, state)
+        scheduled = _Scheduled(action, state)
+        with self._lock:
+            self._admit()
+            entry = (time.monotonic() + delay_s, next(self._order), scheduled)
+            heapq.heappush(self._delayed, entry)
+            if self._delayed[0] is entry:
+                self._wake.put(None)  # the thread sleeps until a later time than this one
+        return scheduled
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: abc.ScheduledAction[_State], state: _State | None = None
+    ) -> abc.DisposableBase:
+        """Run an action at a wall-clock time, as it stands now: a clock set later changes nothing."""
+        at: datetime = self.to_datetime(duetime)
+        return self.schedule_relative(at - self.now, action, state)
+
+    def dispose(self) -> None:
+        """Drop what waits and end the thread; wait for it up to 2 s, except on the thread itself."""
+        with self._lock:
+            self._disposed = True
+            self._ready.clear()
+            self._delayed.clear()
+            self._wake.put(None)
+            thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(JOIN_S)
+        if thread.is_alive():
+            _LOG.warning("%s still runs an action %.0f s after it was told to end", thread.name, JOIN_S)
+
+    def _admit(self) -> None:
+        """Make room for one more action, under the lock."""
+        if self._disposed:
+            raise DisposedException
+        if len(self._ready) + len(self._delayed) >= self._capacity:
+            # Time-outs are mostly cancelled long before they are due; they must not fill the queue.
+            self._delayed = [entry for entry in self._delayed if not entry[2].is_disposed]
+            heapq.heapify(self._delayed)
+            if len(self._ready) + len(self._delayed) >= self._capacity:
+                raise BufferOverflow(f"{self._capacity} actions wait for the thread tickbraid-{self._name}")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"tickbraid-{self._name}", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._disposed:
+            scheduled, wait_s = self._next_delayed() if self._delayed else (None, None)
+            if scheduled is None:
+                try:
+                    self._wake.get(timeout=wait_s)
+                    scheduled = self._ready.popleft()
+                except (queue.Empty, IndexError):
+                    continue  # a delayed action is due or new, or this is the end
+            if not scheduled.is_disposed:
+                scheduled.run(self)
+            del scheduled  # what it holds must not live until the next one comes
+
+    def _next_delayed(self) -> "tuple[_Scheduled | None, float | None]":
+        """Return a delayed action that is due, else how long to wait for the first."""
+        with self._lock:
+            if not self._delayed:
+                return None, None
+            wait_s = self._delayed[0][0] - time.monotonic()
+            if wait_s > 0:
+                return None, min(wait_s, threading.TIMEOUT_MAX)
+            return heapq.heappop(self._delayed)[2], None
+
+
+class _Scheduled(abc.DisposableBase):
+    """An action that waits; disposing it cancels it, or disposes what it returned."""
+
+    __slots__ = ("_action", "_returned", "_state", "is_disposed")
+
+    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
+        self._action = action
+        self._state = state
+        self._returned: abc.DisposableBase | None = None
+        self.is_disposed = False
+
+    def run(self, scheduler: abc.SchedulerBase) -> None:
+        try:
+            self._returned = self._action(scheduler, self._state)
+        except Exception:  # noqa: BLE001 - the thread serves the actions after it as well
+            _LOG.exception("an action of a scheduler raised")
+        # Whichever of `run` and `dispose` comes second sees what the other wrote, so it is never missed.
+        if self.is_disposed:
+            self.dispose()
+
+    def dispose(self) -> None:
+        self.is_disposed = True
+        if self._returned is not None:
+            self._returned.dispose()
