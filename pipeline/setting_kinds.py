@@ -1,0 +1,296 @@
+"""The kinds of values that settings have: how each is read, and what it expects, in words.
+
+A value may come typed (YAML, a mapping) or as text (``.env``, the environment, a mapping that was filled from
+either): a text is read by the kind of its key. Nothing is guessed beyond that, so that a ticker which a file
+format took for something else (``TRUE``, ``1E5``, ``007``) is noticed instead of subscribed to.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pipeline.secret import Secret, mask_url
+
+__all__ = [
+    "CHANNEL",
+    "EVENT_TYPES",
+    "FLAG",
+    "HOST",
+    "REDIS_ADDRESS",
+    "SECRET",
+    "SYMBOLS",
+    "SYMBOLS_OR_UNIVERSES",
+    "TEXT",
+    "UNIVERSE",
+    "WEBSOCKET_ADDRESS",
+    "Kind",
+    "Misfit",
+    "clean_symbols",
+    "is_universe_key",
+    "nearest",
+    "real",
+    "shown",
+    "whole",
+    "word",
+]
+
+FEED_EVENT_TYPES: Final = ("T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V")
+SHOWN_MAX_CHARS: Final = 60
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_SYMBOL = re.compile(r"\*|[A-Z0-9][A-Z0-9.:/_^=-]{0,31}")
+_UNIVERSE = re.compile(r"[a-z][a-z0-9_-]+:[^\s,]+")
+
+
+class Misfit(ValueError):
+    """Says that a value is not of its kind.
+
+    Args:
+        got: what came, fit to be shown.
+        expected: what the kind expects; None where the kind's own words say it all.
+    """
+
+    def __init__(self, got: str, expected: str | None = None) -> None:
+        self.got = got
+        self.expected = expected
+        super().__init__(got)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Is one kind of value.
+
+    Args:
+        expected: what it expects, in words that follow "expected".
+        read: takes what came, returns the typed value, raises `Misfit`.
+        blank_is_unset: an empty text means "not set" rather than "empty".
+    """
+
+    expected: str
+    read: Callable[[Any], Any]
+    blank_is_unset: bool = True
+
+
+def shown(value: object) -> str:
+    """Return the value as a problem text shows it: YAML's words for booleans and nothing, never long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= SHOWN_MAX_CHARS else text[: SHOWN_MAX_CHARS - 1] + "…"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean X?`` for the nearest known name, or nothing if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def clean_symbols(raw: Iterable[object]) -> tuple[tuple[str, ...], list[str]]:
+    """Strip, upper-case and deduplicate symbols, keeping their order; empty ones are dropped.
+
+    Returns:
+        the good symbols, and one phrase for each that cannot be one.
+    """
+    good: dict[str, None] = {}
+    bad = []
+    for item in raw:
+        if not isinstance(item, str):
+            bad.append(_unquoted(item))
+        elif symbol := item.strip().upper():
+            if _SYMBOL.fullmatch(symbol):
+                good[symbol] = None
+            else:
+                bad.append(f"the impossible symbol {shown(item)}")
+    return tuple(good), bad
+
+
+def is_universe_key(text: str) -> bool:
+    """Tell a universe key (``etf:sector_spdrs``) from a symbol, prefixed by one letter (``X:BTC-USD``)."""
+    return _UNIVERSE.fullmatch(text.strip()) is not None
+
+
+def whole(low: int, high: int, unit: str = "") -> Kind:
+    """Make the kind of whole numbers from ``low`` to ``high``, both allowed."""
+    return Kind(
+        f"a whole number{_of(unit)} from {low} to {high}", lambda value: _number(value, low, high, int)
+    )
+
+
+def real(low: float, high: float, unit: str = "") -> Kind:
+    """Make the kind of numbers from ``low`` to ``high``, both allowed."""
+    return Kind(
+        f"a number{_of(unit)} from {low:g} to {high:g}", lambda value: _number(value, low, high, float)
+    )
+
+
+def word(*choices: str) -> Kind:
+    """Make the kind that is one of a few words, in any case."""
+
+    def read(value: object) -> str:
+        name = value.strip().lower().replace("_", "-") if isinstance(value, str) else None
+        for choice in choices:
+            if choice.replace("_", "-") == name:
+                return choice
+        raise Misfit(shown(value), expected + nearest(str(value).lower(), choices))
+
+    expected = "one of " + ", ".join(choices)
+    return Kind(expected, read)
+
+
+def _of(unit: str) -> str:
+    return f" of {unit}" if unit else ""
+
+
+def _number(value: object, low: float, high: float, number_type: type[int] | type[float]) -> float:
+    number = value
+    if isinstance(value, str):
+        try:
+            number = float(value) if not value.strip().lstrip("+-").isdecimal() else int(value)
+        except ValueError:
+            raise Misfit(shown(value)) from None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
+        raise Misfit(shown(value))
+    if number_type is int and number != int(number):
+        raise Misfit(shown(value))
+    return int(number) if number_type is int else number
+
+
+def _flag(value: object) -> bool:
+    name = str(value).strip().lower() if isinstance(value, str | bool | int) else ""
+    if name in _TRUE:
+        return True
+    if name in _FALSE:
+        return False
+    raise Misfit(shown(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Misfit(_unquoted(value))
+    return value.strip()
+
+
+def _secret(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise Misfit(f"something that is no text ({type(value).__name__})")
+    return Secret(value.strip())
+
+
+def _channel(value: object) -> str:
+    channel = _text(value)
+    if any(letter.isspace() or not letter.isprintable() for letter in channel):
+        raise Misfit(shown(value))
+    return channel
+
+
+def _host(value: object) -> str:
+    host = _text(value)
+    if host and not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", host):
+        raise Misfit("an address with a password or a path in it" if set("@/") & set(host) else shown(host))
+    return host
+
+
+def _universe(value: object) -> str:
+    text = _text(value)
+    if text and not all(part.strip() for part in text.split("+")):
+        raise Misfit(shown(text))
+    return text
+
+
+def _websocket_address(value: object) -> str:
+    url = _text(value)
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Misfit(shown(mask_url(url)))
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise Misfit(
+            shown(mask_url(url)), "no user, query or fragment in it, since addresses are shown in logs"
+        )
+    return url
+
+
+def _redis_address(value: object) -> Secret:
+    secret = _secret(value)
+    url = secret.reveal()
+    try:
+        parts = urlsplit(url)
+        good = not url or parts.scheme == "unix" or (parts.scheme in {"redis", "rediss"} and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good:
+        scheme, mark, _ = url.partition("://")
+        raise Misfit(f"an address that begins with {shown(scheme + mark)}" if mark else "no address")
+    return secret
+
+
+def _listed(value: object) -> list[object]:
+    if isinstance(value, str):
+        return list(value.split(","))
+    if isinstance(value, list | tuple):
+        return list(value)
+    return [value]
+
+
+def _symbols(value: object) -> tuple[str, ...]:
+    good, bad = clean_symbols(_listed(value))
+    if bad:
+        raise Misfit(", ".join(bad))
+    return good
+
+
+def _symbols_or_universes(value: object) -> tuple[str, ...]:
+    entries: dict[str, None] = {}
+    for item in _listed(value):
+        if isinstance(item, str) and all(map(is_universe_key, item.split("+"))):
+            entries[item.strip()] = None
+        else:
+            entries.update(dict.fromkeys(_symbols([item])))
+    return tuple(entries)
+
+
+def _event_types(value: object) -> tuple[str, ...]:
+    types: dict[str, None] = {}
+    for item in _listed(value):
+        name = item.strip().upper() if isinstance(item, str) else ""
+        if name in FEED_EVENT_TYPES:
+            types[name] = None
+        elif item != "":
+            raise Misfit(shown(item), f"{_EVENT_WORDS}{nearest(str(item).upper(), FEED_EVENT_TYPES)}")
+    if not types:
+        raise Misfit("none")
+    return tuple(types)
+
+
+def _unquoted(value: object) -> str:
+    if isinstance(value, bool):
+        name = shown(value)
+        return f'the boolean {name} (a ticker of that name is written in quotes: "{name.upper()}")'
+    if isinstance(value, list | tuple | dict):
+        return shown(value)
+    return f"{shown(value)}, which is no text (write it in quotes)"
+
+
+_EVENT_WORDS = "event types out of " + ", ".join(FEED_EVENT_TYPES)
+
+FLAG = Kind("true or false (yes, no, on, off, 1, 0)", _flag)
+TEXT = Kind("text", _text, blank_is_unset=False)
+SECRET = Kind("text", _secret, blank_is_unset=False)
+CHANNEL = Kind("a channel name without spaces, or nothing to turn it off", _channel, blank_is_unset=False)
+UNIVERSE = Kind("a universe key, or several joined with +", _universe, blank_is_unset=False)
+HOST = Kind("a host name or address without its port", _host, blank_is_unset=False)
+WEBSOCKET_ADDRESS = Kind("an address like wss://HOST/MARKET", _websocket_address)
+REDIS_ADDRESS = Kind("redis://, rediss:// or unix://", _redis_address, blank_is_unset=False)
+SYMBOLS = Kind("symbols, as a comma list or a YAML list of texts", _symbols, blank_is_unset=False)
+SYMBOLS_OR_UNIVERSES = Kind(
+    "symbols or universe keys, as a comma list or a YAML list", _symbols_or_universes, blank_is_unset=False
+)
+EVENT_TYPES = Kind(_EVENT_WORDS, _event_types)

@@ -1,0 +1,306 @@
+"""Load the settings: layered, typed, frozen, and with every problem reported at once.
+
+Layers, later wins: the defaults of `pipeline.setting_keys`, `settings.yaml`, `.env`, the environment, and
+what `load_settings` is given. Everything here runs on the caller's thread.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pipeline.errors import SettingsError
+from pipeline.secret import MASK, Secret, mask_url
+from pipeline.setting_keys import (
+    CONNECTION_KEYS,
+    DEFAULT_TICKERS,
+    KEYS,
+    UNIVERSES,
+    ConnectionSettings,
+    Key,
+    Settings,
+    connection_key,
+    split_connection_key,
+)
+from pipeline.setting_kinds import SYMBOLS, Misfit, shown
+from pipeline.setting_layers import (
+    Layer,
+    config_layer,
+    dotenv_layer,
+    environment_layer,
+    file_layer,
+    is_known,
+    shipped_universes,
+)
+
+__all__ = [
+    "DEFAULT_TICKERS",
+    "FILE_NAME",
+    "ConnectionSettings",
+    "Secret",
+    "Settings",
+    "describe",
+    "is_known",
+    "load_settings",
+]
+
+FILE_NAME: Final = "settings.yaml"
+
+
+def load_settings(
+    config: Any = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    file: str | os.PathLike[str] | None = None,
+) -> Settings:
+    """Read all layers and return the settings they give.
+
+    Args:
+        config: a mapping of keys to values, or a dynaconf object; wins over everything else.
+        environ: stands for ``os.environ``.
+        directory: where `settings.yaml` and `.env` are looked for; the working directory by default. Neither
+            has to exist.
+        file: a settings file of another name or place; has to exist.
+
+    Raises:
+        SettingsError: something is wrong; it names everything that is.
+        TypeError: ``config`` is neither a mapping nor a dynaconf object.
+    """
+    problems: list[str] = []
+    folder = Path.cwd() if directory is None else Path(directory)
+    layers = []
+    if file is not None:
+        layers.append(file_layer(Path(file), problems))
+    elif (folder / FILE_NAME).exists():
+        layers.append(file_layer(folder / FILE_NAME, problems))
+    layers.append(dotenv_layer(folder / ".env", problems))
+    layers.append(environment_layer(os.environ if environ is None else environ, problems))
+    if config is not None:
+        layers.append(config_layer(config, problems))
+    reader = _Reader(layers, problems)
+    values = {name.lower(): reader.read(name, key) for name, key in KEYS.items()}
+    universes = reader.read_universes()
+    connections = _read_connections(reader, values)
+    _settle_redis(reader, values)
+    settings = Settings(
+        **values,
+        connections=connections,
+        universes=MappingProxyType(universes),
+        provenance=MappingProxyType(reader.provenance),
+    )
+    _check_together(reader, settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """List (key, value, where it came from) for people; secrets are masked."""
+    rows = [(name, getattr(settings, name.lower())) for name in KEYS]
+    for connection in settings.connections:
+        rows += [
+            (_name(connection.number, part), getattr(connection, part.lower())) for part in CONNECTION_KEYS
+        ]
+    rows.append((UNIVERSES, tuple(settings.universes)))
+    return [(name, _in_words(value), settings.provenance.get(name, "default")) for name, value in rows]
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Secret):
+        url = value.reveal()
+        return mask_url(url) if "://" in url else MASK if url else ""
+    if isinstance(value, bool):
+        return shown(value)
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+class _Reader:
+    """Finds each key in the highest layer that sets it, notes where that was, and what is wrong with it."""
+
+    def __init__(self, layers: list[Layer], problems: list[str]) -> None:
+        self._layers = layers
+        self._problems = problems
+        self._rejected: set[str] = set()
+        self.provenance: dict[str, str] = {}
+
+    def read(self, name: str, key: Key) -> Any:
+        """Return the typed value; None where it is not set and has no default."""
+        for layer in reversed(self._layers):
+            value = layer.values.get(name)
+            blank = isinstance(value, str) and not value.strip()
+            if value is not None and not (blank and key.kind.blank_is_unset):
+                self.provenance[name] = layer.source
+                result = self._typed(name, layer.source, value, key)
+                if result is not None:
+                    return result
+                break
+        else:
+            self.provenance[name] = "default"
+        return _default(key)
+
+    def is_set(self, name: str) -> bool:
+        """Tell whether some layer set a key that was read."""
+        return self.provenance[name] != "default"
+
+    def is_sound(self, name: str) -> bool:
+        """Tell whether nothing was wrong with a key, so that it makes sense to compare it with others."""
+        return name not in self._rejected
+
+    def read_universes(self) -> dict[str, tuple[str, ...]]:
+        """Join the universes of all layers with those that come with Tickbraid; later wins, key by key."""
+        found = {name: SYMBOLS.read(symbols) for name, symbols in shipped_universes().items()}
+        self.provenance[UNIVERSES] = "default"
+        for layer in self._layers:
+            universes = layer.values.get(UNIVERSES)
+            if universes is None:
+                continue
+            self.provenance[UNIVERSES] = layer.source
+            if not isinstance(universes, Mapping):
+                self.reject(UNIVERSES, layer.source, shown(universes), "a mapping of keys to symbols")
+                continue
+            key = Key("", SYMBOLS, "", "")
+            for name, symbols in universes.items():
+                found[str(name)] = self._typed(f"{UNIVERSES}[{name}]", layer.source, symbols, key) or ()
+        return found
+
+    def check_beyond(self, maximum: int) -> None:
+        """Reject what is set for connections beyond the last; their defaults may stand in a file."""
+        for layer in self._layers:
+            for name, value in layer.values.items():
+                number, part = split_connection_key(name) or (0, "")
+                if number > maximum and value not in (None, ""):
+                    key = connection_key(number, part)
+                    if self._typed(name, layer.source, value, key) not in (None, _default(key)):
+                        limit = f"nothing beyond WEBSOCKET_CONNECTIONS_MAX, which is {maximum}"
+                        self.reject(name, layer.source, shown(value), limit)
+
+    def reject(self, name: str, source: str, got: str, expected: str) -> None:
+        """Note a problem."""
+        self._rejected.add(name)
+        self._problems.append(f"{name} ({source}): got {got}, expected {expected}")
+
+    def _typed(self, name: str, source: str, value: object, key: Key) -> Any:
+        try:
+            return key.kind.read(value)
+        except Misfit as misfit:
+            self.reject(name, source, misfit.got, misfit.expected or key.kind.expected)
+            return None
+
+
+def _default(key: Key) -> Any:
+    missing = key.default is None or (key.default == "" and key.kind.blank_is_unset)
+    return None if missing else key.kind.read(key.default)
+
+
+def _read_connections(reader: _Reader, values: Mapping[str, Any]) -> tuple[ConnectionSettings, ...]:
+    maximum = values["websocket_connections_max"]
+    if reader.is_sound("WEBSOCKET_CONNECTIONS_MAX"):
+        reader.check_beyond(maximum)
+    connections = []
+    for number in range(1, maximum + 1):
+        parts = {
+            part.lower(): reader.read(_name(number, part), connection_key(number, part))
+            for part in CONNECTION_KEYS
+        }
+        parts["name"] = parts["name"] or f"connection_{number}"
+        parts["url"] = parts["url"] or values["massive_websocket_url"]
+        parts["event_types"] = parts["event_types"] or values["massive_event_types"]
+        connections.append(ConnectionSettings(number=number, **parts))
+    _check_names(reader, connections)
+    return tuple(connections) if values["use_multi_connection"] else (replace(connections[0], enabled=True),)
+
+
+def _name(number: int, part: str) -> str:
+    return f"WEBSOCKET_CONNECTION_{number}_{part}"
+
+
+def _settle_redis(reader: _Reader, values: dict[str, Any]) -> None:
+    """Let REDIS_ENABLED follow from the address, and assemble the address from its parts."""
+    url, host = values["redis_url"], values["redis_host"]
+    if values["redis_enabled"] is None:
+        values["redis_enabled"] = bool(url or host)
+    if not url and (host or values["redis_enabled"]):
+        host = f"[{host}]" if ":" in host else host or "localhost"
+        values["redis_url"] = Secret(f"redis://{host}:{values['redis_port']}/{values['redis_db']}")
+        reader.provenance["REDIS_URL"] = reader.provenance["REDIS_HOST"]
+
+
+def _check_names(reader: _Reader, connections: list[ConnectionSettings]) -> None:
+    """Reject a name that two connections share, unless one is not enabled and has it by default."""
+    first_of: dict[str, ConnectionSettings] = {}
+    for connection in connections:
+        key = _name(connection.number, "NAME")
+        first = first_of.setdefault(connection.name.casefold(), connection)
+        in_use = all(
+            c.enabled or c.name != connection_key(c.number, "NAME").default for c in (first, connection)
+        )
+        if first is not connection and in_use:
+            expected = f"a name of its own ({first.id} has this one)"
+            reader.reject(key, reader.provenance[key], shown(connection.name), expected)
+
+
+def _check_together(reader: _Reader, settings: Settings) -> None:
+    """Reject what is wrong only in the light of other keys."""
+    where = settings.provenance
+    needs_key = settings.use_massive_api and not settings.use_synthetic_data
+    if needs_key and not settings.massive_api_key and reader.is_sound("MASSIVE_API_KEY"):
+        name, reason = "MASSIVE_API_KEY", f"USE_MASSIVE_API is on ({where['USE_MASSIVE_API']})"
+        reader.reject(name, where[name], "nothing", f"the key of the account, since {reason}")
+    if settings.massive_websocket_reconnect_max_delay < settings.massive_websocket_reconnect_delay:
+        name, delay_s = (
+            "MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY",
+            settings.massive_websocket_reconnect_max_delay,
+        )
+        least = (
+            f"no less than MASSIVE_WEBSOCKET_RECONNECT_DELAY, {settings.massive_websocket_reconnect_delay:g}"
+        )
+        reader.reject(name, where[name], shown(delay_s), least)
+    if settings.massive_api_key:
+        _check_encrypted(reader, settings)
+    if settings.use_multi_connection:
+        _check_tickers(reader, settings)
+
+
+def _check_encrypted(reader: _Reader, settings: Settings) -> None:
+    for connection in settings.connections:
+        name = _name(connection.number, "URL")
+        name = name if reader.is_set(name) else "MASSIVE_WEBSOCKET_URL"
+        parts = urlsplit(connection.url)
+        exposed = parts.scheme == "ws" and not _is_loopback(parts.hostname or "")
+        if connection.enabled and exposed and reader.is_sound(name):
+            expected = "wss:// (the key would travel in the clear; only this machine may be reached by ws://)"
+            reader.reject(name, settings.provenance[name], shown(connection.url), expected)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_tickers(reader: _Reader, settings: Settings) -> None:
+    enabled = [connection for connection in settings.connections if connection.enabled]
+    bare = [connection for connection in enabled if not connection.universe_key and not connection.symbols]
+    if not enabled:
+        name = _name(1, "ENABLED")
+        expected = "at least one enabled connection, since USE_MULTI_CONNECTION is on"
+        reader.reject(name, settings.provenance[name], "false", expected)
+    elif settings.websocket_routing_strategy == "manual":
+        for connection in bare:
+            name = _name(connection.number, "SYMBOLS")
+            if reader.is_sound(name):
+                expected = (
+                    f"symbols, or a universe in {_name(connection.number, 'UNIVERSE_KEY')}: it is enabled"
+                )
+                reader.reject(name, settings.provenance[name], "nothing", expected)
+    elif len(bare) == len(enabled) and not settings.symbol_universe_key:
+        name = "SYMBOL_UNIVERSE_KEY"
+        reader.reject(
+            name, settings.provenance[name], "nothing", "a universe: no connection has tickers either"
+        )
