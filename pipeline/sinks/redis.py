@@ -1,0 +1,214 @@
+"""Publishes ticks to Redis, a batch in one piece, and comes through whatever Redis does meanwhile.
+
+::
+
+    up ── no answer for 0.5 s ──► stalled ── answers ──► up           nothing is sent twice
+     │                               └───── 30 s ─────┐
+     ├── connection broken ───────────────────────────┴► down         what may have arrived is sent again
+     └── a command refused ─────────────────────────────► down        only what was refused is sent again
+    down ── back-off, connect, one message as a probe ──► up
+
+While a write is in trouble the sink waits in it; the buffer in front of the sink holds what comes then.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from pipeline.status import SinkDown, SinkUp, StatusEvent
+from pipeline.ticks import TickBatch
+
+from .redis_link import RedisLink, mask_url
+from .redis_messages import Channels, Packer
+from .redis_window import Window
+from .sink import Outcome
+
+__all__ = ["RedisSink"]
+
+PARCEL_TICKS: Final = 100
+"""Packed at once: small enough that the server works while we pack the next."""
+WINDOW_MESSAGES: Final = 1000
+"""Unanswered at most, some 256 KiB: what may be published twice after a broken connection."""
+STALL_S: Final = 0.5
+HUNG_S: Final = 30.0
+BACKOFF_BASE_S: Final = 0.05
+BACKOFF_CAP_S: Final = 2.0
+POLL_S: Final = 0.1
+"""How soon a write that waits for the server sees `stop`."""
+GRACE_S: Final = 0.25
+"""What a write still has after `stop`, as long as the server answers."""
+
+
+class RedisSink:
+    """Publishes each tick once to every channel, in order, as long as no connection breaks.
+
+    When one breaks, up to `WINDOW_MESSAGES` whose answers were outstanding are published again: at least
+    once, in order. `SinkUp.resent` counts them.
+
+    Args:
+        url: of the server, as redis-py takes it.
+        channels: where the messages go.
+        on_status: is given `SinkDown` and `SinkUp`, on the writing thread; must not raise.
+        name: in status events and metrics.
+        stall_s: a server that moves no byte for so long while answers are outstanding is announced as down.
+        hung_s: and after so long, the connection is given up.
+        clock: wall clock, ns.
+        monotonic: for durations, s.
+        random: for the jitter, in [0, 1).
+        sleep: the back-off, s; `stop` interrupts the default.
+
+    Raises:
+        ValueError: the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        channels: Channels | None = None,
+        on_status: Callable[[StatusEvent], object] = lambda _: None,
+        name: str = "redis",
+        stall_s: float = STALL_S,
+        hung_s: float = HUNG_S,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random.random,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self.name = name
+        self._url = mask_url(url)
+        self._channels = channels or Channels()
+        self._on_status = on_status
+        self._stall_s, self._hung_s = stall_s, hung_s
+        self._clock, self._monotonic, self._random = clock, monotonic, random
+        self._stopping = threading.Event()
+        self._stop_by = 0.0
+        self._sleep = sleep or self._stopping.wait
+        self._link = RedisLink(url, STALL_S)
+        self._packer = Packer(self._channels)
+        self._window = Window(self._packer.per_tick)
+        self._state = "idle"
+        self._failures = 0
+        self._connections = 0
+        self._last_error: str | None = None
+        self._rejected: Counter[str] = Counter()
+        self._moved = (0, 0.0)
+        """How many bytes had moved over the connection, and since when no more have, s."""
+        self._down_since = 0.0
+        self._resent_before = 0
+
+    def write(self, batches: Sequence[TickBatch]) -> Outcome:
+        """Publish all ticks and return when the server has taken them, or `stop` was called."""
+        rejected: Counter[str] = Counter()
+        dropped: Counter[str] = Counter()
+        if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
+            self._link.close()
+        for batch in batches:
+            for start in range(0, len(batch.ticks), PARCEL_TICKS):
+                ticks = batch.ticks[start : start + PARCEL_TICKS]
+                parcel, left_out = self._packer.pack(batch.connection, ticks)
+                if left_out:
+                    self._rejected.update(left_out)
+                    rejected[batch.connection] += sum(left_out.values())
+                self._window.put(parcel)
+                dropped.update(self._work_down_to(WINDOW_MESSAGES))
+        dropped.update(self._work_down_to(0))
+        return Outcome(rejected, dropped)
+
+    def stop(self) -> None:
+        """Make `write` give up: at once where the server is in trouble, else within 0.25 s."""
+        self._stop_by = self._monotonic() + GRACE_S
+        self._stopping.set()
+        self._link.abort()
+
+    def close(self) -> None:
+        """Close the socket; after the last `write`."""
+        self._link.close()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state (idle, up, stalled, down), the counts and the last error, without secrets."""
+        window = self._window
+        return {
+            "state": self._state,
+            "url": self._url,
+            "messages": dict(zip(self._channels.names, window.taken, strict=True)),
+            "acknowledged": sum(window.taken),
+            "in_hand": window.messages,
+            "rejected": dict(self._rejected),
+            "resent": window.resent,
+            "errors": window.errors,
+            "reconnects": max(0, self._connections - 1),
+            "last_error": self._last_error,
+            "receivers": window.receivers,
+        }
+
+    def _work_down_to(self, messages: int) -> dict[str, int]:
+        """Work until no more than ``messages`` are in the hand; return what was dropped, by connection."""
+        while self._window.messages > messages:
+            if self._stopping.is_set() and (self._state != "up" or self._monotonic() >= self._stop_by):
+                self._link.close()  # the answers to what is on its way would be taken for others
+                return self._window.drop()
+            try:
+                self._work()
+            except OSError as trouble:
+                self._back_off(str(trouble))
+        return {}
+
+    def _work(self) -> None:
+        """Do one round: connect, send, receive.
+
+        Raises:
+            OSError: the connection is of no more use.
+        """
+        link, window = self._link, self._window
+        if not link.is_open:
+            link.open()
+            self._connections += 1
+            self._moved = (0, self._monotonic())
+        link.put(window.send())
+        replies = link.exchange(POLL_S)
+        if replies and window.answer(replies):
+            self._come_up()
+        if window.is_refused:
+            raise ConnectionRefusedError(window.last_error)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Notice that the server hangs: TCP is up, and nothing moves."""
+        now = self._monotonic()
+        bytes_before, since = self._moved
+        if self._link.moved_bytes != bytes_before:
+            self._moved = (self._link.moved_bytes, now)
+        elif now - since >= self._hung_s:
+            raise TimeoutError(f"no answer for {now - since:.1f} s")
+        elif now - since >= self._stall_s:
+            self._go_down("stalled", f"no answer for {self._stall_s} s", since)
+
+    def _back_off(self, reason: str) -> None:
+        self._go_down("down", reason, self._monotonic())
+        self._window.rewind(self._link.unsent_bytes)
+        self._link.close()
+        # Full jitter, so that many clients of a server that comes back do not come at once.
+        self._sleep(self._random() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**self._failures))
+        self._failures = min(self._failures + 1, 10)
+
+    def _go_down(self, state: str, reason: str, since: float) -> None:
+        was_well = self._state in {"idle", "up"}
+        self._state = state
+        self._last_error = reason
+        if was_well:
+            self._down_since = since
+            self._resent_before = self._window.resent
+            self._on_status(SinkDown(at_ns=self._clock(), sink=self.name, reason=reason))
+
+    def _come_up(self) -> None:
+        was_well = self._state in {"idle", "up"}
+        self._state = "up"
+        self._failures = 0
+        if not was_well:
+            down_s = self._monotonic() - self._down_since
+            resent = self._window.resent - self._resent_before
+            self._on_status(SinkUp(at_ns=self._clock(), sink=self.name, down_s=down_s, resent=resent))

@@ -1,0 +1,156 @@
+"""What the Redis sink has in its hand: messages that wait, that are on their way, that were refused. Pure.
+
+Answers come in the order of the commands, so two numbers say where we are: which messages were handed to
+the connection, and how many of them were answered.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+from .redis_messages import Parcel
+
+__all__ = ["Window"]
+
+
+class Window:
+    """Keeps every message until the server has taken it, and its place in the order.
+
+    Args:
+        per_tick: messages of a tick, as many as there are channels.
+    """
+
+    def __init__(self, per_tick: int) -> None:
+        self._per_tick = per_tick
+        self._waiting: deque[Parcel] = deque()
+        self._sent: deque[Parcel] = deque()
+        self._answered = 0
+        """Messages of the first parcel sent that have their answer."""
+        self._refused: list[Parcel] = []
+        self._probing = False
+        self.messages = 0
+        """Messages in the hand."""
+        self.outstanding = 0
+        """Messages handed to the connection and not answered."""
+        self.taken = [0] * per_tick
+        """Messages that the server took, by channel."""
+        self.errors = 0
+        """Error replies."""
+        self.resent = 0
+        """Messages handed over again because nobody knows whether they had arrived."""
+        self.last_error = ""
+        """What the server last said when it refused."""
+        self.receivers = 0
+        """How many clients got the last message."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Tell whether the server refused something, and nothing is on its way any more."""
+        return bool(self._refused) and not self.outstanding
+
+    def put(self, parcel: Parcel) -> None:
+        """Take it into the hand."""
+        if parcel.numbers:
+            self._waiting.append(parcel)
+            self.messages += len(parcel.numbers)
+
+    def send(self) -> bytes:
+        """Return the commands to send now; from here on their answers are expected.
+
+        Nothing is sent past a refusal. After `rewind` the first message goes alone: a server that still
+        refuses is asked about one message, not about all.
+        """
+        if self._refused or (self._probing and self.outstanding):
+            return b""
+        if self._probing and self._waiting:
+            head, tail = self._waiting.popleft().split(1)
+            if tail.numbers:
+                self._waiting.appendleft(tail)
+            leaving = [head]
+        else:
+            leaving = list(self._waiting)
+            self._waiting.clear()
+        self._sent += leaving
+        self.outstanding += sum(len(parcel.numbers) for parcel in leaving)
+        self.resent += sum(parcel.doubtful for parcel in leaving)
+        return b"".join([parcel.pack() for parcel in leaving])
+
+    def answer(self, replies: Sequence[Any]) -> bool:
+        """Take in the server's replies; return whether it took a message.
+
+        Args:
+            replies: the number of receivers for a message taken, anything else for one refused.
+
+        Raises:
+            ConnectionError: there are more replies than commands, so we do not know what they are about.
+        """
+        if len(replies) > self.outstanding:
+            raise ConnectionError(f"an answer that nobody asked for: {replies[-1]!r}")
+        errors = self.errors
+        place = 0
+        while place < len(replies):
+            parcel, start = self._sent[0], self._answered
+            some = replies[place : place + len(parcel.numbers) - start]
+            refused = [start + i for i, reply in enumerate(some) if type(reply) is not int]
+            if refused:
+                self._refuse(parcel.pick(refused), str(some[refused[0] - start]))
+                taken = set(range(start, start + len(some))).difference(refused)
+                self._count_taken([parcel.numbers[i] for i in taken])
+            else:
+                self._count_taken(parcel.numbers[start : start + len(some)])
+                self.receivers = some[-1]
+            place += len(some)
+            self._answered += len(some)
+            if self._answered == len(parcel.numbers):
+                self._sent.popleft()
+                self._answered = 0
+        self.outstanding -= len(replies)
+        taken_any = len(replies) > self.errors - errors
+        if taken_any:
+            self._probing = False
+        return taken_any
+
+    def rewind(self, unsent_bytes: int = 0) -> None:
+        """Put all back in line, in order: the connection is gone.
+
+        Args:
+            unsent_bytes: how much of what `send` returned never left; what left whole may have arrived.
+        """
+        back: list[Parcel] = []
+        for parcel in reversed(self._sent):
+            unsent = parcel.count_behind(unsent_bytes)
+            unsent_bytes -= len(parcel.pack()) if unsent else 0
+            parcel.doubtful = max(parcel.doubtful, len(parcel.numbers) - unsent)
+            back.append(parcel)
+        if back:
+            back[-1] = back[-1].split(self._answered)[1]
+        self._waiting.extendleft(back)
+        self._waiting.extendleft(reversed(self._refused))
+        self._sent.clear()
+        self._refused.clear()
+        self._answered = self.outstanding = 0
+        self._probing = True
+
+    def drop(self) -> dict[str, int]:
+        """Give all up; return how many ticks that is, by connection. A tick sent in part is dropped too."""
+        self.rewind()
+        ticks: defaultdict[str, set[int]] = defaultdict(set)
+        for parcel in self._waiting:
+            ticks[parcel.connection].update(number // self._per_tick for number in parcel.numbers)
+        self._waiting.clear()
+        self.messages = 0
+        return {connection: len(numbers) for connection, numbers in ticks.items()}
+
+    def _refuse(self, parcel: Parcel, words: str) -> None:
+        self._refused.append(parcel)
+        self.errors += len(parcel.numbers)
+        self.last_error = words
+
+    def _count_taken(self, numbers: Sequence[int]) -> None:
+        self.messages -= len(numbers)
+        if isinstance(numbers, range):
+            for place in range(min(self._per_tick, len(numbers))):
+                self.taken[numbers[place] % self._per_tick] += len(numbers[place :: self._per_tick])
+        else:
+            for channel, count in Counter(number % self._per_tick for number in numbers).items():
+                self.taken[channel] += count
