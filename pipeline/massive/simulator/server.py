@@ -1,0 +1,328 @@
+"""A Massive server on loopback: for tests, for users without a key, and to try what goes wrong."""
+
+import asyncio
+import dataclasses
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from typing import Any, Final, Self, TypeVar
+
+from .client import Client
+from .feeds import Feed
+from .options import Eviction, Faults, Options, Silence
+from .report import Attempt, ClientReport, Report, Tally
+from .wire import encode_frame
+
+__all__ = ["Simulator"]
+
+log = logging.getLogger(__name__)
+
+KEPT_ATTEMPTS: Final = 1000
+KEPT_CLIENTS: Final = 100
+"""Reports of clients that are gone."""
+POLL_S: Final = 0.005
+"""How often a thread that waits for a condition looks again."""
+CALL_TIMEOUT_S: Final = 10.0
+
+Result = TypeVar("Result")
+
+
+class Simulator:
+    """Serves feeds as Massive does; a context manager that starts and stops.
+
+    One event loop on one thread, ``tickbraid-simulator``, serves all clients. All methods may be called from
+    any other thread. A server that was stopped starts again on its port, its feeds going on where they were.
+
+    Args:
+        feeds: what there is to subscribe to.
+        options: what the server is like.
+        faults: what goes wrong from the beginning; see `set_faults`.
+
+    Attributes:
+        finished: set when all finite feeds were sent to the end and the kernel has every byte.
+    """
+
+    def __init__(
+        self, feeds: Iterable[Feed] = (), options: Options | None = None, faults: Faults | None = None
+    ) -> None:
+        self.options = options or Options()
+        self.faults = faults or Faults()
+        self.finished = threading.Event()
+        self._feeds = dict.fromkeys(feeds, 0.0)
+        self._port = self.options.port
+        self._thread: threading.Thread | None = None
+        self._told = False
+        self._numbers = 0
+        self._clients: list[Client] = []
+        self._total = Tally()
+        self._gone: deque[ClientReport] = deque(maxlen=KEPT_CLIENTS)
+        self._attempts: deque[Attempt] = deque(maxlen=KEPT_ATTEMPTS)
+        self._feed_errors: deque[str] = deque(maxlen=10)
+
+    # --- from any thread
+
+    def start(self) -> Self:
+        """Listen, and return when a client can connect.
+
+        Raises:
+            OSError: the port cannot be had.
+            RuntimeError: it is running.
+        """
+        if self._thread is not None:
+            raise RuntimeError("the simulator is running")
+        listening: Future[None] = Future()
+        thread = threading.Thread(
+            target=self._run, args=(listening,), name="tickbraid-simulator", daemon=True
+        )
+        thread.start()
+        try:
+            listening.result()
+        except OSError:
+            thread.join()
+            raise
+        self._thread = thread
+        return self
+
+    def stop(self) -> None:
+        """Cut every connection and stop listening, as a killed server does; harmless when stopped."""
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once started."""
+        return self._port
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT, as the official client's ``feed``."""
+        return f"{self.options.host}:{self._port}"
+
+    @property
+    def url(self) -> str:
+        """The address of the stocks market."""
+        return f"{'wss' if self.options.ssl_context else 'ws'}://{self.address}/stocks"
+
+    def start_feeds(self) -> None:
+        """Let the feeds begin, whoever listens."""
+        self._told = True
+        self._call(self.subscriptions_changed)
+
+    def set_faults(self, **changes: Any) -> None:
+        """Change what goes wrong, from now on; `Faults` tells what there is.
+
+        Raises:
+            ValueError: a value is out of its range.
+            TypeError: there is no such fault.
+        """
+        faults = dataclasses.replace(self.faults, **changes)
+        if self._thread is None:
+            self.faults = faults
+        else:
+            self._await(self._change_faults(changes))
+
+    def close_clients(self, code: int = 1000, reason: str = "", *, only: int | None = None) -> None:
+        """Close all clients, or the one with a number, with a close code; 1006 cuts TCP."""
+        self._each(only, lambda client: client.close(code, reason))
+
+    def go_silent(self, silence: Silence = Silence.ALL, *, only: int | None = None) -> None:
+        """Tell the clients that are here now, or one, nothing more while TCP stays up."""
+        self._each(only, lambda client: client.fall_silent(silence))
+
+    def send_oversized(self, size_bytes: int, *, only: int | None = None) -> None:
+        """Send one message of so many bytes: an array with one long string."""
+        data = encode_frame(b'["' + b"x" * (size_bytes - 4) + b'"]')
+        self._each(only, lambda client: client.send_raw(data))
+
+    def send_raw(self, data: bytes, *, only: int | None = None) -> None:
+        """Write bytes to the sockets as they are: frames of one's own making, or rubbish."""
+        self._each(only, lambda client: client.send_raw(data))
+
+    def report(self) -> Report:
+        """Return what was sent and seen so far."""
+        return self._call(self._report)
+
+    def wait_for(self, condition: Callable[[Report], bool], timeout_s: float = 10.0) -> Report:
+        """Return the first report that meets a condition.
+
+        Raises:
+            TimeoutError: none did in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not condition(report := self.report()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {timeout_s} s: {report}")
+            time.sleep(POLL_S)
+        return report
+
+    def _each(self, only: int | None, action: Callable[[Client], object]) -> None:
+        def act() -> None:
+            for client in tuple(self._clients):
+                if only in (None, client.number):
+                    action(client)
+
+        self._call(act)
+
+    def _call(self, function: Callable[[], Result]) -> Result:
+        """Run on the loop and return what comes of it; at once where nothing runs."""
+        if self._thread is None:
+            return function()
+
+        async def run() -> Result:
+            return function()
+
+        return self._await(run())
+
+    def _await(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_TIMEOUT_S)
+
+    # --- the loop's thread
+
+    def _run(self, listening: "Future[None]") -> None:
+        asyncio.run(self._serve(listening))
+
+    async def _serve(self, listening: "Future[None]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        try:
+            await self._listen()
+        except OSError as error:
+            listening.set_exception(error)
+            return
+        listening.set_result(None)
+        tasks = {feed: self._loop.create_task(self._feed(feed)) for feed in self._feeds}
+        finishing = self._loop.create_task(self._finish([tasks[feed] for feed in tasks if feed.finite]))
+        await self._stopping.wait()
+        for task in (*tasks.values(), finishing):
+            task.cancel()
+        await self._listen(stop=True)
+        for client in tuple(self._clients):
+            client.abort("the server was stopped")
+        await self._until(lambda: not self._clients)
+
+    async def _listen(self, *, stop: bool = False) -> None:
+        """Have the port open, or closed where the faults or the end say so."""
+        wanted = not stop and not self.faults.refuse
+        if wanted and self._server is None:
+            options = self.options
+            self._server = await self._loop.create_server(
+                lambda: Client(self), options.host, self._port, ssl=options.ssl_context, backlog=1024
+            )
+            self._port = self._server.sockets[0].getsockname()[1]
+        elif not wanted and self._server is not None:
+            self._server.close()
+            self._server = None
+            # Connections that were being accepted become clients now.
+            await asyncio.sleep(0)
+
+    async def _change_faults(self, changes: dict[str, Any]) -> None:
+        self.faults = dataclasses.replace(self.faults, **changes)
+        await self._listen()
+
+    async def _feed(self, feed: Feed) -> None:
+        await self._until(self._may_begin)
+        started_s = self._loop.time() - self._feeds[feed]
+        try:
+            while (wait_s := feed.wait_s(self._loop.time() - started_s)) is not None:
+                await asyncio.sleep(wait_s)
+                if feed.patient:
+                    await self._until(self._count_listeners)
+                self._feeds[feed] = elapsed_s = self._loop.time() - started_s
+                for packet in feed.take(elapsed_s):
+                    for client in self._clients:
+                        client.offer(packet)
+                told = [client for client in self._clients if client.flush(patient=feed.patient)]
+                if feed.patient:
+                    for client in told:
+                        await client.writable.wait()
+        except Exception as error:
+            log.exception("A feed broke off")
+            self._feed_errors.append(str(error))
+
+    async def _finish(self, feeding: list["asyncio.Task[None]"]) -> None:
+        """Wait for the finite feeds and for the kernel to have it all."""
+        if not feeding:
+            return
+        await asyncio.wait(feeding)
+        for client in self._clients:
+            client.finish()
+            client.flush(patient=True)
+        while not all(client.drained for client in self._clients):  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(POLL_S)
+        self.finished.set()
+
+    def _may_begin(self) -> bool:
+        start_after = self.options.start_after
+        return self._told or (start_after is not None and self._count_listeners() >= start_after)
+
+    def _count_listeners(self) -> int:
+        return sum(client.listens for client in self._clients)
+
+    async def _until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _report(self) -> Report:
+        total = self._total.copy()
+        for client in self._clients:
+            total.add(client.sent)
+        return Report(
+            sent=total,
+            clients=tuple(client.report() for client in self._clients),
+            gone=tuple(self._gone),
+            attempts=self._numbers,
+            last_attempts=tuple(self._attempts),
+            feed_errors=tuple(self._feed_errors),
+        )
+
+    # --- what clients need of their host
+
+    def arrived(self, client: Client) -> int:
+        """Take note of a client and return its number."""
+        self._clients.append(client)
+        self._numbers += 1
+        self._attempts.append(Attempt(self._numbers, time.monotonic()))
+        return self._numbers
+
+    def left(self, client: Client) -> None:
+        """Forget a client, keeping its counts."""
+        self._clients.remove(client)
+        self._total.add(client.sent)
+        self._gone.append(client.report())
+        self._changed.set()
+
+    def admit(self, client: Client) -> bool:
+        """Make room for an authenticated client; False where it is one too many itself."""
+        options = self.options
+        siblings = [one for one in self._clients if one.is_here and one.session.key == client.session.key]
+        if options.max_connections is None or len(siblings) <= options.max_connections:
+            return True
+        if options.eviction is not Eviction.OLDEST:
+            return False
+        siblings[0].evict()
+        return True
+
+    def subscriptions_changed(self) -> None:
+        """Look again who holds channels."""
+        self._changed.set()
+
+    def drops_auth(self) -> bool:
+        """Tell whether to drop the client that sends its key now."""
+        left = self.faults.drop_auth
+        if left:
+            self.faults = dataclasses.replace(self.faults, drop_auth=left - 1)
+        return left > 0
