@@ -35,8 +35,8 @@ class StatusStream(Observable[status.StatusEvent]):
     """Delivers what was published, in order, on the thread ``tickbraid-status``.
 
     The thread lives only while there is something to deliver, so there is none to stop. A subscriber that
-    raises is logged and keeps its subscription; one that is slow delays the other status subscribers and nobody
-    else. Of more than 10,000 waiting events the oldest are dropped and their number is logged. Every event is
+    raises is logged and keeps its subscription; one that is slow delays the other status subscribers and
+    nobody else. Of more than 10,000 waiting events the oldest are dropped and their number is logged. Every event is
     also logged under ``tickbraid.status``.
     """
 

@@ -1,0 +1,442 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import status
+from pipeline.massive.persistence import Persistence
+from pipeline.massive.protocol import ServerStatus
+from pipeline.massive.snapshot import Phase
+from tests.massive.virtual import TRADE, World
+
+
+def test_the_way_to_live():
+    """Greeting, key, channels, confirmation: in that order, or the server drops us."""
+    world = World().start()
+    assert world.wire.sent == []
+    world.wire.greet()
+    assert world.wire.sent == [{"action": "auth", "params": "the-key"}]
+    world.wire.status("auth_success", "authenticated")
+    assert world.wire.subscriptions() == [["T.A", "Q.A"]]
+    world.wire.confirm("T.A", "Q.A")
+    assert world.kinds() == [
+        status.Connecting,
+        status.Connected,
+        status.Authenticated,
+        status.Subscribed,
+    ]
+    assert world.events[-1].pending == 0
+    assert world.phase is Phase.LIVE
+
+
+def test_the_old_wording_of_auth_success_is_taken():
+    """Logs of 2019 show success/authenticated; a server that still says so must not time out."""
+    world = World().start()
+    world.wire.greet()
+    world.wire.status("success", "authenticated")
+    assert world.phase is Phase.LIVE
+
+
+def test_frames_flow_in_order_with_their_receive_time():
+    """The receive time is taken once a read; the wrong one would falsify every latency figure."""
+    world = World().go_live()
+    world.frames.clear()
+    for number in range(5):
+        world.run(1)
+        world.wire.say({**TRADE, "i": number})
+    assert [f.received_ns // 10**9 for f in world.frames] == [1001, 1002, 1003, 1004, 1005]
+    assert [b'"i": %d' % n in f.messages[0] for n, f in enumerate(world.frames)] == [True] * 5
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1006, 1008, 1011, 4000])
+def test_every_close_code_is_come_back_from(code):
+    """One code taken for "done" is how other clients end a trading day at ten in the morning."""
+    world = World().go_live()
+    world.wire.end(code)
+    world.redial()
+    world.wire.admit()
+    assert world.wire.subscriptions() == [["T.A", "Q.A"]]
+    world.wire.confirm_all()
+    assert world.phase is Phase.LIVE
+    assert len(world.of(status.Disconnected)) == 1
+    assert not world.completed
+
+
+def test_a_drop_during_auth_keeps_all_channels():
+    """Other clients lose their subscriptions when the drop comes before they were sent."""
+    world = World().start()
+    world.wire.greet()
+    world.wire.end(1001)
+    world.connection.want(["A.B"])
+    world.redial()
+    world.wire.admit()
+    assert world.wire.subscriptions() == [["T.A", "Q.A", "A.B"]]
+
+
+def test_a_refused_key_is_tried_once_and_completes():
+    """Hammering with a bad key gets an account locked; and nothing can ever come, so the stream may end."""
+    world = World().start()
+    world.wire.greet()
+    world.wire.status("auth_failed", "authentication failed")
+    world.run(3600)
+    assert world.dials == 1
+    assert world.phase is Phase.FAILED
+    assert world.completed
+    assert world.of(status.Failed)[0].reason == "authentication failed"
+
+
+def test_auth_timeout_is_no_success_and_is_retried():
+    """The server's auth_timeout must lead to a new attempt, not to silence."""
+    world = World().start()
+    world.wire.status("auth_timeout", "No authentication request received.")
+    world.redial()
+    assert world.dials == 2
+
+
+def test_a_mute_server_is_left_after_the_auth_time_out():
+    """A server that accepts TCP and never greets must not hold the connection for ever."""
+    world = World().start()
+    world.run(10.5)
+    assert "no answer to the key" in world.of(status.Disconnected)[0].reason
+
+
+def test_a_dial_that_hangs_is_called_off():
+    """A firewall that swallows SYNs must not stop the attempts."""
+    world = World()
+    world.hang = True
+    world.start()
+    world.run(10.0)
+    assert world.called_off == 1
+    assert world.phase is Phase.BACKING_OFF
+    world.run(1.0)
+    assert world.dials == 2
+
+
+def test_retries_end_when_a_limit_is_set():
+    """MASSIVE_WEBSOCKET_MAX_RETRIES=2 means three attempts in all, and then a word about it."""
+    world = World(persistence=Persistence(max_retries=2))
+    world.refuse = 100
+    world.start()
+    world.run(1000)
+    assert world.dials == 3
+    assert world.completed
+    assert "retries are used up" in world.of(status.Failed)[0].reason
+
+
+def test_retries_never_end_by_default():
+    """A silent end after so many reconnects is what users of other clients complain about most."""
+    world = World()
+    world.refuse = 10**9
+    world.start()
+    world.run(3600)
+    assert world.dials > 200
+    assert not world.completed
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 0.999), min_size=12, max_size=12))
+def test_backoff_is_full_jitter_within_its_bound(draws):
+    """Without jitter a thousand clients come back in the same second and bring the server down again."""
+    numbers = iter(draws)
+    world = World(uniform=lambda: next(numbers, 0.5))
+    world.refuse = 12
+    world.start()
+    world.run(12 * 31)
+    delays = [event.delay_s for event in world.of(status.BackOff)][:12]
+    bounds = [min(30.0, 2.0**n) for n in range(12)]
+    assert delays == pytest.approx([u * b for u, b in zip(draws, bounds, strict=True)])
+
+
+def test_backoff_starts_anew_only_after_a_minute_of_data():
+    """A server that accepts and drops at once must not be hammered once a second for ever."""
+    world = World()
+    world.refuse = 4
+    world.start()
+    for _ in range(4):
+        world.redial()
+    world.wire.admit()
+    world.wire.end(1006)
+    assert world.of(status.BackOff)[-1].delay_s == pytest.approx(0.5 * 16)
+    world.redial()
+    world.wire.admit()
+    for _ in range(61):
+        world.run(1)
+        world.wire.say(TRADE)
+    world.wire.end(1006)
+    assert world.of(status.BackOff)[-1].delay_s == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("inspected", [True, False])
+def test_an_eviction_waits_a_minute_then_five(inspected):
+    """Coming back at once evicts our own sibling, which comes back and evicts us, for ever."""
+    world = World()
+    for delay_s in (60.0, 300.0, 300.0):
+        if world.wires:
+            world.redial(301)
+        else:
+            world.start()
+        world.wire.admit()
+        if not inspected:
+            world.wire.confirm_all()
+        world.wire.status("max_connections", "Maximum number of websocket connections exceeded.")
+        world.wire.end(1008, "max connections")
+        assert world.of(status.BackOff)[-1].delay_s == delay_s
+    assert len(world.of(status.Evicted)) == 3
+
+
+def test_silence_with_tcp_up_is_noticed():
+    """Idle links are cut silently some nights; without a watchdog the stream just stops."""
+    world = World().go_live()
+    world.run(20.5)
+    assert world.wire.pings == 2
+    assert not world.of(status.Disconnected)
+    world.run(20)
+    assert "not a byte" in world.of(status.Disconnected)[0].reason
+    assert world.wire.closed is not None or len(world.wires) > 1
+
+
+def test_pongs_keep_a_quiet_market_connected():
+    """No ticks at night is no reason to reconnect."""
+    world = World().go_live()
+    for _ in range(600):
+        world.run(1)
+        world.wire.pong()
+    assert len(world.wires) == 1
+    assert 25 <= world.wire.pings <= 31
+
+
+def test_data_counts_as_life_even_if_pongs_are_late():
+    """Keepalive time-outs at full load, because the pong queues behind data, are another known plague."""
+    world = World().go_live()
+    for _ in range(600):
+        world.run(1)
+        world.wire.say(TRADE)
+    assert len(world.wires) == 1
+
+
+def test_requests_hold_at_most_500_channels():
+    """The server drops longer requests without a word."""
+    world = World(channels=[f"T.S{n}" for n in range(1201)])
+    world.start()
+    world.wire.admit()
+    assert [len(r) for r in world.wire.subscriptions()] == [500, 500, 201]
+
+
+def test_an_unanswered_channel_is_asked_for_once_more():
+    """An acknowledgement that got lost must not leave a channel in doubt for ever, nor be asked for ever."""
+    world = World().start()
+    world.wire.admit()
+    world.wire.confirm("T.A")
+    for _ in range(40):
+        world.run(1)
+        world.wire.pong()
+    assert world.wire.subscriptions() == [["T.A", "Q.A"], ["Q.A"]]
+    assert world.of(status.Unanswered)[0].channels == ("Q.A",)
+    snapshot = world.connection.snapshot()
+    assert (snapshot.confirmed, snapshot.unanswered, snapshot.pending) == (1, 1, 0)
+    world.wire.say(TRADE)
+    world.connection.take_statuses(
+        world.now_ns, [ServerStatus(status="success", message="subscribed to: Q.A")]
+    )
+    world.run(0)
+    assert world.connection.snapshot().confirmed == 2
+
+
+def test_a_refusal_is_told_with_its_channels_and_does_not_spoil_the_others():
+    """`not authorized` names nobody; what is left unconfirmed after it is what it meant."""
+    world = World(channels=["T.A", "NOI.A"]).start()
+    world.wire.admit()
+    world.wire.status("error", "not authorized")
+    world.wire.confirm("T.A")
+    world.run(10.5)
+    refused = world.of(status.Refused)[0]
+    assert refused.channels == ("NOI.A",)
+    assert refused.message == "not authorized"
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    assert world.wire.subscriptions() == [["T.A"], ["NOI.A"]]
+
+
+def test_wanting_and_giving_up_while_live():
+    """Run-time changes go out at once; what was never asked for is not given back."""
+    world = World().go_live()
+    world.connection.want(["T.B", "T.A"])
+    world.run(0)
+    assert world.wire.subscriptions()[-1] == ["T.B"]
+    world.connection.give_up(["Q.A", "T.never"])
+    world.run(0)
+    assert world.wire.sent[-1] == {"action": "unsubscribe", "params": "Q.A"}
+    world.wire.status("success", "unsubscribed to: Q.A")
+    world.run(0)
+    world.wire.end(1000)
+    world.redial()
+    world.wire.admit()
+    assert world.wire.subscriptions() == [["T.A", "T.B"]]
+
+
+def test_statuses_are_inspected_only_while_answers_are_due():
+    """Looking into every frame for ever would cost the reading thread what the pipeline needs."""
+    world = World().go_live()
+    world.frames.clear()
+    world.wire.say(TRADE)
+    world.connection.want(["T.B"])
+    world.run(0)
+    world.wire.say(TRADE)
+    world.wire.confirm("T.B")
+    world.wire.say(TRADE)
+    assert [f.inspected for f in world.frames] == [False, True, True, False]
+
+
+def test_statuses_of_an_older_session_are_ignored():
+    """The decoder may be seconds behind; an old word must not act on the new connection."""
+    world = World().go_live()
+    old_ns = world.now_ns
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    world.wire.confirm_all()
+    world.connection.take_statuses(old_ns, [ServerStatus(status="auth_failed", message="old")])
+    world.run(0)
+    assert world.phase is Phase.LIVE
+
+
+def test_a_gap_is_announced_once_it_is_over():
+    """Ticks between two sessions may be missing, and nobody can count them: that must be said."""
+    world = World().go_live()
+    world.wire.say(TRADE)
+    last_ns = world.now_ns
+    world.run(1)
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    assert not world.of(status.Loss)
+    world.wire.confirm_all()
+    loss = world.of(status.Loss)[0]
+    assert (loss.count, loss.reason, loss.from_ns, loss.to_ns) == (
+        None,
+        "disconnected",
+        last_ns,
+        world.now_ns,
+    )
+
+
+def test_other_words_of_the_server_are_passed_on():
+    """slow_consumer is the last thing we hear before an abort; the operator must see it."""
+    world = World().go_live()
+    world.wire.status("slow_consumer", "you are too slow")
+    world.wire.end(None)
+    event = world.of(status.ServerMessage)[0]
+    assert (event.status, event.message) == ("slow_consumer", "you are too slow")
+
+
+@pytest.mark.parametrize("when", ["dialling", "greeting", "live", "backing off"])
+def test_dispose_at_any_moment_ends_everything(when):
+    """Whoever disposes wants the socket gone, not after the next time-out."""
+    world = World()
+    world.hang = when == "dialling"
+    world.start()
+    if when in {"live", "backing off"}:
+        world.wire.admit()
+    if when == "backing off":
+        world.wire.end(1006)
+    world.subscription.dispose()
+    world.subscription.dispose()
+    count = len(world.frames)
+    world.run(3600)
+    assert world.phase is Phase.CLOSED
+    assert world.dials == 1
+    assert len(world.frames) == count
+    assert not world.completed
+    assert all(wire.closed is not None for wire in world.wires)
+    assert world.called_off == 1
+
+
+def test_close_completes():
+    """close() is the graceful end: the pipeline behind it drains and completes."""
+    world = World().go_live()
+    world.connection.close()
+    world.connection.close()
+    world.run(0)
+    assert world.completed
+    assert world.wire.closed == 1000
+    assert world.kinds().count(status.Closed) == 1
+
+
+def test_a_socket_that_opens_after_the_end_is_closed():
+    """A dial that succeeds just as we give up must not leak its socket."""
+    world = World()
+    world.subscription = world.connection.frames.subscribe(world.frames.append)
+    world.connection._soon(world.subscription.dispose)
+    world.run(0)
+    world.run(1)
+    assert all(wire.closed is not None for wire in world.wires)
+    assert world.phase is Phase.CLOSED
+
+
+WORDS = st.sampled_from(
+    ["connected", "auth_success", "success", "auth_timeout", "max_connections", "error", "slow_consumer", "x"]
+)
+MESSAGES = st.sampled_from(
+    [
+        "authenticated",
+        "subscribed to: T.A",
+        "subscribed to: Q.A",
+        "unsubscribed to: T.A",
+        "not authorized",
+        "",
+    ]
+)
+ACTIONS = st.one_of(
+    st.tuples(st.just("status"), WORDS, MESSAGES),
+    st.tuples(st.just("raw"), st.binary(max_size=40)),
+    st.tuples(st.just("end"), st.sampled_from([None, 1000, 1001, 1006, 1008])),
+    st.tuples(st.just("run"), st.floats(0, 70)),
+    st.tuples(st.just("refuse"), st.integers(1, 3)),
+    st.tuples(st.just("hang"), st.booleans()),
+    st.tuples(st.just("want"), st.sampled_from(["T.A", "T.B", "A.*"])),
+    st.tuples(st.just("give_up"), st.sampled_from(["T.A", "T.B", "A.*"])),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(ACTIONS, max_size=30))
+def test_after_any_history_a_kind_server_gets_everything_confirmed(history):
+    """Whatever a server says or does, in any order: once it behaves, every wanted channel is confirmed."""
+    world = World().start()
+    wanted = {"T.A": None, "Q.A": None}
+    for action, *values in history:
+        if action == "status" and world.wires:
+            world.wire.status(*values)
+        elif action == "raw" and world.wires:
+            world.wire.raw(values[0])
+        elif action == "end" and world.wires:
+            world.wire.end(values[0])
+        elif action == "run":
+            world.run(values[0])
+        elif action in {"refuse", "hang"}:
+            setattr(world, action, values[0])
+        elif action == "want":
+            wanted[values[0]] = None
+            world.connection.want(values)
+        elif action == "give_up":
+            wanted.pop(values[0], None)
+            world.connection.give_up(values)
+    world.hang, world.refuse = False, 0
+    world.run(0)
+    for wire in world.wires:
+        wire.end(1006)
+    for _ in range(40):
+        world.run(20)
+        wire = world.wire
+        if wire.closed is None:
+            if world.phase is Phase.GREETING:
+                wire.greet()
+            if world.phase is Phase.AUTHENTICATING:
+                wire.status("auth_success")
+            wire.confirm_all()
+            wire.pong()
+    snapshot = world.connection.snapshot()
+    assert snapshot.phase is Phase.LIVE
+    assert (snapshot.confirmed, snapshot.pending) == (len(wanted), 0)
+    assert snapshot.refused == snapshot.unanswered == 0
+    assert sum(wire.closed is None for wire in world.wires) == 1
