@@ -27,6 +27,7 @@ EXCHANGES: Final = (4, 4, 4, 8, 10, 11, 12, 12, 12, 12, 15, 16, 17, 19, 20, 21)
 FINRA: Final = 4
 WINDOWS_MS: Final = {"A": 1000, "AM": 60_000}
 """Lengths of the bars."""
+DAY_MS: Final = 86_400_000
 WEIGHTS: Final = {"T": 20.0, "Q": 80.0}
 """How often a type happens; any other is `RARE`."""
 RARE: Final = 1.0
@@ -52,13 +53,13 @@ class _Book:
     The makers take the time twice, as a number and as its text: one formatting serves a whole batch.
     """
 
-    def __init__(self, ticker: str, seed: int, tail: str) -> None:
+    def __init__(self, ticker: str, seed: int, now_ms: int, tail: str) -> None:
         self._bits = Random(f"{seed}:{ticker}").getrandbits  # noqa: S311  # a market, not a secret
         self._name = json.dumps(ticker)
         self._tail = tail
         self._mid = self._official_open = 1500 + self._bits(16) % (2000 << self._bits(8) % 5)
-        self._q = self._bits(16)
-        self._trades = 0
+        # A ticker that is listed again must not use the same identities again.
+        self._q = self._trades = now_ms % DAY_MS * 16
         self._day_volume = self._day_notional = 0
         self._bars: dict[str, _Bar] = {}
         self.channels = {kind: f"{kind}.{ticker}" for kind in EVENT_TYPES}
@@ -218,20 +219,20 @@ class SyntheticMarket:
         self._books: dict[str, _Book] = {}
         self._ranked: tuple[_Book, ...] = ()
         self._activity: list[float] = []
-        self.add(tickers)
+        self.add(tickers, start_ms)
 
     @property
     def tickers(self) -> tuple[str, ...]:
         """Return the tickers, the most active first."""
         return tuple(self._books)
 
-    def add(self, tickers: Iterable[str]) -> None:
+    def add(self, tickers: Iterable[str], now_ms: int) -> None:
         """List more tickers, as the least active; those listed stay as they are."""
         for ticker in tickers:
             if not ticker:
                 raise ValueError("tickers must not be empty")
             if ticker not in self._books:
-                self._books[ticker] = _Book(ticker, self._seed, self._tail)
+                self._books[ticker] = _Book(ticker, self._seed, now_ms, self._tail)
         self._rank()
 
     def remove(self, tickers: Iterable[str]) -> None:

@@ -163,7 +163,7 @@ class Client(asyncio.Protocol):
             self._hang_up("no upgrade request")
 
     def _on_frame(self, opcode: Opcode, payload: bytes) -> None:
-        if opcode is Opcode.PING:
+        if opcode is Opcode.PING and not self._closing:
             self._transport.write(encode_frame(payload, Opcode.PONG))
         elif opcode is Opcode.CLOSE:
             if not self._closing:

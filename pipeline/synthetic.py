@@ -1,0 +1,167 @@
+"""Generates ticks where there is no Massive account, on the same way as real ones: as JSON frames."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+
+from .market import SyntheticMarket
+from .massive.frames import Frames
+
+__all__ = ["SyntheticSource"]
+
+log = logging.getLogger(__name__)
+
+MESSAGE_ELEMENTS: Final = 200
+"""Elements in a message, of which each read brings one: about 40 KiB."""
+JOIN_TIMEOUT_S: Final = 2.0
+
+
+class SyntheticSource:
+    """Is a connection without a socket: ``frames`` brings what a feed would.
+
+    At each multiple of the interval every ticker gets what its event types ask for: a quote, a trade and,
+    when a second (a minute) is over, its bar. Each element carries ``"source":"synthetic"``. A subscription
+    has a market of its own, and with none the source costs nothing.
+
+    ::
+
+        interval   |-----1-----2-----3---->
+        frames     ------f-----f-----f---->
+
+    Args:
+        connection_id: goes into the `Frames`.
+        tickers: what is generated; `add_tickers` and `remove_tickers` change it at run time.
+        event_types: of T, Q, A, AM, LULD, NOI, FMV, LV, V.
+        interval_s: seconds between two rounds (``SYNTHETIC_UPDATE_INTERVAL``), at least 0.001.
+        seed: the same seed gives the same prices.
+        clock_ns: wall clock, ns since the epoch; makes the event times, and the receive times.
+        scheduler: wakes the source, for virtual time; without one a thread ``tickbraid-synthetic`` does, a
+            thread a subscription, which ends within 2 s of its disposal.
+
+    Raises:
+        ValueError: an argument is out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        connection_id: str,
+        tickers: Iterable[str],
+        *,
+        event_types: Iterable[str] = ("A",),
+        interval_s: float = 1.0,
+        seed: int = 0,
+        clock_ns: Callable[[], int] = time.time_ns,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> None:
+        if not interval_s >= 0.001:
+            raise ValueError(f"interval_s must be at least 0.001, not {interval_s!r}")
+        self._connection_id = connection_id
+        self._event_types = frozenset(event_types)
+        self._interval_ms = round(interval_s * 1000)
+        self._seed = seed
+        self._clock_ns = clock_ns
+        self._scheduler = scheduler
+        self._lock = threading.Lock()
+        self._tickers: dict[str, None] = dict.fromkeys(tickers)
+        self._open_market()  # checks the arguments now rather than at the first subscription
+        self.frames: Observable[Frames] = Observable(self._subscribe)
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """The tickers of the next round."""
+        with self._lock:
+            return tuple(self._tickers)
+
+    def add_tickers(self, tickers: Iterable[str]) -> None:
+        """Generate these, too, from the next round on; any thread."""
+        with self._lock:
+            self._tickers |= dict.fromkeys(tickers)
+
+    def remove_tickers(self, tickers: Iterable[str]) -> None:
+        """Generate these no more from the next round on; any thread."""
+        with self._lock:
+            for ticker in tickers:
+                self._tickers.pop(ticker, None)
+
+    def _open_market(self) -> SyntheticMarket:
+        return SyntheticMarket(
+            self.tickers,
+            seed=self._seed,
+            start_ms=self._clock_ns() // 1_000_000,
+            event_types=self._event_types,
+            source="synthetic",
+        )
+
+    def _subscribe(
+        self, observer: abc.ObserverBase[Frames], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        market = self._open_market()
+        interval_ms = self._interval_ms
+        ended = threading.Event()
+        last_ms = self._clock_ns() // 1_000_000 // interval_ms * interval_ms
+
+        def wake() -> float:
+            """Do the round that is due, if one is, and return the seconds until the next."""
+            nonlocal last_ms
+            # A timer may be early by a hair, and the wall clock may be set back.
+            due_ms = (self._clock_ns() // 1_000_000 + 1) // interval_ms * interval_ms
+            if due_ms > last_ms:
+                self._emit(market, due_ms, observer, ended)
+            last_ms = due_ms
+            return max(0.0, (due_ms + interval_ms) / 1e3 - self._clock_ns() / 1e9)
+
+        dispose = Disposable(ended.set)
+        if self._scheduler is None:
+            return CompositeDisposable(dispose, _run_on_thread(wake, ended))
+        return CompositeDisposable(dispose, _run_on(self._scheduler, wake))
+
+    def _emit(
+        self,
+        market: SyntheticMarket,
+        now_ms: int,
+        observer: abc.ObserverBase[Frames],
+        ended: threading.Event,
+    ) -> None:
+        wanted, listed = self.tickers, market.tickers
+        if wanted != listed:
+            market.remove(set(listed).difference(wanted))
+            market.add(wanted, now_ms)
+        elements = [element for _, element in market.round(now_ms)]
+        for start in range(0, len(elements), MESSAGE_ELEMENTS):
+            if ended.is_set():
+                return
+            message = b"[" + b",".join(elements[start : start + MESSAGE_ELEMENTS]) + b"]"
+            observer.on_next(Frames(self._connection_id, self._clock_ns(), [message], len(message)))
+
+
+def _run_on_thread(wake: Callable[[], float], ended: threading.Event) -> abc.DisposableBase:
+    def run() -> None:
+        delay_s = 0.0
+        try:
+            while not ended.wait(delay_s):
+                delay_s = wake()
+        except Exception:
+            log.exception("A subscriber of synthetic frames raised; it gets no more")
+
+    def join() -> None:
+        if threading.current_thread() is not thread:
+            thread.join(JOIN_TIMEOUT_S)
+
+    thread = threading.Thread(target=run, name="tickbraid-synthetic", daemon=True)
+    thread.start()
+    return Disposable(join)
+
+
+def _run_on(scheduler: abc.SchedulerBase, wake: Callable[[], float]) -> abc.DisposableBase:
+    scheduled = SerialDisposable()
+
+    def act(_: abc.SchedulerBase, __: Any = None) -> None:
+        scheduled.disposable = scheduler.schedule_relative(wake(), act)
+
+    scheduled.disposable = scheduler.schedule(act)
+    return scheduled
