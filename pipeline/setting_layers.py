@@ -2,8 +2,8 @@
 
 dynaconf reads the YAML (1.2, so that ``ON`` and ``NO`` stay the tickers they are), parses `.env`, and
 resolves its tokens (``@format {env[HOME]}``, ``@read_file /run/secrets/key``) in the first three layers. Its
-own environment loader is not used: it guesses types, which turns the ticker ``1E5`` into a number. Nothing here
-changes ``os.environ``.
+own environment loader is not used: it guesses types, which turns the ticker ``1E5`` into a number.
+``os.environ`` is never changed.
 """
 
 import functools
