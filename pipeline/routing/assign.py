@@ -135,7 +135,7 @@ def _hash(board: Board) -> None:
     What is on a line gives way only to a better line of its own. Each move is to a better line and makes
     nobody's worse, so the loop ends, and then nothing is left that would move if it were asked again.
     """
-    seeds = [_seed(line.id) for line in board.alive]
+    seeds = [_seed(line.id) | 1 for line in board.alive]  # odd: each makes a permutation
     best_first = {ticker: _by_score(_seed(ticker), seeds) for ticker in board.wanted}
     for ticker in board.wanted:
         board.keep(ticker)
@@ -147,8 +147,10 @@ def _hash(board: Board) -> None:
 
 def _improve(board: Board, ticker: str, best_first: Sequence[int]) -> bool:
     held = board.on[ticker]
+    if held == best_first[: len(held)]:
+        return False
     for better, line in enumerate(best_first):
-        worst = max(map(best_first.index, held), default=-1)
+        worst = max(map(best_first.index, held))
         if better >= worst:
             return False
         if line not in held and board.has_room(line, ticker):
@@ -159,19 +161,13 @@ def _improve(board: Board, ticker: str, best_first: Sequence[int]) -> bool:
 
 
 def _by_score(ticker_seed: int, line_seeds: Sequence[int]) -> list[int]:
-    scores = [_mix(ticker_seed ^ seed) for seed in line_seeds]
+    """Return the lines' places, the highest score first; a score is the product of both seeds, modulo 2⁶⁴."""
+    scores = [ticker_seed * line_seed & _MASK for line_seed in line_seeds]
     return sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
 
 
 def _seed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-def _mix(bits: int) -> int:
-    """Scramble 64 bits: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & _MASK
-    return bits ^ bits >> 31
 
 
 def _warnings(board: Board, strategy: str, redundant: Collection[str]) -> Iterator[str]:

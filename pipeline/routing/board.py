@@ -125,8 +125,9 @@ class Board:
 
     def keep(self, ticker: str) -> None:
         """Leave a ticker where it is now."""
-        allowed = self.allowed(ticker)
-        self.try_lines(ticker, (line for line in self._current.get(ticker, ()) if line in allowed))
+        if held := self._current.get(ticker):
+            allowed = self.allowed(ticker)
+            self.try_lines(ticker, [line for line in held if line in allowed])
 
     def level(self, lines: Collection[int], tolerance: float) -> None:
         """Move tickers from heavy lines to light ones until none is over the mean by more than the tolerance.
@@ -155,6 +156,8 @@ class Board:
     def squeeze(self) -> None:
         """Give a place to tickers without: second copies yield theirs, then tickers of a later rank."""
         homeless = sorted((t for t in self.wanted if not self.on[t]), key=self._rank)
+        if not homeless:
+            return
         carried = (t for t in self.wanted if self.on[t])
         victims = iter(sorted(carried, key=lambda t: (-len(self.on[t]), -self._rank(t))))
         for ticker in homeless:

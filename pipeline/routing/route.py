@@ -1,0 +1,50 @@
+"""Where the stream starts from: settings and universes give the first assignment."""
+
+from pipeline.routing.assign import Assignment, Line, assign
+from pipeline.routing.universe import Universes, connection_tickers
+from pipeline.setting_kinds import nearest
+from pipeline.settings import Settings
+
+__all__ = ["route", "unroutable"]
+
+
+def route(settings: Settings, universes: Universes) -> Assignment:
+    """Assign all tickers that the settings name to the enabled connections.
+
+    With USE_MULTI_CONNECTION what SYMBOL_UNIVERSE_KEY names is carried beside what the connections name, and
+    redundant symbols are carried whether or not anybody else names them. A connection without any ticker is
+    one to be skipped. Runs on the caller's thread, and so do the providers of the universes.
+    """
+    own = connection_tickers(settings, universes)
+    redundant = universes.expand(settings.websocket_redundant_symbols)
+    common = (
+        universes.get_universe_tickers(settings.symbol_universe_key) if settings.use_multi_connection else []
+    )
+    lines = [
+        Line(
+            id=id_,
+            tickers=tickers,
+            max_tickers=settings.websocket_connection_max_tickers,
+            max_ticks_per_s=settings.websocket_connection_max_ticks_per_s,
+        )
+        for id_, tickers in own.items()
+    ]
+    wanted = [ticker for tickers in (*own.values(), redundant, common) for ticker in tickers]
+    return assign(wanted, lines, settings.websocket_routing_strategy, redundant=redundant)
+
+
+def unroutable(settings: Settings, universes: Universes) -> list[str]:
+    """Name the enabled connections whose universe has no tickers and which have no symbols to fall back to.
+
+    At run time such a connection is skipped; who checks the settings beforehand wants to know.
+    """
+    problems = []
+    for connection in settings.connections:
+        key = connection.universe_key
+        lacks = connection.enabled and key and not connection.symbols
+        if lacks and not universes.get_universe_tickers(key):
+            near = nearest(key, settings.universes)
+            name = f"WEBSOCKET_CONNECTION_{connection.number}_UNIVERSE_KEY"
+            source = settings.provenance.get(name, "default")
+            problems.append(f"{name} ({source}): got {key!r}, expected a universe that has tickers{near}")
+    return problems
