@@ -106,6 +106,7 @@ class RedisSink:
         dropped: Counter[str] = Counter()
         if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
             self._link.close()
+        self._moved = (self._link.moved_bytes, self._monotonic())
         for batch in batches:
             for start in range(0, len(batch.ticks), PARCEL_TICKS):
                 ticks = batch.ticks[start : start + PARCEL_TICKS]
@@ -173,7 +174,7 @@ class RedisSink:
         if replies and window.answer(replies):
             self._come_up()
         if window.is_refused:
-            raise ConnectionRefusedError(window.last_error)
+            raise ConnectionError(window.last_error)
         self._watch()
 
     def _watch(self) -> None:
@@ -206,6 +207,8 @@ class RedisSink:
 
     def _come_up(self) -> None:
         was_well = self._state in {"idle", "up"}
+        if not was_well and not self._window.is_recovered:
+            return  # `SinkUp` tells how many were sent again
         self._state = "up"
         self._failures = 0
         if not was_well:

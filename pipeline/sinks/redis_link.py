@@ -20,6 +20,7 @@ __all__ = ["RedisLink", "mask_url"]
 READ_SIZE_BYTES: Final = 65_536
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NOTHING: Final = object()
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)  # neither holds a descriptor
 
 
 class RedisLink:
@@ -55,7 +56,7 @@ class RedisLink:
             raise ValueError(
                 f"url must be a Redis address, redis://host:port/db, not {mask_url(url)!r}"
             ) from None
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector = _Selector()
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent = bytearray()
@@ -86,11 +87,12 @@ class RedisLink:
         except (RedisError, OSError, ValueError) as error:  # ValueError: a host name that is none
             self.close()
             raise ConnectionError(str(error)) from error
-        self._socket = _socket_of(self._connection)
-        if self._socket is None:
+        opened = _socket_of(self._connection)
+        if opened is None:
             raise ConnectionError("closed while it was opened")
-        self._socket.setblocking(False)
-        self._selector.register(self._socket, selectors.EVENT_READ)
+        opened.setblocking(False)
+        self._selector.register(opened, selectors.EVENT_READ)
+        self._socket = opened
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent.clear()
         self._broken = ""
@@ -131,10 +133,8 @@ class RedisLink:
         if not self._broken:
             self._wait(timeout_s)
             self._receive()
-        replies: list[Any] = []
         try:
-            while (reply := self._reader.gets()) is not _NOTHING:
-                replies.append(reply)
+            replies = list(iter(self._reader.gets, _NOTHING))
         except hiredis.ProtocolError as error:
             raise ConnectionError(f"no Redis server: {error}") from error
         if self._broken and not replies:

@@ -48,6 +48,11 @@ class Window:
         """Tell whether the server refused something, and nothing is on its way any more."""
         return bool(self._refused) and not self.outstanding
 
+    @property
+    def is_recovered(self) -> bool:
+        """Tell whether everything in doubt went out again."""
+        return not any(parcel.doubtful for parcel in self._waiting)
+
     def put(self, parcel: Parcel) -> None:
         """Take it into the hand."""
         if parcel.numbers:
@@ -98,17 +103,17 @@ class Window:
                 self._count_taken([parcel.numbers[i] for i in taken])
             else:
                 self._count_taken(parcel.numbers[start : start + len(some)])
-                self.receivers = some[-1]
             place += len(some)
             self._answered += len(some)
             if self._answered == len(parcel.numbers):
                 self._sent.popleft()
                 self._answered = 0
         self.outstanding -= len(replies)
-        taken_any = len(replies) > self.errors - errors
-        if taken_any:
-            self._probing = False
-        return taken_any
+        if len(replies) == self.errors - errors:
+            return False
+        self._probing = False
+        self.receivers = next(reply for reply in reversed(replies) if type(reply) is int)
+        return True
 
     def rewind(self, unsent_bytes: int = 0) -> None:
         """Put all back in line, in order: the connection is gone.

@@ -1,0 +1,121 @@
+"""A real server, somebody who listens to it, and a network that breaks where a test wants it to."""
+
+import contextlib
+import select
+import socket
+import threading
+
+import hiredis
+import pytest
+
+from pipeline.embedded import RedisServer
+
+DEADLINE_S = 15.0
+
+
+class Listener:
+    """Subscribes to every channel, and tells what came."""
+
+    def __init__(self, port):
+        self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE_S)
+        self._reader = hiredis.Reader(notEnoughData=...)
+        self._socket.sendall(b"PSUBSCRIBE *\r\n")
+        assert self._next()[0] == b"psubscribe"
+
+    def messages(self):
+        """Return (channel, message) of all that were published since, in order."""
+        self._socket.sendall(b"PING\r\n")
+        got = []
+        while (reply := self._next())[0] != b"pong":
+            got.append((reply[2].decode(), reply[3]))
+        return got
+
+    def close(self):
+        self._socket.close()
+
+    def _next(self):
+        while (reply := self._reader.gets()) is ...:
+            data = self._socket.recv(1 << 20)
+            assert data, "the server closed the listener's connection"
+            self._reader.feed(data)
+        return reply
+
+
+class Network:
+    """Stands between the sink and the server, and cuts one connection after some bytes.
+
+    Args:
+        port: the server's.
+        commands_bytes: how many bytes of the first connection reach the server.
+        replies_bytes: how many bytes of its replies come back.
+    """
+
+    def __init__(self, port, *, commands_bytes=1 << 60, replies_bytes=1 << 60):
+        self._to = ("127.0.0.1", port)
+        self._budgets = [commands_bytes, replies_bytes]
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.connections = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="tickbraid-test-network", daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._closed = True
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+
+    def _run(self):
+        with self._listening:
+            while not self._closed:
+                client, _ = self._listening.accept()
+                self.connections += 1
+                with client, contextlib.suppress(OSError), socket.create_connection(self._to, 5) as server:
+                    self._carry(client, server)
+                self._budgets = [1 << 60, 1 << 60]
+
+    def _carry(self, client, server):
+        ways = {client: (server, 0), server: (client, 1)}
+        while not self._closed:
+            for source in select.select([client, server], [], [], 0.05)[0]:
+                target, way = ways[source]
+                data = source.recv(min(4096, self._budgets[way]))
+                target.sendall(data)
+                self._budgets[way] -= len(data)
+                if not data or not self._budgets[way]:
+                    return
+
+
+@pytest.fixture
+def server():
+    """Run a server for one test, which may do to it whatever it likes."""
+    with RedisServer.start() as running:
+        yield running
+
+
+@pytest.fixture
+def listen():
+    """Return a function that subscribes to a server's channels."""
+    with contextlib.ExitStack() as stack:
+
+        def listen(server):
+            listener = Listener(server.port)
+            stack.callback(listener.close)
+            return listener
+
+        yield listen
+
+
+@pytest.fixture
+def network():
+    """Return a function that puts a network before a server."""
+    with contextlib.ExitStack() as stack:
+
+        def network(server, **limits):
+            made = Network(server.port, **limits)
+            stack.callback(made.close)
+            return made
+
+        yield network

@@ -1,0 +1,235 @@
+"""What the sink has in its hand is neither lost nor, where anybody can know, published twice."""
+
+from collections import Counter
+
+import hiredis
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from pipeline.sinks.redis_messages import Channels, Packer
+from pipeline.sinks.redis_window import Window
+from pipeline.ticks import Trade
+
+CHANNELS = [b"tickstock.data.raw", b"tickstock:market:ticks"]
+
+
+def commands(packed):
+    """Read commands as a server does."""
+    reader = hiredis.Reader(notEnoughData=...)
+    reader.feed(packed)
+    return [
+        (channel, int(message.split(b'"price":')[1].split(b",")[0]))
+        for _, channel, message in iter(reader.gets, ...)
+    ]
+
+
+class Hand(RuleBasedStateMachine):
+    """A window before a server that takes, refuses, and breaks off wherever it likes.
+
+    A trade's price is its number, so that it is known again when it is published.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.packer = Packer(Channels())
+        self.window = Window(2)
+        self.packed = 0
+        self.on_the_way = b""  # handed to the connection, not yet read by the server
+        self.published = []  # what the server's subscribers saw
+        self.replies = []  # on their way back
+        self.acknowledged = Counter()  # what the sink knows to be published
+        self.expected = []  # whose answers are due
+        self.refusals = 0
+        self.unknown = 0  # published, though the sink was never told
+
+    @rule(ticks=st.integers(1, 4), connection=st.sampled_from("12"))
+    def put(self, ticks, connection):
+        trades = [Trade(ticker=connection, price=self.packed + n, event_ms=1) for n in range(ticks)]
+        self.packed += ticks
+        self.window.put(self.packer.pack(connection, trades)[0])
+
+    @rule()
+    def send(self):
+        data = self.window.send()
+        if data:
+            assert not self.window.is_refused
+        self.on_the_way += data
+        self.expected += commands(data)
+
+    @precondition(lambda self: self.on_the_way)
+    @rule(data=st.data())
+    def serve(self, data):
+        """Let the server read some commands and answer each of them."""
+        waiting = commands(self.on_the_way)
+        count = data.draw(st.integers(1, len(waiting)))
+        for command in waiting[:count]:
+            if data.draw(st.integers(0, 5)) == 0:
+                self.replies.append(hiredis.ReplyError("NOPERM no"))
+            else:
+                self.published.append(command)
+                self.replies.append(len(self.published))
+        self._cut(count)
+
+    @precondition(lambda self: self.replies)
+    @rule(data=st.data())
+    def answer(self, data):
+        count = data.draw(st.integers(1, len(self.replies)))
+        self._answer(count)
+
+    @rule(data=st.data())
+    def break_off(self, data):
+        """Lose the connection: some bytes never left, the server still reads some whole commands that did."""
+        unsent = data.draw(st.integers(0, len(self.on_the_way)))
+        left = commands(self.on_the_way[: len(self.on_the_way) - unsent])
+        read = left[: data.draw(st.integers(0, len(left)))]
+        self.unknown += len(read) + sum(type(reply) is int for reply in self.replies)
+        self.published += read
+        self._forget()
+        self.window.rewind(unsent)
+
+    @precondition(lambda self: self.window.is_refused)
+    @rule()
+    def back_off(self):
+        self._forget()
+        self.window.rewind()
+
+    @rule()
+    def give_up(self):
+        """Drop all: every tick with a message that the sink does not know to be published, and no other."""
+        missing = {
+            number
+            for number in range(self.packed)
+            for channel in CHANNELS
+            if not self.acknowledged[channel, number]
+        }
+        self._forget()
+        dropped = self.window.drop()
+        assert sum(dropped.values()) == len(missing)
+        self.acknowledged.update(
+            (channel, n) for n in missing for channel in CHANNELS if not self.acknowledged[channel, n]
+        )
+
+    @invariant()
+    def nothing_is_lost(self):
+        assert self.window.outstanding == len(self.expected)
+        known = sum(self.acknowledged.values())
+        assert self.window.messages == 2 * self.packed - known
+
+    def teardown(self):
+        """Bring everything to an end with a server that takes all."""
+        while self.window.messages:
+            data = self.window.send()
+            self.on_the_way += data
+            self.expected += commands(data)
+            waiting = commands(self.on_the_way)
+            self.published += waiting
+            self.replies += [1] * len(waiting)
+            self.on_the_way = b""
+            self._answer(len(self.replies))
+            if self.window.is_refused:
+                self.back_off()
+        assert all(self.acknowledged[channel, n] == 1 for n in range(self.packed) for channel in CHANNELS)
+        again = len(self.published) - len(set(self.published))
+        assert again <= self.unknown, "twice goes only what nobody could know"
+        assert again <= self.window.resent
+        if not self.window.errors:
+            for channel in CHANNELS:
+                firsts = dict.fromkeys(number for where, number in self.published if where == channel)
+                assert list(firsts) == sorted(firsts), "in order"
+
+    def _answer(self, count):
+        replies, self.replies = self.replies[:count], self.replies[count:]
+        answered, self.expected = self.expected[:count], self.expected[count:]
+        taken = [what for what, reply in zip(answered, replies, strict=True) if type(reply) is int]
+        self.acknowledged.update(taken)
+        before = self.window.errors
+        assert self.window.answer(replies) == bool(taken)
+        assert self.window.errors - before == count - len(taken)
+        if len(taken) < count:
+            assert self.window.last_error == "NOPERM no"
+
+    def _cut(self, count):
+        for _ in range(count):
+            end = self.on_the_way.index(b"}\r\n") + 3
+            self.on_the_way = self.on_the_way[end:]
+
+    def _forget(self):
+        self.on_the_way = b""
+        self.replies.clear()
+        self.expected.clear()
+
+
+TestHand = Hand.TestCase
+TestHand.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+def parcel_of(packer, count):
+    """Return trades with the prices 0, 1, ..., on both channels."""
+    return packer.pack("1", [Trade(ticker="A", price=n, event_ms=1) for n in range(count)])[0]
+
+
+def test_taken_messages_are_counted_by_channel():
+    """Health would show numbers of the wrong channel."""
+    window = Window(2)
+    packer = Packer(Channels())
+    window.put(parcel_of(packer, 3))
+    window.send()
+    window.answer([1])
+    assert window.taken == [1, 0]
+    window.answer([2, hiredis.ReplyError("OOM"), 4])
+    assert (window.taken, window.receivers, window.errors) == ([1, 2], 4, 1)
+    window.answer([5, 6])
+    assert (window.taken, window.receivers, window.last_error) == ([2, 3], 6, "OOM")
+    window.rewind()
+    assert commands(window.send()) == [(CHANNELS[0], 1)]
+    window.answer([7])
+    assert (window.taken, window.messages) == ([3, 3], 0)
+
+
+def test_after_a_refusal_one_message_goes_as_a_probe_and_then_all():
+    """A server that refuses would be asked about 1,000 messages at every attempt."""
+    window = Window(2)
+    window.put(parcel_of(Packer(Channels()), 3))
+    window.send()
+    assert not window.answer([hiredis.ReplyError("NOPERM")] * 6)
+    assert window.is_refused
+    assert window.send() == b"", "nothing follows a refusal"
+    window.rewind()
+    assert len(commands(window.send())) == 1
+    assert window.send() == b""
+    window.answer([1])
+    assert len(commands(window.send())) == 5
+    assert window.resent == 0, "what was refused was not published"
+
+
+def test_only_what_left_whole_counts_as_sent_again():
+    """`SinkUp.resent` would frighten with messages that never left us."""
+    window = Window(2)
+    packer = Packer(Channels())
+    window.put(parcel_of(packer, 2))
+    window.put(parcel_of(packer, 2))
+    data = window.send()
+    window.answer([1])
+    sizes = [len(piece) + 3 for piece in data.split(b"}\r\n")[:-1]]
+    window.rewind(unsent_bytes=sum(sizes[5:]) + 1)
+    while window.messages:
+        window.answer([1] * len(commands(window.send())))
+    assert window.resent == 3
+
+
+def test_an_answer_that_nobody_asked_for_is_trouble():
+    """Every later answer would be taken for that of the message before."""
+    window = Window(2)
+    window.put(parcel_of(Packer(Channels()), 1))
+    window.send()
+    with pytest.raises(ConnectionError, match="nobody asked for: 3"):
+        window.answer([1, 2, 3])
+
+
+def test_an_empty_parcel_is_nothing():
+    """A batch of which every tick was rejected would leave the write waiting for ever."""
+    window = Window(2)
+    window.put(parcel_of(Packer(Channels()), 0))
+    assert (window.messages, window.send(), window.drop()) == (0, b"", {})
