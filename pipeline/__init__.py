@@ -1,3 +1,28 @@
 """Braids Massive WebSocket connections into one accounted-for tick stream."""
 
+from operators.account import Account
+
+from .build import build_pipeline
+from .errors import SettingsError, TickbraidError, TickRejected
+from .settings import Settings, load_settings
+from .stream import TickStream
+from .ticks import Quote, Tick, TickBatch, TickData, Trade
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Account",
+    "Quote",
+    "Settings",
+    "SettingsError",
+    "Tick",
+    "TickBatch",
+    "TickData",
+    "TickRejected",
+    "TickStream",
+    "TickbraidError",
+    "Trade",
+    "__version__",
+    "build_pipeline",
+    "load_settings",
+]

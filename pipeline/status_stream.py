@@ -32,12 +32,12 @@ _WARNINGS: Final = (
 
 
 class StatusStream(Observable[status.StatusEvent]):
-    """Delivers what was published, in order, on the thread ``tickbraid-status``.
+    """Delivers what was emitted, in order, on the thread ``tickbraid-status``.
 
     The thread lives only while there is something to deliver, so there is none to stop. A subscriber that
     raises is logged and keeps its subscription; one that is slow delays the other status subscribers and
-    nobody else. Of more than 10,000 waiting events the oldest are dropped and their number is logged. Every event is
-    also logged under ``tickbraid.status``.
+    nobody else. Of more than 10,000 waiting events the oldest are dropped and their number is logged. Every
+    event is also logged under ``tickbraid.status``.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class StatusStream(Observable[status.StatusEvent]):
         self._delivering = False
         self._completed = False
 
-    def publish(self, event: status.StatusEvent) -> None:
-        """Deliver ``event`` soon. From any thread; never blocks. Nothing is published after `complete`."""
+    def emit(self, event: status.StatusEvent) -> None:
+        """Deliver ``event`` soon. From any thread; never blocks. Nothing is taken after `complete`."""
         with self._state_lock:
             if self._completed:
                 return
@@ -60,7 +60,7 @@ class StatusStream(Observable[status.StatusEvent]):
         self._start()
 
     def complete(self) -> None:
-        """End the stream once all that was published is delivered. From any thread."""
+        """End the stream once all that was emitted is delivered. From any thread."""
         with self._state_lock:
             self._completed = True
         self._start()
@@ -126,18 +126,18 @@ class LossReporter:
     counts add up to all that was dropped. `report` and `flush` may be called from any thread.
 
     Args:
-        publish: takes the `Loss` events.
+        emit: takes the `Loss` events.
         scheduler: for the second's end.
         clock: wall clock, ns.
     """
 
     def __init__(
         self,
-        publish: Callable[[status.StatusEvent], None],
+        emit: Callable[[status.StatusEvent], None],
         scheduler: abc.SchedulerBase,
         clock: Callable[[], int],
     ) -> None:
-        self._publish = publish
+        self._emit = emit
         self._scheduler = scheduler
         self._clock = clock
         self._lock = threading.Lock()
@@ -160,7 +160,7 @@ class LossReporter:
         with self._lock:
             losses, self._open = self._open, {}
         for key, (count, from_ns, to_ns) in losses.items():
-            self._publish(
+            self._emit(
                 status.Loss(
                     connection=key.connection,
                     at_ns=self._clock(),

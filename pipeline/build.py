@@ -1,0 +1,69 @@
+"""The whole stream on one page."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from reactivex import Observable
+
+from operators.dedupe import dedupe
+from operators.latency_stamp import Latencies, latency_stamp
+from operators.merge import merge
+
+from .engine import Engine
+from .massive.decode import decode
+from .settings import Settings, load_settings
+from .sinks.redis import RedisSink
+from .sinks.redis_messages import Channels
+from .sinks.sink import Sink
+from .status_stream import StatusStream
+from .stream import TickStream
+from .ticks import IDENTITY, TickBatch
+
+__all__ = ["build_pipeline"]
+
+
+def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_ns) -> TickStream:
+    """Braid all configured connections into one stream of ticks.
+
+    ::
+
+        connection 1 ─┐
+        connection 2 ─┼─► merge ─► ingest ─► decode ─► dedupe ─► latency_stamp ─► share ─┬─► buffered ─► you
+        connection 3 ─┘                                                                  └─► buffered ─► Redis
+
+    Nothing is connected before the first ``subscribe``; the last to dispose closes everything.
+
+    Args:
+        config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
+            from the environment, `.env`, `settings.yaml` and the defaults, in this order.
+        clock: wall clock, ns since the epoch.
+
+    Raises:
+        SettingsError: names every problem of the settings.
+    """
+    settings = config if isinstance(config, Settings) else load_settings(config)
+    status = StatusStream()
+    latencies = Latencies()
+
+    def braid(engine: Engine) -> Observable[TickBatch]:
+        return merge(*(source.frames for source in engine.sources)).pipe(
+            engine.ingest,
+            decode(engine.return_statuses, engine.rejects),
+            dedupe(settings.dedupe_window, IDENTITY),
+            latency_stamp(clock, latencies),
+        )
+
+    def sinks() -> Sequence[Sink]:
+        if not settings.redis_enabled:
+            return []
+        channels = Channels(
+            raw=settings.redis_channel_raw,
+            market=settings.redis_channel_market,
+            per_ticker=settings.redis_channel_ticker_prefix,
+            all_ticks=settings.redis_channel_all,
+        )
+        url = settings.redis_url.reveal()
+        return [RedisSink(url, channels=channels, on_status=status.emit, clock=clock)]
+
+    return TickStream(settings, braid, status=status, latencies=latencies, sinks=sinks, clock=clock)

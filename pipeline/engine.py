@@ -1,0 +1,92 @@
+"""What runs while anybody is subscribed: sources, the reading thread, the pipeline thread."""
+
+import threading
+from collections.abc import Callable
+
+from reactivex import Observable, abc
+from reactivex.disposable import SerialDisposable
+
+from operators.scheduler import BufferingScheduler
+
+from .massive.connection import Connection
+from .massive.decode import RejectLog
+from .massive.ingest import Ingest
+from .massive.loop import SocketLoop
+from .massive.protocol import ServerStatus
+from .settings import Settings
+from .sources import Source, make_sources
+from .status_stream import LossReporter, StatusStream
+from .ticks import TickBatch
+
+__all__ = ["Braid", "Engine"]
+
+
+class Engine(abc.DisposableBase):
+    """Owns the threads ``tickbraid-io`` and ``tickbraid-pipeline`` and the sources, from start to dispose.
+
+    Args:
+        settings: as loaded.
+        status: where events go.
+        clock: wall clock, ns.
+        output: is given the batches.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        status: StatusStream,
+        clock: Callable[[], int],
+        output: abc.ObserverBase[TickBatch],
+    ) -> None:
+        self.settings = settings
+        self.status = status
+        self.clock = clock
+        self.loop = SocketLoop()
+        self.scheduler = BufferingScheduler("pipeline")
+        self.losses = LossReporter(status.emit, self.loop, clock)
+        self.ingest = Ingest(settings.ingest_buffer_bytes, self.scheduler, self._lose, clock)
+        self.rejects = RejectLog()
+        self.sources: list[Source] = []
+        self._subscription = SerialDisposable()
+        self._output = output
+        self._lock = threading.Lock()
+        self._started = False
+        self._disposed = False
+
+    def start(self, braid: "Braid") -> None:
+        """Open the sources and let their ticks flow to the output, on the pipeline thread. Once."""
+        with self._lock:
+            if self._started or self._disposed:
+                return
+            self._started = True
+            self.sources = make_sources(self)
+        self._subscription.disposable = braid(self).subscribe(self._output)
+
+    def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:
+        """Hand back to a connection what the decoder found of its server's words."""
+        for source in self.sources:
+            if source.id == connection and isinstance(source, Connection):
+                source.take_statuses(received_ns, statuses)
+
+    def close_sources(self) -> None:
+        """End the sources; what they brought still flows, and then the stream completes."""
+        for source in self.sources:
+            source.close()
+
+    def dispose(self) -> None:
+        """Stop everything, from any thread, within 2 s a thread; idempotent, and over when it returns."""
+        with self._lock:
+            if self._disposed:
+                return
+            self._disposed = True
+            self._subscription.dispose()
+            self.scheduler.dispose()
+            self.losses.flush()
+            self.loop.dispose()
+
+    def _lose(self, connection: str, count: int, from_ns: int, to_ns: int) -> None:
+        self.losses.report("ingest", connection, "ingest_overflow", count, from_ns, to_ns)
+
+
+Braid = Callable[[Engine], Observable[TickBatch]]
+"""Makes the stream of an engine's sources."""

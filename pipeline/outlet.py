@@ -1,0 +1,137 @@
+"""Where the shared stream is left: one subscriber, its bounded buffer, its account and its latency."""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Final
+
+from reactivex import Observable, abc
+
+from operators.account import Account
+from operators.backpressure import Dropped, Overflow, buffered
+from operators.gauge import BufferGauge
+from operators.latency_stamp import Latencies
+
+from .sinks.sink import Sink
+from .ticks import TickBatch, Trade
+
+__all__ = ["Outlet", "conflation_key"]
+
+GATHER_TICKS: Final = 2000
+"""About how many ticks a sink gets at once when they have piled up."""
+
+
+def conflation_key(tick: Any) -> Hashable | None:
+    """Return what a newer tick replaces an older one by: its kind and ticker; None for a trade, for ever."""
+    kind = type(tick)
+    return None if kind is Trade else (kind, tick.ticker)
+
+
+class Outlet(abc.DisposableBase):
+    """Feeds one sink from the shared stream, on the thread ``tickbraid-NAME``.
+
+    Args:
+        sink: gets the batches.
+        capacity: ticks that may wait in front of it.
+        overflow: what happens to more.
+        on_drop: told outlet name and what was dropped.
+        latencies: the time from receipt to the end of the sink's write is recorded here.
+        clock: wall clock, ns.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        capacity: int,
+        overflow: Overflow,
+        on_drop: Callable[[str, Dropped], None],
+        latencies: Latencies,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.name = sink.name
+        self.sink = sink
+        self.overflow = overflow
+        self.gauge = BufferGauge()
+        self.ended = threading.Event()
+        """Set once the sink has had all there was, or nothing will come any more."""
+        self._on_drop = on_drop
+        self._delivered = latencies.delivered[self.name]
+        self._clock = clock
+        self._subscription: abc.DisposableBase | None = None
+        self._thread: int | None = None
+        self._undecoded: dict[str, int] = {}
+        self._operator = buffered(
+            capacity,
+            overflow,
+            self._dropped,
+            name=self.name,
+            conflate_key=conflation_key if overflow == "conflate" else None,
+            gather=GATHER_TICKS,
+            gauge=self.gauge,
+        )
+
+    def connect(
+        self,
+        batches: Observable[TickBatch],
+        on_error: Callable[[Exception], None] | None = None,
+        on_completed: Callable[[], None] | None = None,
+    ) -> None:
+        """Begin to take batches; how they end is told on the outlet's thread."""
+
+        def failed(error: Exception) -> None:
+            self.ended.set()
+            if on_error is not None:
+                on_error(error)
+
+        def completed() -> None:
+            self.ended.set()
+            if on_completed is not None:
+                on_completed()
+
+        self._subscription = batches.pipe(self._operator).subscribe(self._write, failed, completed)
+
+    def dispose(self) -> None:
+        """Stop now, from any thread, within 2 s; what waits is dropped and counted. Idempotent."""
+        self.sink.stop()
+        if self._subscription is not None:
+            self._subscription.dispose()
+        self.ended.set()
+        self.sink.close()
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it has ended, but not on its own thread: a callback may close the stream."""
+        if self._thread != threading.get_ident():
+            self.ended.wait(timeout_s)
+
+    def lose_undecoded(self, elements: Mapping[str, int]) -> None:
+        """Count, by connection, elements that nobody had the time to decode before the end."""
+        self._undecoded = dict(elements)
+
+    def accounts(self, waiting: Mapping[str, int]) -> dict[str, Account]:
+        """Return the account of each connection.
+
+        Args:
+            waiting: elements by connection that wait undecoded; they count as queued until it has ended.
+        """
+        accounts = self.gauge.accounts()
+        for connection, count in (self._undecoded if self.ended.is_set() else waiting).items():
+            unseen = Account(received=count, **{"dropped" if self.ended.is_set() else "queued": count})
+            accounts[connection] = accounts.get(connection, Account()) + unseen
+        return accounts
+
+    def _write(self, batches: Sequence[TickBatch]) -> None:
+        self._thread = threading.get_ident()
+        outcome = self.sink.write(batches)
+        for connection, count in outcome.rejected.items():
+            self.gauge.reject(connection, count)
+        for connection, count in outcome.dropped.items():
+            self.gauge.drop(connection, count, "closed")
+            received_ns = [b.received_ns for b in batches if b.connection == connection]
+            self._on_drop(self.name, Dropped(connection, "closed", count, min(received_ns), max(received_ns)))
+        now_ns = self._clock()
+        for batch in batches:
+            self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
+
+    def _dropped(self, dropped: Dropped) -> None:
+        self._on_drop(self.name, dropped)

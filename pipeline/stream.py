@@ -1,0 +1,265 @@
+"""The tick stream: a reactivex Observable that many may subscribe to, with its account and its health."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from operators.account import Account
+from operators.backpressure import Dropped, Overflow
+from operators.latency_stamp import Latencies
+from operators.share import share
+
+from .engine import Braid, Engine
+from .errors import Closed
+from .health.snapshot import stream_health
+from .outlet import Outlet
+from .settings import Settings
+from .sinks.callback import CallbackSink
+from .sinks.sink import DELIVERED, Outcome, Sink
+from .status_stream import StatusStream
+from .ticks import Tick, TickBatch
+
+__all__ = ["TickStream"]
+
+DRAIN_TIMEOUT_S: Final = 5.0
+ENDED_OUTLETS_KEPT: Final = 16
+
+
+class TickStream(Observable[Tick]):
+    """Is an Observable of ticks, hot and shared: the first subscriber connects, the last to leave closes.
+
+    Each subscriber has a bounded buffer and a thread ``tickbraid-NAME`` of its own, on which it is called: a
+    slow or raising one delays or breaks nobody else. The configured sinks run whenever anyone is subscribed.
+    The stream completes when it is closed, or when nothing can ever come again; trouble on a connection is
+    an event on `status`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        braid: Braid,
+        *,
+        status: StatusStream,
+        latencies: Latencies,
+        sinks: Callable[[], Sequence[Sink]],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        super().__init__(self._subscribe_ticks)
+        self.settings = settings
+        self.status = status
+        """An Observable of status events; see `pipeline.status`."""
+        self.latencies = latencies
+        """Histograms: event to receipt by connection, receipt to delivery by subscriber."""
+        self.batches: Observable[TickBatch] = Observable(self._subscribe_batches)
+        """The same ticks, a `TickBatch` at a time; a batch is shared, so it must not be changed."""
+        self._braid = braid
+        self._make_sinks = sinks
+        self._clock = clock
+        self._shared: Observable[TickBatch] = Observable(self._open).pipe(share())
+        self._state_lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._outlets: list[Outlet] = []
+        self._users: set[Outlet] = set()
+        self._sink_outlets: list[Outlet] = []
+        self._closed = False
+
+    # -- subscribing ----------------------------------------------------------------------------------------
+
+    def attach(
+        self, sink: Sink, *, capacity: int | None = None, overflow: Overflow | None = None
+    ) -> abc.DisposableBase:
+        """Subscribe a sink; disposing stops and closes it.
+
+        Args:
+            sink: called on a thread of its own.
+            capacity: ticks that may wait for it; default SUBSCRIBER_BUFFER_TICKS.
+            overflow: what happens to more; default SUBSCRIBER_OVERFLOW.
+
+        Raises:
+            Closed: the stream was closed.
+        """
+        return self._enter(self._outlet(sink, capacity, overflow), None)
+
+    def _subscribe_ticks(
+        self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        sink = CallbackSink(observer.on_next, self._name("callback"))
+        return self._enter(self._outlet(sink), observer)
+
+    def _subscribe_batches(
+        self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        sink = _BatchSink(observer.on_next, self._name("batches"))
+        return self._enter(self._outlet(sink), observer)
+
+    def _name(self, kind: str) -> str:
+        """Return a name that no present subscriber has."""
+        taken = {outlet.name for outlet in tuple(self._users)}
+        return next(name for name in _numbered(kind) if name not in taken)
+
+    def _outlet(self, sink: Sink, capacity: int | None = None, overflow: Overflow | None = None) -> Outlet:
+        return Outlet(
+            sink,
+            capacity=capacity or self.settings.subscriber_buffer_ticks,
+            overflow=overflow or cast(Overflow, self.settings.subscriber_overflow),  # checked by the settings
+            on_drop=self._report_drop,
+            latencies=self.latencies,
+            clock=self._clock,
+        )
+
+    def _enter(self, outlet: Outlet, observer: abc.ObserverBase[Any] | None) -> abc.DisposableBase:
+        with self._state_lock:
+            if self._closed:
+                raise Closed("the stream was closed")
+            first = not self._users
+            self._users.add(outlet)
+            self._keep(outlet)
+        if first:
+            self._connect_sinks()
+        outlet.connect(
+            self._shared,
+            None if observer is None else observer.on_error,
+            None if observer is None else observer.on_completed,
+        )
+        # Only now that all are listening, so that the first tick reaches each of them.
+        if self._engine is not None:
+            self._engine.start(self._braid)
+        return Disposable(lambda: self._leave(outlet))
+
+    def _leave(self, outlet: Outlet) -> None:
+        with self._state_lock:
+            self._users.discard(outlet)
+            sinks: list[Outlet] = []
+            if not self._users:
+                sinks, self._sink_outlets = self._sink_outlets, []
+        for leaving in (outlet, *sinks):
+            leaving.dispose()
+
+    def _connect_sinks(self) -> None:
+        settings = self.settings
+        outlets = [
+            self._outlet(sink, settings.redis_buffer_ticks, cast(Overflow, settings.redis_overflow))
+            for sink in self._make_sinks()
+        ]
+        with self._state_lock:
+            self._sink_outlets += outlets
+            for outlet in outlets:
+                self._keep(outlet)
+        for outlet in outlets:
+            outlet.connect(self._shared)
+
+    def _keep(self, outlet: Outlet) -> None:
+        """Remember it for the account, and forget the oldest of those that have left."""
+        ended = [old for old in self._outlets if old.ended.is_set() and old.name != outlet.name]
+        present = [old for old in self._outlets if not old.ended.is_set()]
+        self._outlets = [*ended[-ENDED_OUTLETS_KEPT:], *present, outlet]
+
+    def _open(
+        self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        self._engine = Engine(self.settings, self.status, self._clock, observer)
+        return self._engine
+
+    def _report_drop(self, name: str, dropped: Dropped) -> None:
+        if self._engine is not None:
+            self._engine.losses.report(
+                name, dropped.connection, dropped.reason, dropped.count, dropped.from_ns, dropped.to_ns
+            )
+
+    # -- ending ---------------------------------------------------------------------------------------------
+
+    def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Close the sockets, let subscribers and sinks have what is queued, and end everything.
+
+        From any thread. What is not delivered after ``timeout_s`` is dropped and counted. Idempotent.
+        """
+        with self._state_lock:
+            if self._closed:
+                return
+            self._closed = True
+            outlets = [outlet for outlet in self._outlets if not outlet.ended.is_set()]
+            engine = self._engine
+        if engine is not None:
+            engine.close_sources()
+            deadline_s = time.monotonic() + timeout_s
+            for outlet in outlets:
+                outlet.wait(max(0.0, deadline_s - time.monotonic()))
+            late = [outlet for outlet in outlets if not outlet.ended.is_set()]
+            for outlet in outlets:
+                outlet.dispose()
+            engine.dispose()
+            undecoded = engine.ingest.waiting()
+            for outlet in late:
+                outlet.lose_undecoded(undecoded)
+        self.status.complete()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- telling --------------------------------------------------------------------------------------------
+
+    def accounts(self) -> dict[str, dict[str, Account]]:
+        """Return, by subscriber and connection, where every received element is; from any thread.
+
+        Each balances to zero at any moment. What waits undecoded counts as received and queued.
+        """
+        engine = self._engine
+        waiting = Counter[str]() if engine is None else engine.ingest.waiting()
+        return {outlet.name: outlet.accounts(waiting) for outlet in tuple(self._outlets)}
+
+    def account(self, subscriber: str | None = None) -> Account:
+        """Return the account of a subscriber over all connections, of all subscribers by default."""
+        accounts = self.accounts()
+        chosen = accounts.values() if subscriber is None else (accounts.get(subscriber, {}),)
+        return sum((each for by_connection in chosen for each in by_connection.values()), Account())
+
+    def health(self) -> dict[str, Any]:
+        """Return how everything is doing, in plain values that JSON can take; from any thread."""
+        engine = self._engine
+        state = "closed" if self._closed else "running" if self._users else "idle"
+        latencies = self.latencies.snapshot()
+        return stream_health(state, engine, tuple(self._outlets), self.accounts(), latencies)
+
+
+def _numbered(kind: str) -> Iterator[str]:
+    yield kind
+    yield from (f"{kind}-{number}" for number in count(2))
+
+
+class _BatchSink:
+    """Hands every batch to an observer; `buffered` sees to what it raises."""
+
+    def __init__(self, on_batch: Callable[[TickBatch], None], name: str) -> None:
+        self.name = name
+        self._on_batch = on_batch
+        self._calls = 0
+
+    def write(self, batches: Sequence[TickBatch]) -> Outcome:
+        for batch in batches:
+            self._calls += 1
+            self._on_batch(batch)
+        return DELIVERED
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"calls": self._calls}

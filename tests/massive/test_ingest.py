@@ -1,0 +1,148 @@
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex import Subject
+from reactivex.scheduler import VirtualTimeScheduler
+
+from pipeline.massive.frames import Frames
+from pipeline.massive.ingest import Ingest
+
+ELEMENT = b'{"ev":"T"}'
+
+
+class Bench:
+    """An ingest buffer between a source and a pipeline, in virtual time."""
+
+    def __init__(self, capacity_bytes=1000):
+        self.scheduler = VirtualTimeScheduler(0.0)
+        self.drops = []
+        self.ingest = Ingest(capacity_bytes, self.scheduler, lambda *a: self.drops.append(a), lambda: 99)
+        self.source = Subject()
+        self.out = []
+        self.completed = 0
+        self.offered = {}
+
+        def completed():
+            self.completed += 1
+
+        self.subscription = self.source.pipe(self.ingest).subscribe(self.out.append, on_completed=completed)
+
+    def offer(self, connection, elements, at_ns=1):
+        message = b"[" + b",".join([ELEMENT] * elements) + b"]"
+        self.offered[connection] = self.offered.get(connection, 0) + elements
+        self.source.on_next(Frames(connection, at_ns, [message], len(message)))
+
+    def run(self):
+        self.scheduler.advance_by(1)
+
+    def arrived(self, connection):
+        """Elements that came out, and those declared lost."""
+        frames = [f for f in self.out if f.connection == connection]
+        return sum(f.count_elements() for f in frames), sum(f.lost for f in frames)
+
+
+def test_frames_come_out_in_order_on_the_other_side():
+    """Order within a connection is what makes quotes and trades mean something."""
+    bench = Bench()
+    for at_ns in range(5):
+        bench.offer("a", 1, at_ns)
+    assert bench.out == []
+    bench.run()
+    assert [f.received_ns for f in bench.out] == [0, 1, 2, 3, 4]
+    assert bench.ingest.queued_bytes == 0
+
+
+def test_the_oldest_go_when_it_is_full_and_the_next_carry_the_count():
+    """The reader must never wait; what that costs is told exactly, per connection."""
+    bench = Bench(capacity_bytes=100)
+    bench.offer("a", 5, 1)
+    bench.offer("b", 5, 2)
+    bench.offer("a", 5, 3)
+    assert bench.drops == [("a", 5, 1, 1), ("b", 5, 2, 2)]
+    bench.run()
+    assert [(f.connection, f.lost, bool(f.messages)) for f in bench.out] == [("a", 5, True), ("b", 5, False)]
+
+
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), st.just("run")),
+        max_size=40,
+    ),
+    st.integers(1, 600),
+)
+def test_every_element_comes_out_or_is_declared_lost(history, capacity_bytes):
+    """The account of the stream rests on this: nothing vanishes between the threads."""
+    bench = Bench(capacity_bytes)
+    for step in history:
+        if step == "run":
+            bench.run()
+        else:
+            bench.offer(*step)
+        waiting = bench.ingest.waiting()
+        assert bench.ingest.queued_bytes <= capacity_bytes
+        for connection, offered in bench.offered.items():
+            assert offered == sum(bench.arrived(connection)) + waiting[connection]
+    bench.run()
+    for connection, offered in bench.offered.items():
+        assert offered == sum(bench.arrived(connection))
+    assert not +bench.ingest.waiting()
+    assert sum(count for _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
+
+
+def test_completion_comes_after_what_waits():
+    """Closing drains: the last ticks of the day are not cut off."""
+    bench = Bench()
+    bench.offer("a", 1)
+    bench.source.on_completed()
+    assert bench.completed == 0
+    bench.run()
+    assert (len(bench.out), bench.completed) == (1, 1)
+
+
+def test_completion_of_an_idle_buffer():
+    """With nothing queued the end still comes."""
+    bench = Bench()
+    bench.source.on_completed()
+    bench.run()
+    assert bench.completed == 1
+
+
+def test_nothing_comes_after_dispose():
+    """A disposed pipeline must not be called again."""
+    bench = Bench()
+    bench.offer("a", 1)
+    bench.subscription.dispose()
+    bench.subscription.dispose()
+    bench.run()
+    assert bench.out == []
+    assert bench.ingest.waiting() == {"a": 1}
+
+
+def test_a_defect_behind_it_costs_those_frames_and_is_counted(caplog):
+    """A bug in a stage must not end the day; its ticks count as lost, with a traceback in the log."""
+    bench = Bench()
+    out = []
+
+    def fail_once(frames):
+        if frames.received_ns == 1:
+            raise RuntimeError("a defect")
+        out.append(frames)
+
+    source = Subject()
+    ingest = Ingest(1000, bench.scheduler, lambda *a: None)
+    source.pipe(ingest).subscribe(fail_once)
+    bench.source = source
+    with caplog.at_level(logging.ERROR, "tickbraid.massive.ingest"):
+        bench.offer("a", 3, 1)
+        bench.offer("a", 2, 2)
+        bench.run()
+    assert [(f.received_ns, f.lost) for f in out] == [(2, 3)]
+    assert "a defect" in caplog.text
+
+
+def test_a_capacity_of_nothing_is_refused():
+    """Every frame would be dropped."""
+    with pytest.raises(ValueError, match="capacity_bytes"):
+        Ingest(0, VirtualTimeScheduler(), lambda *a: None)

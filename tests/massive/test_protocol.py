@@ -1,0 +1,122 @@
+import json
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pipeline.massive.protocol import (
+    ACK_TIMEOUT_S,
+    ChannelState,
+    Kind,
+    Ledger,
+    ServerStatus,
+    acknowledged_channels,
+    auth_request,
+    channel_request,
+    channels_for,
+    classify,
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        ("connected", "Connected Successfully", Kind.GREETING),
+        ("auth_success", "authenticated", Kind.AUTHENTICATED),
+        ("success", "authenticated", Kind.AUTHENTICATED),
+        ("auth_failed", "Your plan doesn't include websocket access.", Kind.AUTH_FAILED),
+        ("auth_timeout", "No authentication request received.", Kind.AUTH_TIMEOUT),
+        ("success", "subscribed to: T.AAPL", Kind.SUBSCRIBED),
+        ("success", "unsubscribed to: T.AAPL", Kind.UNSUBSCRIBED),
+        ("error", "not authorized", Kind.REFUSED),
+        ("max_connections", "any of four wordings", Kind.MAX_CONNECTIONS),
+        ("slow_consumer", "", Kind.OTHER),
+        ("success", "something new", Kind.OTHER),
+        (None, None, Kind.OTHER),
+    ],
+)
+def test_classify(status, message, kind):
+    """A status taken for another one is a lost subscription or a hammered server."""
+    assert classify(ServerStatus(status=status, message=message)) is kind
+
+
+def test_acknowledged_channels():
+    """One element may name one channel or several; a symbol may hold a dot."""
+    element = ServerStatus(status="success", message="subscribed to: T.BRK.B, Q.A")
+    assert acknowledged_channels(element) == ["T.BRK.B", "Q.A"]
+
+
+def test_requests_are_what_the_server_reads():
+    """One JSON object a message, channels joined by commas."""
+    assert json.loads(auth_request("k")) == {"action": "auth", "params": "k"}
+    assert json.loads(channel_request("subscribe", ["T.A", "Q.A"])) == {
+        "action": "subscribe",
+        "params": "T.A,Q.A",
+    }
+    assert channels_for(["A", "B"], ["T", "Q"]) == ["T.A", "Q.A", "T.B", "Q.B"]
+
+
+CHANNELS = st.lists(st.sampled_from([f"T.S{n}" for n in range(6)]), max_size=4)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Any order of wanting, asking, answers and time: the ledger never forgets a wanted channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.ledger = Ledger()
+        self.now_s = 0.0
+        self.wanted = {}
+        self.asks = {}
+
+    @rule(channels=CHANNELS)
+    def want(self, channels):
+        new = self.ledger.want(channels)
+        assert new == [c for c in dict.fromkeys(channels) if c not in self.wanted]
+        self.wanted |= dict.fromkeys(channels)
+        self.asks |= dict.fromkeys(new, 0)
+
+    @rule(channels=CHANNELS)
+    def give_up(self, channels):
+        held = self.ledger.give_up(channels)
+        assert set(held) <= set(channels) & set(self.wanted)
+        for channel in channels:
+            self.wanted.pop(channel, None)
+
+    @rule()
+    def ask(self):
+        for request in self.ledger.requests(self.now_s):
+            assert 0 < len(request) <= 500
+            for channel in request:
+                self.asks[channel] += 1
+                assert self.asks[channel] <= 2, "asked a third time on one connection"
+
+    @rule(channels=CHANNELS)
+    def confirm(self, channels):
+        assert set(self.ledger.confirm(channels)) <= set(channels)
+
+    @rule()
+    def refuse(self):
+        self.ledger.refuse("not authorized")
+
+    @rule(seconds=st.floats(0, 2 * ACK_TIMEOUT_S))
+    def wait(self, seconds):
+        self.now_s += seconds
+        report = self.ledger.expire(self.now_s)
+        assert not set(report.refused) & set(report.unanswered)
+
+    @rule()
+    def reconnect(self):
+        self.ledger.reset()
+        self.asks = dict.fromkeys(self.wanted, 0)
+        assert self.ledger.count(ChannelState.WANTED) == len(self.wanted)
+
+    @invariant()
+    def remembers_all_and_knows_who_waits(self):
+        assert self.ledger.channels() == list(self.wanted)
+        assert sum(self.ledger.count(state) for state in ChannelState) == len(self.wanted) == len(self.ledger)
+        asked = self.ledger.count(ChannelState.ASKED)
+        assert self.ledger.awaits_answers == (asked > 0) == (self.ledger.next_deadline_s() is not None)
+
+
+TestLedger = LedgerMachine.TestCase
