@@ -18,6 +18,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 __all__ = ["RedisLink", "mask_url"]
 
 READ_SIZE_BYTES: Final = 65_536
+SEND_SIZE_BYTES: Final = 16_384
+"""One TLS record: Python's SSL sockets say of more only that all or nothing was sent."""
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NOTHING: Final = object()
 _Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)  # neither holds a descriptor
@@ -144,8 +146,8 @@ class RedisLink:
     def _send(self) -> None:
         while self._unsent and not self._broken:
             try:
-                with memoryview(self._unsent) as view:
-                    count = self._open_socket.send(view)
+                with memoryview(self._unsent) as view, view[:SEND_SIZE_BYTES] as head:
+                    count = self._open_socket.send(head)
             except _WOULD_BLOCK:
                 return
             except OSError as error:
@@ -168,10 +170,10 @@ class RedisLink:
             except _WOULD_BLOCK:
                 return
             except OSError as error:
-                self._broken = str(error)
+                self._broken = self._broken or str(error)
                 return
             if not data:
-                self._broken = "the server closed the connection"
+                self._broken = self._broken or "the server closed the connection"
                 return
             self.moved_bytes += len(data)
             self._reader.feed(data)

@@ -4,6 +4,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 
 import hiredis
 import pytest
@@ -48,9 +49,11 @@ class Network:
         port: the server's.
         commands_bytes: how many bytes of the first connection reach the server.
         replies_bytes: how many bytes of its replies come back.
+        context: of TLS, which then ends here.
     """
 
-    def __init__(self, port, *, commands_bytes=1 << 60, replies_bytes=1 << 60):
+    def __init__(self, port, *, commands_bytes=1 << 60, replies_bytes=1 << 60, context=None):
+        self._context = context
         self._to = ("127.0.0.1", port)
         self._budgets = [commands_bytes, replies_bytes]
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -72,7 +75,11 @@ class Network:
             while not self._closed:
                 client, _ = self._listening.accept()
                 self.connections += 1
-                with client, contextlib.suppress(OSError), socket.create_connection(self._to, 5) as server:
+                with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                    stack.enter_context(client)
+                    if self._context:
+                        client = stack.enter_context(self._context.wrap_socket(client, server_side=True))
+                    server = stack.enter_context(socket.create_connection(self._to, 5))
                     self._carry(client, server)
                 self._budgets = [1 << 60, 1 << 60]
 
@@ -81,11 +88,24 @@ class Network:
         while not self._closed:
             for source in select.select([client, server], [], [], 0.05)[0]:
                 target, way = ways[source]
-                data = source.recv(min(4096, self._budgets[way]))
+                data = source.recv(min(65_536, self._budgets[way]))
                 target.sendall(data)
                 self._budgets[way] -= len(data)
                 if not data or not self._budgets[way]:
                     return
+
+
+@pytest.fixture
+def eventually():
+    """Return a function that waits for a condition, and fails after a deadline."""
+
+    def eventually(condition):
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            time.sleep(0.005)
+
+    return eventually
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections import Counter
 
 import pytest
@@ -38,14 +37,6 @@ def prices(messages):
 def all_of(count):
     """Return what `prices` returns when all came once and in order."""
     return {RAW: list(range(count)), MARKET: list(range(count))}
-
-
-def eventually(condition):
-    """Wait for the condition; fail after a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -348,7 +339,7 @@ def test_stop_lets_a_healthy_server_finish(server, listen, make_sink):
     assert prices(listener.messages()) == {channel: [0, *range(500)] for channel in (RAW, MARKET)}
 
 
-def test_close_closes_the_socket(server, make_sink):
+def test_close_closes_the_socket(server, make_sink, eventually):
     """A pipeline built anew every day would run out of descriptors."""
     sink = make_sink(server.url)
     sink.write(batches_of(1))
