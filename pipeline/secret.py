@@ -57,13 +57,13 @@ class Secret:
 
 
 def mask_url(url: str) -> str:
-    """Return the URL with its password, query and fragment masked, for people to see."""
+    """Return the URL with user, password, query and fragment masked, for people to see."""
     try:
         parts = urlsplit(url)
-        user, at, host = parts.netloc.rpartition("@")
     except ValueError:
         return MASK
-    if ":" in user:
-        user = f"{user.partition(':')[0]}:{MASK}"
+    _, at, host = parts.netloc.rpartition("@")
+    if "@" in parts.path:  # a password where none belongs
+        return MASK
     query, fragment = (MASK if part else "" for part in (parts.query, parts.fragment))
-    return urlunsplit((parts.scheme, user + at + host, parts.path, query, fragment))
+    return urlunsplit((parts.scheme, (MASK + at if at else "") + host, parts.path, query, fragment))

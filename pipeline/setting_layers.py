@@ -65,7 +65,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError("is no UTF-8 text") from None
     except yaml.constructor.DuplicateKeyError as error:
         raise ValueError(f"line {error.problem_mark.line + 1}: a key stands there a second time") from None
-    except yaml.YAMLError as error:
+    except Exception as error:  # noqa: BLE001  # beside its own errors: an odd date, a list as a key, …
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         raise ValueError(f"{where}is no YAML") from None

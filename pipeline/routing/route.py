@@ -34,17 +34,20 @@ def route(settings: Settings, universes: Universes) -> Assignment:
 
 
 def unroutable(settings: Settings, universes: Universes) -> list[str]:
-    """Name the enabled connections whose universe has no tickers and which have no symbols to fall back to.
+    """Name the universe keys without tickers where no symbols stand in for them.
 
     At run time such a connection is skipped; who checks the settings beforehand wants to know.
     """
-    problems = []
-    for connection in settings.connections:
-        key = connection.universe_key
-        lacks = connection.enabled and key and not connection.symbols
-        if lacks and not universes.get_universe_tickers(key):
-            near = nearest(key, settings.universes)
-            name = f"WEBSOCKET_CONNECTION_{connection.number}_UNIVERSE_KEY"
-            source = settings.provenance.get(name, "default")
-            problems.append(f"{name} ({source}): got {key!r}, expected a universe that has tickers{near}")
-    return problems
+    keys = {
+        f"WEBSOCKET_CONNECTION_{connection.number}_UNIVERSE_KEY": connection.universe_key
+        for connection in settings.connections
+        if connection.enabled and not connection.symbols
+    }
+    keys["SYMBOL_UNIVERSE_KEY"] = settings.symbol_universe_key
+    where = settings.provenance
+    return [
+        f"{name} ({where[name]}): got {key!r}, expected a universe with tickers"
+        + nearest(key, settings.universes)
+        for name, key in keys.items()
+        if key and not universes.get_universe_tickers(key)
+    ]
