@@ -1,25 +1,18 @@
 """The bounded hand-off of batches from one thread to another."""
 
-import threading
 from collections.abc import Callable, Hashable
-from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, get_args
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from .batch import Batch
+from .buffer import Buffer, Overflow
 from .errors import BufferOverflow
 from .gauge import BufferGauge, Dropped
 from .scheduler import BufferingScheduler
-from .throttled_log import ThrottledLog
-from .tick_queue import Segment, TickQueue
 
 __all__ = ["BufferGauge", "BufferOverflow", "Dropped", "Overflow", "buffered"]
-
-Overflow = Literal["block", "drop_oldest", "drop_newest", "conflate", "error"]
-BITE: Final = 64
-"""Deliveries in one turn on the scheduler, which may serve others too."""
 
 
 def buffered(
@@ -90,7 +83,7 @@ def buffered(
             its_gauge = gauge or BufferGauge()
             its_gauge.claim()
             own = BufferingScheduler(name) if scheduler is None else None
-            buffer = _Buffer(
+            buffer = Buffer(
                 observer,
                 own or scheduler,
                 its_gauge,
@@ -116,202 +109,3 @@ def buffered(
         return Observable(subscribe)
 
     return operator
-
-
-class _Buffer:
-    """One subscription: the source's thread calls ``on_…``, the scheduler ``_drain``, anyone ``close``.
-
-    Everything that changes does so under one lock, the gauge's, so that the account is exact. The loop
-    that delivers is running or scheduled exactly while ``_draining`` is true.
-    """
-
-    def __init__(
-        self,
-        observer: abc.ObserverBase[Any],
-        scheduler: Any,
-        gauge: BufferGauge,
-        *,
-        capacity: int,
-        overflow: Overflow,
-        on_drop: Callable[[Dropped], object] | None,
-        conflate_key: Callable[[Any], Hashable | None] | None,
-        gather: int,
-    ) -> None:
-        self._observer = observer
-        self._scheduler = scheduler
-        self._queue = TickQueue(capacity)
-        self._overflow = overflow
-        self._on_drop = on_drop
-        self._conflate_key = conflate_key
-        self._gather = gather
-        self._gauge = gauge
-        self._lock = gauge.lock
-        self._room = threading.Condition(gauge.lock)
-        self._waiting = 0
-        self._draining = False
-        self._consumer: int | None = None
-        self._end: Callable[[], None] | None = None
-        self._closed = False
-        self._log = ThrottledLog("a subscriber raised; it gets the next batch")
-        self._drop_log = ThrottledLog("on_drop raised")
-
-    def on_next(self, batch: Batch) -> None:
-        rest = self._offer(batch, fresh=True)
-        while rest is not None:
-            rest = self._offer(rest, fresh=False)
-
-    def on_error(self, error: Exception) -> None:
-        self._finish(partial(self._observer.on_error, error))
-
-    def on_completed(self) -> None:
-        self._finish(self._observer.on_completed)
-
-    def _finish(self, end: Callable[[], None]) -> None:
-        with self._lock:
-            self._end = self._end or end
-            wake = self._wake()
-        if wake:
-            self._schedule()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._queue.clear()
-            losses = self._settle()
-            self._room.notify_all()
-        self._report(losses)
-
-    def _offer(self, batch: Batch, *, fresh: bool) -> Batch | None:
-        """Take in a batch as the policy says; return what has to wait for another turn."""
-        with self._lock:
-            if fresh:
-                self._gauge.offered(batch)
-            if not batch.ticks:
-                return None
-            done = self._admit(batch)
-            over = self._conflate_key is not None and self._queue.size > self._queue.capacity
-            unkeyed = self._queue.unkeyed() if over else []
-            losses = self._settle()
-            wake = self._wake()
-        if wake:
-            self._schedule()
-        if unkeyed:
-            losses = self._conflate(unkeyed)
-        self._report(losses)
-        return batch.with_ticks(batch.ticks[done:]) if done < len(batch.ticks) else None
-
-    def _admit(self, batch: Batch) -> int:
-        """Queue or drop the first ticks of a batch, and return how many that were. Called under the lock."""
-        queue = self._queue
-        count = len(batch.ticks)
-        may_wait = self._overflow == "block" and self._wait_for_room(count)
-        if self._closed or self._end:
-            queue.lose(batch, count, "closed" if self._closed else "overflow")
-        elif self._overflow == "drop_oldest":
-            queue.append(batch)
-            queue.drop_oldest()
-        elif self._overflow == "conflate":
-            queue.append(batch)
-        else:
-            fits = queue.put(batch)
-            if may_wait:
-                return fits
-            queue.lose(batch, count - fits, "overflow")
-            if fits < count and self._overflow == "error":
-                self._end = partial(
-                    self._observer.on_error, BufferOverflow(f"more than {queue.capacity} ticks waited")
-                )
-        return count
-
-    def _wait_for_room(self, count: int) -> bool:
-        """Wait until the batch, or a good part of it, fits; return False where that would be for ever."""
-        queue = self._queue
-        fits = queue.capacity - min(count, queue.capacity)
-        if queue.size > fits:
-            # Once it has to wait it waits for half a queue, or the two threads would take turns tick by tick.
-            fits = min(fits, queue.capacity // 2)
-            self._waiting += 1
-            try:
-                while queue.size > fits and not self._closed:
-                    if self._consumer == threading.get_ident():
-                        return False
-                    self._room.wait()
-            finally:
-                self._waiting -= 1
-        return True
-
-    def _conflate(self, unkeyed: list[Segment]) -> list[Dropped]:
-        """Bring the queue back under its capacity; only the keys are found without the lock."""
-        key_of: Any = self._conflate_key
-        try:
-            keys = {segment: list(map(key_of, segment.ticks)) for segment in unkeyed}
-        except Exception as error:  # noqa: BLE001 - the end of the stream, as in any operator with a selector
-            keys = {}
-            self.on_error(error)
-        with self._lock:
-            self._queue.conflate(keys)
-            self._queue.drop_oldest()
-            return self._settle()
-
-    def _settle(self) -> list[Dropped]:
-        losses = self._queue.losses()
-        if losses:
-            self._gauge.dropped(losses)
-        return losses
-
-    def _report(self, losses: list[Dropped]) -> None:
-        if self._on_drop is None:
-            return
-        for loss in losses:
-            try:
-                self._on_drop(loss)
-            except Exception as error:  # noqa: BLE001 - a defect in the accounting must not stop the ticks
-                self._drop_log(error)
-
-    def _wake(self) -> bool:
-        """Tell whether the loop has to be scheduled, and note that it is. Called under the lock."""
-        if self._draining or self._closed or not (self._queue.size or self._end):
-            return False
-        self._draining = True
-        return True
-
-    def _schedule(self) -> None:
-        try:
-            self._scheduler.schedule(self._drain)
-        except Exception as error:  # noqa: BLE001 - a full or disposed scheduler: nobody will ever deliver
-            if not self._closed:
-                self._observer.on_error(error)
-
-    def _drain(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:
-        on_next = self._observer.on_next
-        for _ in range(BITE):
-            with self._lock:
-                batches = self._take()
-                end = None if self._draining else self._end
-            if not batches:
-                break
-            try:
-                on_next(batches if self._gather else batches[0])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
-                self._gauge.errors += 1
-                self._log(error)
-        else:
-            with self._lock:
-                self._gauge.delivered()
-                self._consumer = None
-            self._schedule()
-            return
-        if end:
-            end()
-
-    def _take(self) -> list[Batch]:
-        """Count what was in hand as delivered and take more; without more, note that the loop ends."""
-        self._gauge.delivered()
-        batches = self._queue.take(self._gather)
-        if batches:
-            self._gauge.taken(batches)
-            if self._waiting and self._queue.size <= self._queue.capacity // 2:
-                self._room.notify_all()
-        self._consumer = threading.get_ident() if batches else None
-        self._draining = bool(batches)
-        return batches

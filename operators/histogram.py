@@ -1,0 +1,140 @@
+"""A latency histogram in plain ints: cheap to write, exact to subtract."""
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from math import ceil
+from operator import add, sub
+from typing import Final
+
+__all__ = ["HistogramSnapshot", "LatencyHistogram"]
+
+_STEP_BITS: Final = 5
+"""32 buckets an octave: a value is told as the middle of its bucket, at most 1.6 % off."""
+_LIMIT_BITS: Final = 42
+"""From 2**42 ns (73 min) on values share the last bucket; a percentile in it is the maximum."""
+_LAST: Final = (_LIMIT_BITS - _STEP_BITS + 1) << _STEP_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSnapshot:
+    """Holds what a histogram held at a moment, or between two.
+
+    ``later - earlier`` is what came between two snapshots of one histogram, ``a + b`` what two of them hold
+    together. Without values all figures are 0.
+
+    Args:
+        buckets: how many values each held.
+        negative: how many values were below zero (two clocks that disagree); they are in nothing else.
+        total: sum of the values, ns.
+        max: the largest, ns; of a difference exact only if it is the largest ever, else 3 % off at most.
+    """
+
+    buckets: tuple[int, ...]
+    negative: int
+    total: int
+    max: int
+
+    @property
+    def count(self) -> int:
+        """How many values, the negative ones left out."""
+        return sum(self.buckets)
+
+    @property
+    def mean(self) -> float:
+        """Of the values, ns."""
+        return self.total / (self.count or 1)
+
+    def percentile(self, q: float) -> int:
+        """Return the smallest value, ns, that at least ``q`` percent of the values do not exceed.
+
+        Raises:
+            ValueError: ``q`` is not within 0 and 100.
+        """
+        if not 0 <= q <= 100:
+            raise ValueError(f"q must be 0 to 100 percent, not {q!r}")
+        running = list(accumulate(self.buckets))
+        if not running[-1]:
+            return 0
+        bucket = bisect_left(running, max(1, ceil(running[-1] * q / 100)))
+        return self.max if bucket == _LAST else min(_middle_of(bucket), self.max)
+
+    def __add__(self, other: "HistogramSnapshot") -> "HistogramSnapshot":
+        return HistogramSnapshot(
+            tuple(map(add, self.buckets, other.buckets)),
+            self.negative + other.negative,
+            self.total + other.total,
+            max(self.max, other.max),
+        )
+
+    def __sub__(self, earlier: "HistogramSnapshot") -> "HistogramSnapshot":
+        buckets = tuple(map(sub, self.buckets, earlier.buckets))
+        largest = self.max
+        if largest == earlier.max:
+            top = max((bucket for bucket, count in enumerate(buckets) if count), default=-1)
+            largest = min(largest, _lowest_of(top + 1) - 1) if top < _LAST else largest
+        return HistogramSnapshot(
+            buckets, self.negative - earlier.negative, self.total - earlier.total, largest
+        )
+
+
+class LatencyHistogram:
+    """Count durations in log-linear buckets, from 1 ns to 73 min within 1.6 %, the sum and maximum exact.
+
+    One thread records; any thread takes a snapshot, without a lock. A snapshot may miss a part (sum, maximum)
+    of what is being recorded meanwhile; the next has it.
+    """
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (_LAST + 1)
+        self._negative = 0
+        self._total = 0
+        self._max = 0
+
+    def record(self, value_ns: int, count: int = 1) -> None:
+        """Count a duration, ``count`` times."""
+        if value_ns < 0:
+            self._negative += count
+            return
+        shift = max(value_ns.bit_length() - _STEP_BITS - 1, 0)
+        self._buckets[min((shift << _STEP_BITS) + (value_ns >> shift), _LAST)] += count
+        self._total += value_ns * count
+        self._max = max(self._max, value_ns)
+
+    def record_since(self, moments_ms: list[float], now_ns: int) -> None:
+        """Count how long ago each of some moments was, at C speed if they are near each other.
+
+        Once they are sorted, those of one bucket stand together, and a bisection finds where they end.
+
+        Args:
+            moments_ms: ms since the epoch, int or float; the list is sorted. One before 1970 counts as 1970.
+            now_ns: ns since the epoch; moments after it count as negative.
+        """
+        moments_ms.sort()
+        if moments_ms and moments_ms[0] < 0:
+            moments_ms[:] = [max(moment, 0) for moment in moments_ms]
+        past = bisect_right(moments_ms, now_ns / 1_000_000)
+        index = 0
+        while index < past:
+            age_ns = max(now_ns - int(moments_ms[index] * 1_000_000), 0)  # a float near now is 0.2 µs coarse
+            shift = max(age_ns.bit_length() - _STEP_BITS - 1, 0)
+            lowest_ns = min(age_ns >> shift << shift, 1 << _LIMIT_BITS)
+            end = bisect_right(moments_ms, (now_ns - lowest_ns) // 1_000_000, index + 1, past)
+            self._buckets[min((shift << _STEP_BITS) + (age_ns >> shift), _LAST)] += end - index
+            self._max = max(self._max, age_ns)
+            index = end
+        self._total += now_ns * past - int(sum(moments_ms[:past]) * 1_000_000)
+        self._negative += len(moments_ms) - past
+
+    def snapshot(self) -> HistogramSnapshot:
+        """Return what it holds; it takes some µs."""
+        return HistogramSnapshot(tuple(self._buckets), self._negative, self._total, self._max)
+
+
+def _lowest_of(bucket: int) -> int:
+    shift = max((bucket >> _STEP_BITS) - 1, 0)
+    return (bucket - (shift << _STEP_BITS)) << shift
+
+
+def _middle_of(bucket: int) -> int:
+    return (_lowest_of(bucket) + _lowest_of(bucket + 1)) // 2

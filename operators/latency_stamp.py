@@ -1,0 +1,91 @@
+"""When each tick was received, and how late it was by then."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from reactivex import Observable, abc
+
+from .batch import Batch
+from .histogram import HistogramSnapshot, LatencyHistogram
+
+__all__ = ["Latencies", "LatenciesSnapshot", "latency_stamp"]
+
+
+class _Histograms(dict[str, LatencyHistogram]):
+    """Makes a histogram at the first use of its name."""
+
+    def __missing__(self, name: str) -> LatencyHistogram:
+        return self.setdefault(name, LatencyHistogram())
+
+    def snapshots(self) -> dict[str, HistogramSnapshot]:
+        return {name: histogram.snapshot() for name, histogram in list(self.items())}
+
+
+@dataclass(frozen=True, slots=True)
+class LatenciesSnapshot:
+    """Holds what `Latencies` held at a moment; the fields are the same."""
+
+    feed: dict[str, HistogramSnapshot]
+    decode: dict[str, HistogramSnapshot]
+    delivered: dict[str, HistogramSnapshot]
+
+
+class Latencies:
+    """Hold the latency histograms of a stream, one for each stage and connection or subscriber.
+
+    One thread records in each, any thread takes a `snapshot`. There is one for each name ever used, so names
+    are those of the settings. A subscriber records what it got with
+    ``latencies.delivered[name].record(clock() - batch.received_ns, len(batch.ticks))``.
+    """
+
+    def __init__(self) -> None:
+        self.feed = _Histograms()
+        """By connection: from the event's time, as the feed says, until it was received."""
+        self.decode = _Histograms()
+        """By connection: from received until stamped, weighted by ticks."""
+        self.delivered = _Histograms()
+        """By subscriber: from received until delivered."""
+
+    def snapshot(self) -> LatenciesSnapshot:
+        """Return all of them as they are."""
+        return LatenciesSnapshot(self.feed.snapshots(), self.decode.snapshots(), self.delivered.snapshots())
+
+
+def latency_stamp(
+    clock: Callable[[], int], latencies: Latencies
+) -> Callable[[Observable[Batch]], Observable[Batch]]:
+    """Write on each tick when it was received, and record how late it was.
+
+    ::
+
+        --[1 2]@5----[3]@9--|      @: received
+        --[1@5 2@5]--[3@9]--|
+
+    It runs on the source's thread and changes the ticks in place, so it belongs before `share`.
+
+    Args:
+        clock: wall clock, ns since the epoch; asked once a batch.
+        latencies: gets, in ``feed``, event time to received of each tick, and in ``decode``, received to
+            now of each batch.
+    """
+
+    def operator(source: Observable[Batch]) -> Observable[Batch]:
+        def subscribe(
+            observer: abc.ObserverBase[Batch], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def on_next(batch: Batch) -> None:
+                ticks = batch.ticks
+                if ticks:
+                    received_ns = batch.received_ns
+                    for tick in ticks:
+                        tick.received_ns = received_ns
+                    connection = batch.connection
+                    latencies.feed[connection].record_since([tick.event_ms for tick in ticks], received_ns)
+                    latencies.decode[connection].record(clock() - received_ns, len(ticks))
+                observer.on_next(batch)
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return operator
