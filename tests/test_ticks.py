@@ -18,12 +18,12 @@ from pipeline.ticks import (
     Trade,
 )
 
-FIELDS = (
+FIELDS = (  # noqa: SIM905  # forty lines of quotes would hide the names
     "ticker price volume timestamp source event_type bid ask market_status tick_open tick_high tick_low "
     "tick_close day_high day_low open_price market_open_price previous_close tick_volume tick_trade_size "
     "accumulated_volume tick_vwap vwap tick_start_timestamp tick_end_timestamp processed_at effective_volume "
     "effective_vwap"
-).split()  # noqa: SIM905  # forty lines of quotes would hide the names
+).split()
 
 BAR = SecondAggregate(
     ticker="A", event_ms=2000, start_ms=1000, tick_open=1, tick_high=3, tick_low=0.5, tick_close=2,
