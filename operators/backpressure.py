@@ -57,7 +57,7 @@ def buffered(
             of the source (or of whoever disposes) and under no lock. What it raises is logged.
         scheduler: that delivers; it is left running. By default a `BufferingScheduler` of this
             subscription's own, disposed with it.
-        name: of that thread, after ``tickbraid-``.
+        name: of that thread, after ``tickbraid-``, and in the log.
         conflate_key: with ``conflate``, what a newer tick must have in common with an older one to replace
             it; None for a tick that is never replaced. Runs on the source's thread, under no lock. If it
             raises, the stream ends with that error.
@@ -92,6 +92,7 @@ def buffered(
                 on_drop=on_drop,
                 conflate_key=conflate_key,
                 gather=gather,
+                name=name,
             )
             subscription = SingleAssignmentDisposable()
 

@@ -40,6 +40,7 @@ class Buffer:
         on_drop: Callable[[Dropped], object] | None,
         conflate_key: Callable[[Any], Hashable | None] | None,
         gather: int,
+        name: str,
     ) -> None:
         self._observer = observer
         self._scheduler = scheduler
@@ -56,8 +57,8 @@ class Buffer:
         self._consumer: int | None = None
         self._end: Callable[[], None] | None = None
         self._closed = False
-        self._log = ThrottledLog("a subscriber raised; it gets the next batch")
-        self._drop_log = ThrottledLog("on_drop raised")
+        self._log = ThrottledLog(f"the subscriber behind {name!r} raised; it gets the next batch")
+        self._drop_log = ThrottledLog(f"on_drop of {name!r} raised")
 
     def on_next(self, batch: Batch) -> None:
         """Take in a batch; with ``block``, wait until all of it is in."""
@@ -104,7 +105,7 @@ class Buffer:
         if wake:
             self._schedule()
         if unkeyed:
-            losses = self._conflate(unkeyed)
+            losses += self._conflate(unkeyed)
         self._report(losses)
         return batch.with_ticks(batch.ticks[done:]) if done < len(batch.ticks) else None
 
@@ -188,6 +189,7 @@ class Buffer:
             self._scheduler.schedule(self._drain)
         except Exception as error:  # noqa: BLE001 - a full or disposed scheduler: nobody will ever deliver
             if not self._closed:
+                self.close()
                 self._observer.on_error(error)
 
     def _drain(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:

@@ -1,5 +1,6 @@
 """Batches become ticks."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ __all__ = ["explode"]
 
 def explode(
     on_raise: Callable[[Exception], object] | None = None,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Callable[[Observable[Batch]], Observable[Any]]:
     """Emit the ticks of each batch one by one.
 
@@ -27,13 +30,14 @@ def explode(
     Args:
         on_raise: gets what the subscriber raised, on the same thread; by default it is logged with its
             traceback, at most once in 10 s. What ``on_raise`` itself raises is logged likewise.
+        monotonic: seconds that never go back, for the 10 s.
     """
 
     def operator(source: Observable[Batch]) -> Observable[Any]:
         def subscribe(
             observer: abc.ObserverBase[Any], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            log = ThrottledLog("a subscriber raised; it gets the next tick")
+            log = ThrottledLog("a subscriber raised; it gets the next tick", monotonic=monotonic)
             report = on_raise or log
             emit = observer.on_next
 
