@@ -9,8 +9,8 @@ from typing import Final
 __all__ = ["Board", "Line"]
 
 COPIES_OF_REDUNDANT: Final = 2
-FLOOR: Final = 0.01
-"""A silent ticker weighs this part of the mean: a thousand of them are not nothing."""
+FLOOR: Final = 0.1
+"""A silent ticker weighs this part of the mean: a hundred of them are not nothing, and they may wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +108,14 @@ class Board:
 
     def try_lines(self, ticker: str, lines: Iterable[int]) -> None:
         """Put a ticker on the first of these lines that have room, as often as it is short."""
+        held = self.on[ticker]
+        missing = self.copies[ticker] - len(held)
         for line in lines:
-            if not self.is_short(ticker):
+            if missing <= 0:
                 return
-            if line not in self.on[ticker] and self.has_room(line, ticker):
+            if line not in held and self.has_room(line, ticker):
                 self.put(ticker, line)
+                missing -= 1
 
     def settle(self) -> None:
         """Leave what is on a line there; put the rest on the lightest lines, the heaviest first."""
@@ -158,8 +161,9 @@ class Board:
         homeless = sorted((t for t in self.wanted if not self.on[t]), key=self._rank)
         if not homeless:
             return
-        carried = (t for t in self.wanted if self.on[t])
-        victims = iter(sorted(carried, key=lambda t: (-len(self.on[t]), -self._rank(t))))
+        carried = sorted((t for t in self.wanted if self.on[t]), key=self._rank, reverse=True)
+        twice = [ticker for ticker in carried if len(self.on[ticker]) > 1]
+        victims = iter([*twice, *carried])
         for ticker in homeless:
             for victim in victims:
                 if len(self.on[victim]) == 1 and self._rank(victim) <= self._rank(ticker):

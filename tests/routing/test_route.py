@@ -58,6 +58,10 @@ def test_caps_and_strategy_come_from_the_settings(load):
 
 def test_unroutable_names_what_has_no_tickers(load):
     """`tickbraid check` would call settings good that leave a connection with nothing to do."""
+
+    def told(key):
+        return f"(config): got {key!r}, expected a universe with tickers"
+
     universes = {"mine:core": "SPY"}
     config = {
         **THREE,
@@ -67,8 +71,7 @@ def test_unroutable_names_what_has_no_tickers(load):
         "WEBSOCKET_CONNECTION_3_UNIVERSE_KEY": "mine:also_unknown",
     }
     assert unroutable(load(config), Universes([from_mapping({**universes, "b:y": "QQQ"})])) == [
-        "WEBSOCKET_CONNECTION_1_UNIVERSE_KEY (config): got 'mine:cor', expected a universe with tickers"
-        "; did you mean mine:core?",
-        "SYMBOL_UNIVERSE_KEY (config): got 'nobody:knows', expected a universe with tickers",
+        f"WEBSOCKET_CONNECTION_1_UNIVERSE_KEY {told('mine:cor')}; did you mean mine:core?",
+        f"SYMBOL_UNIVERSE_KEY {told('nobody:knows')}",
     ]
     assert unroutable(load(THREE), UNIVERSES) == []

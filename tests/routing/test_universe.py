@@ -4,6 +4,7 @@ import logging
 import pytest
 import redis
 
+from pipeline.embedded import RedisServer
 from pipeline.routing import universe
 from pipeline.routing.universe import (
     Universes,
@@ -30,29 +31,11 @@ def registry(monkeypatch):
     monkeypatch.setattr(universe, "_registered", [])
 
 
-class FakeRedis:
-    """Holds values as a Redis client returns them."""
-
-    def __init__(self, *, decoded, **values):
-        self.values = values
-        self.decoded = decoded
-
-    def _out(self, text):
-        return text if self.decoded else text.encode()
-
-    def type(self, name):
-        kinds = {set: "set", list: "list", str: "string", dict: "hash", type(None): "none"}
-        return self._out(kinds[type(self.values.get(name))])
-
-    def smembers(self, name):
-        return {self._out(item) for item in self.values[name]}
-
-    def lrange(self, name, first, last):
-        assert (first, last) == (0, -1)
-        return [self._out(item) for item in self.values[name]]
-
-    def get(self, name):
-        return self._out(self.values[name])
+@pytest.fixture(scope="module")
+def server():
+    """Run a Redis server."""
+    with RedisServer.start() as running:
+        yield running
 
 
 def test_keys_are_joined_in_order_and_each_ticker_comes_once():
@@ -141,26 +124,23 @@ def test_file_is_read_anew(tmp_path):
 
 
 @pytest.mark.parametrize("decoded", [True, False])
-def test_redis(decoded):
+def test_redis(server, decoded):
     """A universe that another service keeps in Redis could not be used."""
-    client = FakeRedis(
-        decoded=decoded,
-        **{
-            "universe:a:set": {"SPY", "QQQ"},
-            "universe:a:list": ["SPY", "QQQ"],
-            "universe:a:json": '["SPY", "QQQ"]',
-            "universe:a:object": '{"name": "etf", "tickers": ["SPY", "QQQ"]}',
-            "universe:a:symbols": '{"symbols": ["SPY"]}',
-            "universe:a:null": "null",
-            "universe:a:hash": {"SPY": "1"},
-        },
-    )
-    universes = Universes([from_redis(client)])
-    assert universes.get_universe_tickers("a:set") == ["QQQ", "SPY"]
-    for key in ("a:list", "a:json", "a:object"):
-        assert universes.get_universe_tickers(key) == ["SPY", "QQQ"]
-    assert universes.get_universe_tickers("a:symbols") == ["SPY"]
-    assert universes.get_universe_tickers("a:null + a:hash + a:none") == []
+    with redis.Redis.from_url(server.url, decode_responses=decoded) as client:
+        client.sadd("tickers:a:set", "SPY", "QQQ")
+        client.delete("tickers:a:list")
+        client.rpush("tickers:a:list", "SPY", "QQQ")
+        client.set("tickers:a:json", '["SPY", "QQQ"]')
+        client.set("tickers:a:object", '{"name": "etf", "tickers": ["SPY", "QQQ"]}')
+        client.set("tickers:a:symbols", '{"symbols": ["SPY"]}')
+        client.set("tickers:a:null", "null")
+        client.hset("tickers:a:hash", "SPY", "1")
+        universes = Universes([from_redis(client, "tickers:{key}")])
+        assert universes.get_universe_tickers("a:set") == ["QQQ", "SPY"]
+        for key in ("a:list", "a:json", "a:object"):
+            assert universes.get_universe_tickers(key) == ["SPY", "QQQ"]
+        assert universes.get_universe_tickers("a:symbols") == ["SPY"]
+        assert universes.get_universe_tickers("a:null + a:hash + a:none") == []
 
 
 def test_parameters_are_checked_when_called():
