@@ -13,13 +13,14 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from pipeline.ticks import Trade
+from pipeline.ticks import Quote, Trade
 
 __all__ = ["Channels", "Packer", "Parcel"]
 
 CACHED_LENGTHS: Final = 4096
 """Messages shorter than this, bytes, find their header ready-made."""
 
+_NO_BAR: Final = (None,) * 6
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -121,51 +122,29 @@ class Packer:
         raw, market, per_ticker, all_ticks = self._raw, self._market, self._per_ticker, self._all_ticks
         rejected: Counter[str] = Counter()
         parts: list[bytes] = []
-        new: list[bytes]
         for tick in ticks:
+            complete = len(parts)
             try:
                 price = tick.price
                 if price is None:
                     rejected["no_price"] += 1
                     continue
                 ticker, volume, timestamp, source = tick.ticker, tick.volume, tick.timestamp, tick.source
-                new = []
                 if raw.channel:
-                    if type(tick) is Trade:  # has none of the rest; asking eight properties costs 0.5 µs
-                        body = _encode(_Raw(ticker, price, volume, timestamp, "T", source))
-                    else:
-                        body = _encode(
-                            _Raw(
-                                ticker,
-                                price,
-                                volume,
-                                timestamp,
-                                tick.event_type,
-                                source,
-                                tick.tick_open,
-                                tick.tick_high,
-                                tick.tick_low,
-                                tick.tick_close,
-                                tick.tick_volume,
-                                tick.tick_vwap,
-                                tick.bid,
-                                tick.ask,
-                            )
-                        )
-                    new += raw[len(body)], body
+                    body = _encode(_raw_of(tick, price, volume, timestamp))
+                    parts += raw[len(body)], body
                 if market.channel:
                     body = _encode(_Market(ticker, ticker, price, volume, timestamp, source))
-                    new += market[len(body)], body
+                    parts += market[len(body)], body
                 if per_ticker or all_ticks.channel:
                     body = _encode(_TickData(ticker, price, volume, timestamp, source, tick.market_status))
                     if per_ticker:
-                        new += _head(per_ticker + ticker, len(body)), body
+                        parts += _head(per_ticker + ticker, len(body)), body
                     if all_ticks.channel:
-                        new += all_ticks[len(body)], body
+                        parts += all_ticks[len(body)], body
             except Exception:  # noqa: BLE001  # whatever a caller's tick does, its neighbours go on
                 rejected["unwritable"] += 1
-                continue
-            parts += new
+                del parts[complete:]
         first = self._next_number
         self._next_number += len(parts) // 2
         return Parcel(connection, range(first, self._next_number), parts), rejected
@@ -210,6 +189,31 @@ class _TickData(msgspec.Struct, gc=False, tag="tick_data", tag_field="event_type
     timestamp: Any
     source: Any
     market_status: Any
+
+
+def _raw_of(tick: Any, price: Any, volume: Any, timestamp: Any) -> _Raw:
+    ticker, source = tick.ticker, tick.source
+    # Most ticks are quotes and trades: to ask a quote for what it never has takes a fifth of the packing.
+    if type(tick) is Quote:
+        return _Raw(ticker, price, volume, timestamp, "Q", source, *_NO_BAR, tick.bid, tick.ask)
+    if type(tick) is Trade:
+        return _Raw(ticker, price, volume, timestamp, "T", source)
+    return _Raw(
+        ticker,
+        price,
+        volume,
+        timestamp,
+        tick.event_type,
+        source,
+        tick.tick_open,
+        tick.tick_high,
+        tick.tick_low,
+        tick.tick_close,
+        tick.tick_volume,
+        tick.tick_vwap,
+        tick.bid,
+        tick.ask,
+    )
 
 
 class _Heads(dict[int, bytes]):
