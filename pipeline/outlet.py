@@ -55,6 +55,8 @@ class Outlet(abc.DisposableBase):
         self.gauge = BufferGauge()
         self.ended = threading.Event()
         """Set once the sink has had all there was, or nothing will come any more."""
+        self.completed = False
+        """Whether it ended because the stream did, and not because its subscriber left or failed."""
         self._on_drop = on_drop
         self._delivered = latencies.delivered[self.name]
         self._clock = clock
@@ -85,6 +87,7 @@ class Outlet(abc.DisposableBase):
                 on_error(error)
 
         def completed() -> None:
+            self.completed = True
             self.ended.set()
             if on_completed is not None:
                 on_completed()

@@ -137,7 +137,8 @@ class TickStream(Observable[Tick]):
         with self._state_lock:
             self._users.discard(outlet)
             sinks: list[Outlet] = []
-            if not self._users:
+            # Where the stream has ended the sinks still have what is queued, and then end by themselves.
+            if not self._users and not outlet.completed:
                 sinks, self._sink_outlets = self._sink_outlets, []
         for leaving in (outlet, *sinks):
             leaving.dispose()
@@ -149,11 +150,11 @@ class TickStream(Observable[Tick]):
             for sink in self._make_sinks()
         ]
         with self._state_lock:
-            self._sink_outlets += outlets
+            self._sink_outlets = outlets
             for outlet in outlets:
                 self._keep(outlet)
         for outlet in outlets:
-            outlet.connect(self._shared)
+            outlet.connect(self._shared, on_completed=outlet.dispose)
 
     def _keep(self, outlet: Outlet) -> None:
         """Remember it for the account, and forget the oldest of those that have left."""
