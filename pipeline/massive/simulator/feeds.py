@@ -69,8 +69,8 @@ class Feed(Protocol):
         """Whether it ends."""
         ...
 
-    def take(self, elapsed_s: float) -> Sequence[Packet]:
-        """Return what is due so long after the start, at most `PACKETS_A_TAKE` packets."""
+    def take(self, elapsed_s: float) -> Iterable[Packet]:
+        """Give what is due so long after the start, at most `PACKETS_A_TAKE` packets."""
         ...
 
     def wait_s(self, elapsed_s: float) -> float | None:
@@ -203,15 +203,15 @@ class ReplayFeed:
         self._packets = iter(packets)
         self._next: Packet | None = None
         self._first_us: int | None = None
-        self._over = False
 
-    def take(self, elapsed_s: float) -> Sequence[Packet]:
-        """Return the packets that are due."""
-        taken: list[Packet] = []
-        while len(taken) < PACKETS_A_TAKE and (packet := self._peek()) and self._due_s(packet) <= elapsed_s:
+    def take(self, elapsed_s: float) -> Iterator[Packet]:
+        """Yield the packets that are due, one by one: those before a bad line still go out."""
+        for _ in range(PACKETS_A_TAKE):
+            packet = self._peek()
+            if packet is None or self._due_s(packet) > elapsed_s:
+                return
             self._next = None
-            taken.append(self._rebased(packet) if self._clock_ns else packet)
-        return taken
+            yield self._rebased(packet, self._clock_ns()) if self._clock_ns else packet
 
     def wait_s(self, elapsed_s: float) -> float | None:
         """Return the time to the next packet, None after the last."""
@@ -228,16 +228,11 @@ class ReplayFeed:
             self._first_us = packet.at_us
         return (packet.at_us - self._first_us) / 1e6 / self._speed
 
-    def _rebased(self, packet: Packet) -> Packet:
-        assert self._clock_ns is not None  # noqa: S101  # the caller asked
-        shift_ms = self._clock_ns() // 1_000_000 - packet.at_us // 1000
-        return Packet(
-            (
-                (channel, _shift(element, shift_ms))
-                for channel, element in zip(packet.channels, packet.elements, strict=True)
-            ),
-            packet.at_us,
-        )
+    @staticmethod
+    def _rebased(packet: Packet, now_ns: int) -> Packet:
+        shift_ms = now_ns // 1_000_000 - packet.at_us // 1000
+        pairs = zip(packet.channels, packet.elements, strict=True)
+        return Packet(((channel, _shift(element, shift_ms)) for channel, element in pairs), packet.at_us)
 
 
 def read_recording(path: Path | str) -> Iterator[Packet]:

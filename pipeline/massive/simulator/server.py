@@ -241,10 +241,12 @@ class Simulator:
                 if feed.patient:
                     await self._until(self._count_listeners)
                 self._feeds[feed] = elapsed_s = self._loop.time() - started_s
-                for packet in feed.take(elapsed_s):
-                    for client in self._clients:
-                        client.offer(packet)
-                told = [client for client in self._clients if client.flush(patient=feed.patient)]
+                try:
+                    for packet in feed.take(elapsed_s):
+                        for client in self._clients:
+                            client.offer(packet)
+                finally:
+                    told = [client for client in self._clients if client.flush(patient=feed.patient)]
                 if feed.patient:
                     for client in told:
                         await client.writable.wait()

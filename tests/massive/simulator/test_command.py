@@ -1,0 +1,100 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline.massive.simulator.command import simulate
+
+from .clients import Reader
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def start():
+    """Start the command in a process of its own, return it and the address it says."""
+    processes = []
+
+    def run(*arguments):
+        process = subprocess.Popen(  # noqa: S603  # our own command
+            [sys.executable, "-m", "pipeline.massive.simulator", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        processes.append(process)
+        said = process.stderr.readline()
+        return process, re.search(r"ws://\S+", said).group()
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def invoke(*arguments):
+    """Run the command here."""
+    app = typer.Typer()
+    app.command()(simulate)
+    return CliRunner().invoke(app, ["--port", "0", *arguments])
+
+
+def test_recording_is_served_to_its_end_and_reported(start, tmp_path):
+    """A user without a key could not try a recording of his own."""
+    path = tmp_path / "session.jsonl"
+    frame = [{"ev": "T", "sym": "AAPL", "p": 1.5, "s": 100, "t": 1000}]
+    path.write_text("".join(json.dumps({"at_us": n, "frame": frame}) + "\n" for n in range(50)))
+    process, url = start("--recording", str(path), "--speed", "inf", "--key", "secret", "--json")
+    reader = Reader(url)
+    reader.subscribe("T.*", key="secret").wait_end().close()
+    out, _ = process.communicate(timeout=20)
+    report = json.loads(out)
+    assert process.returncode == 0
+    assert len(reader.data) == report["sent"]["elements"] == report["sent"]["types"]["T"] == 50
+    assert reader.code == 1001
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_it_with_a_report(start, sign):
+    """Ctrl-C would show a traceback."""
+    process, url = start("--tickers", "AAPL, MSFT", "--rate", "5000", "--bursts")
+    reader = Reader(url)
+    reader.subscribe("T.*,Q.AAPL").wait(lambda r: len(r.data) > 20)
+    process.send_signal(sign)
+    out, _ = process.communicate(timeout=20)
+    reader.close()
+    assert process.returncode == 0
+    assert "1 connections" in out
+    assert {one["sym"] for one in reader.data} <= {"AAPL", "MSFT"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate", "0"], "rate"),
+        (["--types", "X"], "event_types"),
+        (["--repeat", "5"], "repeat"),
+        (["--recording", "/no/such/file"], "recording"),
+        (["--max-connections", "0"], "max_connections"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, said):
+    """The user would see a traceback."""
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_address_that_cannot_be_had_is_said():
+    """The user would see a traceback."""
+    result = invoke("--host", "192.0.2.1")
+    assert result.exit_code == 1
+    assert "Cannot listen on 192.0.2.1" in result.output
