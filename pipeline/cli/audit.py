@@ -1,0 +1,71 @@
+"""The closing account, checked: against itself, against what was sent, and against what Redis took."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from operators.account import Account
+
+from .simulator_process import Sent
+
+__all__ = ["check_redis", "check_sent", "failures", "imbalances"]
+
+
+def imbalances(accounts: Mapping[str, Mapping[str, Account]]) -> Iterator[str]:
+    """Say, of a stream that was closed, which accounts do not come to zero.
+
+    Args:
+        accounts: by subscriber and connection.
+    """
+    for subscriber, by_connection in accounts.items():
+        for connection, account in by_connection.items():
+            if account.imbalance:
+                yield f"{subscriber}: {account.imbalance:,} elements of {connection} are nowhere"
+            if account.queued:
+                yield f"{subscriber}: {account.queued:,} elements of {connection} are still queued"
+
+
+def check_sent(accounts: Mapping[str, Mapping[str, Account]], sent: Sent) -> Iterator[str]:
+    """Say what does not agree with what the simulator sent; what was dropped is accounted for, not compared.
+
+    Args:
+        accounts: by subscriber and connection, of subscribers that were there from the first tick on.
+        sent: the simulator's report.
+    """
+    if sent.slow_kills:
+        yield f"the simulator cut {sent.slow_kills} connections that did not read fast enough"
+    for subscriber, by_connection in accounts.items():
+        total = sum(by_connection.values(), Account())
+        if total.dropped:
+            continue
+        if total.received != sent.total:
+            yield f"{subscriber}: received {total.received:,}, but the simulator sent {sent.total:,}"
+        if total.deduplicated != sent.repeated_elements:
+            yield (
+                f"{subscriber}: {total.deduplicated:,} duplicates taken out, but the simulator sent "
+                f"{sent.repeated_elements:,} elements twice"
+            )
+
+
+def check_redis(account: Account, sink: Mapping[str, Any]) -> Iterator[str]:
+    """Say on which channel Redis took another number of messages than ticks were delivered to it.
+
+    Args:
+        account: the sink's, of all connections.
+        sink: its snapshot. After a broken connection some messages may have been sent twice: no comparison.
+    """
+    if sink["resent"]:
+        return
+    for channel, messages in sink["messages"].items():
+        if messages != account.delivered:
+            yield f"Redis took {messages:,} messages on {channel}, but {account.delivered:,} were delivered"
+
+
+def failures(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say, of a running stream, which connections will not be tried again, and why.
+
+    Args:
+        health: as ``TickStream.health()`` gives it.
+    """
+    for connection in health["connections"]:
+        if connection["phase"] == "failed":
+            yield f"{connection['name']}: {connection['last_trouble']}"

@@ -1,0 +1,100 @@
+"""``tickbraid check``: what the settings come to, before anything is connected."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from pipeline.errors import SettingsError
+from pipeline.routing.assign import Assignment
+from pipeline.routing.route import route, unroutable
+from pipeline.routing.universe import universes_of
+from pipeline.settings import Settings, describe, load_settings
+
+__all__ = ["check"]
+
+TICKERS_SHOWN: Final = 8
+
+
+def check(
+    *,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, with all tickers.")] = False,
+) -> None:
+    """Show every setting and where it came from, secrets masked, and which connection carries which ticker.
+
+    Nothing is connected. Exit code 2 with every problem if there is any.
+    """
+    logging.getLogger("pipeline").addHandler(logging.NullHandler())  # what is logged is said here anyway
+    problems: list[str] = []
+    loaded: Settings | None = None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeprecationWarning)
+        try:
+            loaded = load_settings(file=settings)
+        except SettingsError as error:
+            problems += error.problems
+    said = [str(warning.message) for warning in caught]
+    assignment = Assignment({})
+    if loaded is not None:
+        universes = universes_of(loaded)
+        problems += unroutable(loaded, universes)
+        assignment = route(loaded, universes)
+        said += assignment.warnings
+    if as_json:
+        typer.echo(msgspec.json.encode(_values(loaded, assignment, said, problems)))
+    else:
+        if loaded is not None:
+            typer.echo("\n".join(_lines(loaded, assignment)))
+        for word, texts in (("Warning", said), ("Error", problems)):
+            for text in texts:
+                typer.echo(f"{word}: {text}", err=True)
+    raise typer.Exit(2 if problems else 0)
+
+
+def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
+    """Yield the settings as a table, then the routing."""
+    rows = describe(settings)
+    widths = [max(len(row[column]) for row in rows) for column in (0, 2)]
+    for key, value, source in rows:
+        yield f"{key:{widths[0]}}  {source:{widths[1]}}  {value}".rstrip()
+    yield ""
+    for connection in settings.connections:
+        if not connection.enabled:
+            continue
+        tickers = assignment.tickers.get(connection.id, ())
+        shown = ", ".join(tickers[:TICKERS_SHOWN]) or "none"
+        more = f" and {len(tickers) - TICKERS_SHOWN} more" if len(tickers) > TICKERS_SHOWN else ""
+        where = f"{connection.id} ({connection.name}), {_origin(settings, connection.url)}"
+        yield f"{where}: {len(tickers)} tickers: {shown}{more}"
+
+
+def _values(
+    settings: Settings | None, assignment: Assignment, said: list[str], problems: list[str]
+) -> dict[str, Any]:
+    values: dict[str, Any] = {"ok": not problems, "problems": problems, "warnings": said}
+    if settings is None:
+        return values
+    return values | {
+        "settings": {key: {"value": value, "source": source} for key, value, source in describe(settings)},
+        "routing": {
+            connection.id: {
+                "name": connection.name,
+                "url": _origin(settings, connection.url),
+                "event_types": connection.event_types,
+                "tickers": assignment.tickers.get(connection.id, ()),
+            }
+            for connection in settings.connections
+            if connection.enabled
+        },
+    }
+
+
+def _origin(settings: Settings, url: str) -> str:
+    return url if settings.use_massive_api and not settings.use_synthetic_data else "generated here"

@@ -1,0 +1,159 @@
+"""``tickbraid run``: the stream of the settings, for as long as it is wanted."""
+
+import importlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import typer
+
+from pipeline.build import build_pipeline
+from pipeline.settings import load_settings
+from pipeline.status import StatusEvent
+from pipeline.stream import TickStream
+
+from .audit import failures, imbalances
+from .meter import Meter
+from .screen import account_lines, account_values, event_line, reading_values, summary
+from .stop import Stop
+
+__all__ = ["load_callback", "run"]
+
+SUMMARY_EVERY_S: Final = 10.0
+DRAIN_S: Final = 5.0
+
+
+def run(
+    *,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
+    ] = None,
+    callback: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one an event.")] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
+    ] = "warning",
+) -> None:
+    """Run the stream that the settings describe, until Ctrl-C or SIGTERM, or until nothing can come again.
+
+    Events and, every 10 s, a summary go to stderr; the closing account goes to stdout. A signal drains what
+    is queued, for 5 s at most; a second one ends the process at once.
+    """
+    teller = _Teller(as_json=as_json)
+    teller.take_logs(log_level)
+    on_tick = load_callback(callback) if callback else None
+    with Stop() as stop:
+        stream = build_pipeline(load_settings(file=settings))
+        stream.status.subscribe(teller.tell_event)
+        trouble = _run(stream, on_tick, stop, teller)
+        stream.close(DRAIN_S)
+        trouble += imbalances(stream.accounts())
+        teller.tell_account(stream)
+    for words in trouble:
+        typer.echo(f"Error: {words}", err=True)
+    raise typer.Exit(1 if trouble else 0)
+
+
+def load_callback(path: str) -> Callable[[Any], None]:
+    """Import ``module:function``; the working directory comes first, as for ``python -m``.
+
+    Raises:
+        typer.BadParameter: there is no such function; says why.
+    """
+    module_name, _, names = path.partition(":")
+    if not module_name or not names:
+        raise typer.BadParameter(f"{path!r} is no MODULE:FUNCTION", param_hint="--callback")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  # sys.path holds texts
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as above
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in names.split("."):
+            found = getattr(found, name)
+    except Exception as error:  # an import runs anything
+        words = f"cannot load {path!r}: {type(error).__name__}: {error}"
+        raise typer.BadParameter(words, param_hint="--callback") from error
+    if not callable(found):
+        raise typer.BadParameter(f"{path!r} cannot be called", param_hint="--callback")
+    return found  # type: ignore[no-any-return]
+
+
+def _run(
+    stream: TickStream, on_tick: Callable[[Any], None] | None, stop: Stop, teller: "_Teller"
+) -> list[str]:
+    """Subscribe and wait for the end; return why it came by itself, nothing where it was asked for."""
+    broken: list[str] = []
+
+    def on_error(error: Exception) -> None:
+        broken.append(str(error))
+        stop.ring()
+
+    if on_tick is None:
+        stream.batches.subscribe(on_error=on_error, on_completed=stop.ring)
+    else:
+        stream.subscribe(on_tick, on_error, stop.ring)
+    meter = Meter(stream, SUMMARY_EVERY_S)
+    while not stop.wait(SUMMARY_EVERY_S):
+        teller.tell_summary(meter)
+    if stop.signal is not None:
+        return []
+    return broken or [*failures(stream.health())] or ["the stream ended: no connection has any tickers"]
+
+
+class _Teller:
+    """Writes what happens to stderr, a line each, in words or as JSON; from any thread."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def take_logs(self, level: str) -> None:
+        """Let logs come out among the events, which would otherwise be logged once more."""
+        handler = logging.StreamHandler()
+        if self._as_json:
+            handler.setFormatter(_JsonFormatter())
+        else:
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
+        handler.addFilter(lambda record: record.name != "tickbraid.status")
+        logging.basicConfig(level=level.upper(), handlers=[handler])
+
+    def tell_event(self, event: StatusEvent) -> None:
+        self._write(event.to_dict() if self._as_json else event_line(event))
+
+    def tell_summary(self, meter: Meter) -> None:
+        reading = meter.read()
+        if self._as_json:
+            self._write({"event": "Summary", "at_ns": time.time_ns()} | reading_values(reading))
+        else:
+            self._write(f"{time.strftime('%H:%M:%S')} {summary(reading)}")
+
+    def tell_account(self, stream: TickStream) -> None:
+        """Write the closing account, to stdout."""
+        accounts = stream.accounts()
+        if self._as_json:
+            typer.echo(msgspec.json.encode({"subscribers": account_values(accounts)}))
+        else:
+            names = {connection.id: connection.name for connection in stream.settings.connections}
+            typer.echo("\n".join(account_lines(accounts, names)))
+
+    def _write(self, line: str | dict[str, Any]) -> None:
+        typer.echo(line if isinstance(line, str) else msgspec.json.encode(line), err=True)
+
+
+class _JsonFormatter(logging.Formatter):
+    """Makes a log record an event like the others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {
+            "event": "Log",
+            "at_ns": int(record.created * 1e9),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": super().format(record),
+        }
+        return msgspec.json.encode(values).decode()

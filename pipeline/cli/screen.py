@@ -1,0 +1,183 @@
+"""How readings, events and accounts look: a live table, lines, plain values. Pure: values to text."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from operators.account import Account
+from pipeline.status import StatusEvent
+
+from .meter import ConnectionLine, Reading, SubscriberLine
+
+__all__ = ["account_lines", "account_values", "event_line", "reading_values", "screen", "summary"]
+
+Accounts = Mapping[str, Mapping[str, Account]]
+"""By subscriber and connection."""
+
+NOTHING: Final = "-"
+"""Stands where there is no figure."""
+_COLOURS: Final = {
+    "live": "green",
+    "up": "green",
+    "stalled": "yellow",
+    "backing off": "yellow",
+    "failed": "red",
+    "down": "red",
+}
+_ACCOUNT: Final = ("received", "delivered", "deduplicated", "dropped", "rejected", "queued")
+
+
+def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Sequence[str]) -> RenderableType:
+    """Return what the demo shows, fit for 80 columns.
+
+    Args:
+        title: the first line.
+        reading: the figures.
+        tickers: how many each connection carries, by its id.
+        events: the newest last.
+    """
+    return Group(
+        Text(title, style="bold", no_wrap=True, overflow="ellipsis"),
+        Text(),
+        _connections(reading, tickers),
+        Text(),
+        _subscribers(reading.subscribers),
+        Text(),
+        *(Text(event, style="dim", no_wrap=True, overflow="ellipsis") for event in events),
+    )
+
+
+def summary(reading: Reading) -> str:
+    """Return a reading as one line."""
+    feed = f"{reading.ticks_per_s:,.0f} ticks/s on {reading.live} of {len(reading.connections)} connections"
+    latency = f"feed p50 {_figure(reading.feed_p50_ms)} p99 {_figure(reading.feed_p99_ms)} ms"
+    return "; ".join([feed, latency, *map(_in_short, reading.subscribers)])
+
+
+def reading_values(reading: Reading) -> dict[str, Any]:
+    """Return a reading as plain values, for JSON."""
+    return asdict(reading) | {"ticks_per_s": reading.ticks_per_s}
+
+
+def event_line(event: StatusEvent) -> str:
+    """Return an event in words, with the time of day."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(event.at_ns / 1e9))} {event.describe()}"
+
+
+def account_lines(accounts: Accounts, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield the closing account of each subscriber, and of each connection below it, as a table.
+
+    Args:
+        accounts: as ``TickStream.accounts()`` gives them.
+        names: connection id to its name.
+    """
+    yield f"{'':14}" + " ".join(
+        f"{sign} {heading:>12}" for sign, heading in zip(" =++++", _ACCOUNT, strict=True)
+    )
+    for subscriber, by_connection in accounts.items():
+        yield _account_line(subscriber, sum(by_connection.values(), Account()))
+        for connection, account in sorted(by_connection.items()):
+            yield _account_line(f"  {names.get(connection, connection)}", account)
+
+
+def account_values(accounts: Accounts) -> dict[str, Any]:
+    """Return the closing account as plain values, for JSON."""
+    return {
+        subscriber: _plain(sum(by_connection.values(), Account()))
+        | {"connections": {connection: _plain(account) for connection, account in by_connection.items()}}
+        for subscriber, by_connection in accounts.items()
+    }
+
+
+def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
+    table = _table("connection", "status", "tickers", "ticks/s", "p50 ms", "p99 ms", "duplicates")
+    for line in reading.connections:
+        table.add_row(
+            line.name,
+            _state(line.phase),
+            f"{tickers.get(line.id, 0):,}",
+            f"{line.ticks_per_s:,.0f}",
+            _figure(line.p50_ms),
+            _figure(line.p99_ms),
+            *_counts([line]),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        f"{reading.live} of {len(reading.connections)}",
+        f"{sum(tickers.values()):,}",
+        f"{reading.ticks_per_s:,.0f}",
+        _figure(reading.feed_p50_ms),
+        _figure(reading.feed_p99_ms),
+        *_counts(reading.connections),
+        style="bold",
+    )
+    return table
+
+
+def _subscribers(lines: Iterable[SubscriberLine]) -> Table:
+    table = _table("subscriber", "status", "queued", "ticks/s", "p50 ms", "p99 ms", "messages/s")
+    for line in lines:
+        table.add_row(
+            line.name,
+            _state(line.state),
+            f"{line.queued:,}",
+            f"{line.delivered_per_s:,.0f}",
+            _figure(line.p50_ms),
+            _figure(line.p99_ms),
+            NOTHING if line.messages_per_s is None else f"{line.messages_per_s:,.0f}",
+            f"{line.rejected:,}",
+            f"{line.dropped:,}",
+        )
+    return table
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
+    # The two tables stand below each other, so their columns are equally wide.
+    for heading, width in zip(
+        (*headings, "rejected", "dropped"), (10, 11, 7, 7, 6, 6, 10, 8, 7), strict=True
+    ):
+        is_word = heading in {headings[0], "status"}
+        table.add_column(heading, justify="left" if is_word else "right", min_width=width, no_wrap=True)
+    return table
+
+
+def _counts(lines: Iterable[ConnectionLine]) -> Iterator[str]:
+    counts = [(line.duplicates, line.rejected, line.dropped) for line in lines]
+    return (f"{sum(column):,}" for column in zip((0, 0, 0), *counts, strict=True))
+
+
+def _state(word: str) -> Text:
+    words = word.replace("_", " ")
+    return Text(words, style=_COLOURS.get(words, ""))
+
+
+def _figure(ms: float | None) -> str:
+    return NOTHING if ms is None else f"{ms:,.2f}" if ms < 1000 else f"{ms:,.0f}"
+
+
+def _in_short(line: SubscriberLine) -> str:
+    state = f" {line.state}" if line.state else ""
+    messages = "" if line.messages_per_s is None else f" ({line.messages_per_s:,.0f} messages/s)"
+    return (
+        f"{line.name}{state} {line.delivered_per_s:,.0f} ticks/s{messages}"
+        f" p99 {_figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped"
+    )
+
+
+def _account_line(name: str, account: Account) -> str:
+    values = asdict(account)
+    return f"{name:14}" + " ".join(
+        f"{sign} {values[field]:>12,}" for sign, field in zip(" =++++", _ACCOUNT, strict=True)
+    )
+
+
+def _plain(account: Account) -> dict[str, int]:
+    return asdict(account) | {"imbalance": account.imbalance}
