@@ -155,6 +155,8 @@ def test_when_a_connection_leaves_only_its_tickers_move(strategy, data):
     call = data.draw(calls(strategy=strategy, caps=strategy == "hash", all_alive=True))
     if strategy == "hash":
         call["loads"] = None
+    if strategy == "round-robin":
+        call["redundant"] = ()  # to stay apart, second copies may push others aside
     before = assign(**{**call, "current": None})
     leaving = data.draw(st.sampled_from(call["connections"])).id
     rest = without(call["connections"], leaving)
