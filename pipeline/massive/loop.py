@@ -58,15 +58,21 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def schedule(
         self, action: typing.ScheduledAction[_State], state: _State | None = None
-    ) -> abc.DisposableBase:
-        """Run ``action`` on the loop's thread soon; dropped without a word once the loop is disposed."""
+    ) -> BooleanDisposable:
+        """Run ``action`` on the loop's thread soon.
+
+        Once the loop is disposed nothing runs any more; what is returned is then disposed already.
+        """
         job: _Job = (action, state, BooleanDisposable())
         with self._lock:
-            if self._disposed:
-                return job[2]
-            self._jobs.append(job)
-            self._start()
-        self._wake()
+            refused = self._disposed
+            if not refused:
+                self._jobs.append(job)
+                self._start()
+        if refused:
+            job[2].dispose()
+        else:
+            self._wake()
         return job[2]
 
     def schedule_relative(

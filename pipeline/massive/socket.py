@@ -321,7 +321,9 @@ def wire_opener(
                 if isinstance(result, ConnectFailed)
                 else WireSocket(result, loop, clock=clock, max_message_bytes=max_message_bytes)
             )
-            loop.schedule(lambda *_: deliver(transport))
+            job = loop.schedule(lambda *_: deliver(transport))
+            if job.is_disposed and not isinstance(transport, ConnectFailed):
+                transport.close()  # the loop has ended meanwhile: nobody else will
 
         return Dial(url, dialled, name=name, ssl_context=ssl_context)
 

@@ -102,7 +102,7 @@ def test_dispose_runs_what_was_scheduled_and_ends_the_thread(loop):
     loop.dispose()
     assert ran == ["close"]
     assert "tickbraid-io" not in our_threads()
-    loop.schedule(lambda *_: ran.append("late"))
+    assert loop.schedule(lambda *_: ran.append("late")).is_disposed
     loop.schedule_relative(0, lambda *_: ran.append("late"))
     assert ran == ["close"]
 

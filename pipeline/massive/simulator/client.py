@@ -218,7 +218,8 @@ class Client(asyncio.Protocol):
 
     def _time_out_auth(self) -> None:
         if self.session.key is None and not self._closing and self.silence is not Silence.ALL:
-            self._say([status("auth_timeout", "No authentication request received.")])
+            if self._open:
+                self._say([status("auth_timeout", "No authentication request received.")])
             self._hang_up("no key in time")
 
     def _acknowledge(self, statuses: list[bytes]) -> None:

@@ -88,16 +88,19 @@ def simulate(
 
 
 def _serve(simulator: Simulator) -> Report:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with simulator:
-        typer.echo(f"Listening on {simulator.url}", err=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while not simulator.finished.wait(POLL_S):
-                pass
-        simulator.close_clients(1001, "the simulator ends")
-        with contextlib.suppress(TimeoutError):
-            simulator.wait_for(lambda report: not report.clients, FAREWELL_S)
-        return simulator.report()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with simulator:
+            typer.echo(f"Listening on {simulator.url}", err=True)
+            with contextlib.suppress(KeyboardInterrupt):
+                while not simulator.finished.wait(POLL_S):
+                    pass
+            simulator.close_clients(1001, "the simulator ends")
+            with contextlib.suppress(TimeoutError):
+                simulator.wait_for(lambda report: not report.clients, FAREWELL_S)
+            return simulator.report()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _in_words(report: Report) -> str:
