@@ -76,6 +76,25 @@ def test_signal_ends_it_with_a_report(start, sign):
     assert {one["sym"] for one in reader.data} <= {"AAPL", "MSFT"}
 
 
+def test_report_in_words_says_what_was_sent():
+    """The user would not learn whether his client missed something."""
+    result = invoke("--count", "10", "--rate", "1000", "--start-after", "0")
+    assert result.exit_code == 0
+    assert "0 connections, 0 frames, 0 elements (none)" in result.output
+
+
+def test_bad_recording_ends_with_an_error(tmp_path):
+    """A script would take half a recording for a whole one."""
+    path = tmp_path / "bad.jsonl"
+    path.write_text("rubbish\n")
+    result = invoke("--recording", str(path), "--start-after", "0")
+    assert result.exit_code == 1
+    assert "a feed broke off" in result.output
+    assert "line 1" in result.output
+    result = invoke("--recording", str(path), "--start-after", "0", "--json")
+    assert "line 1" in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

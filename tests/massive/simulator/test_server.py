@@ -122,7 +122,7 @@ def test_acks_come_one_a_frame_if_told(simulate, connect):
 
 def test_delayed_acks_come_after_data(simulate, connect):
     """A client that drops data before the acknowledgement would go unnoticed."""
-    simulator = simulate([full_speed(5)], None, Faults(ack_delay_s=0.3))
+    simulator = simulate([full_speed(5)], None, Faults(ack_delay_s=1.0))
     reader = connect(simulator).subscribe("T.AAPL")
     assert len(reader.data) == 5
     assert "T.AAPL" in reader.messages[-1].decode()
@@ -149,8 +149,15 @@ def test_wrong_key_drops_tcp_without_a_close_frame(simulate, connect):
 
 def test_no_key_in_time_is_told_and_dropped(simulate, connect):
     """A client that hangs during auth would hold its place for ever."""
-    reader = connect(simulate((), Options(auth_timeout_s=0.05))).wait_end()
+    reader = connect(simulate((), Options(auth_timeout_s=0.3))).wait_end()
     assert reader.statuses == ["connected", "auth_timeout"]
+
+
+def test_client_that_never_upgrades_is_dropped(simulate):
+    """Half-open connections would pile up; or be sent frames before they are WebSockets."""
+    simulator = simulate((), Options(auth_timeout_s=0.1))
+    with socket.create_connection((simulator.options.host, simulator.port), timeout=10) as plain:
+        assert plain.recv(100) == b""
 
 
 def test_auth_is_dropped_as_often_as_told(simulate, connect):
@@ -298,7 +305,8 @@ def test_slow_reader_of_a_timed_feed_is_told_and_cut(simulate):
 
 def test_slow_reader_that_wakes_up_reads_why(simulate, connect):
     """`slow_consumer` would never be seen by a client."""
-    simulator = simulate([ReplayFeed(trades(60, size=500_000))], Options(slow_consumer_bytes=1_000_000))
+    options = Options(slow_consumer_bytes=1_000_000, kernel_buffer_bytes=100_000)
+    simulator = simulate([ReplayFeed(trades(6, size=500_000))], options)
     reader = connect(simulator).subscribe("T.AAPL").wait_end()
     assert reader.statuses[-1] == "slow_consumer"
     assert reader.code is None
@@ -373,12 +381,12 @@ def test_killed_and_started_again_on_its_port(simulate, connect):
 
 def test_interrupted_recording_goes_on_where_it_was(simulate, connect):
     """A restart would repeat or skip what no client was sent."""
-    simulator = simulate([ReplayFeed(trades(2000, gap_us=1000))])
+    simulator = simulate([ReplayFeed(trades(20_000, gap_us=1000))])
     first = connect(simulator).subscribe("T.AAPL").wait(lambda r: len(r.data) > 20)
     simulator.stop()
     first.wait_end()
     sent = simulator.report().sent.elements
-    assert sent < 2000
+    assert sent < 20_000
     simulator.start()
     second = connect(simulator).subscribe("T.AAPL").wait(lambda r: r.data)
     assert second.data[0]["q"] == sent
