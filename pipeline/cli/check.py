@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import msgspec
 import typer
@@ -31,22 +31,9 @@ def check(
 
     Nothing is connected. Exit code 2 with every problem if there is any.
     """
-    logging.getLogger("pipeline").addHandler(logging.NullHandler())  # what is logged is said here anyway
-    problems: list[str] = []
-    loaded: Settings | None = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DeprecationWarning)
-        try:
-            loaded = load_settings(file=settings)
-        except SettingsError as error:
-            problems += error.problems
-    said = [str(warning.message) for warning in caught]
-    assignment = Assignment({})
-    if loaded is not None:
-        universes = universes_of(loaded)
-        problems += unroutable(loaded, universes)
-        assignment = route(loaded, universes)
-        said += assignment.warnings
+    with _Warnings() as heard:
+        loaded, assignment, problems = _load(settings)
+    said = [*dict.fromkeys((*heard.messages, *assignment.warnings))]
     if as_json:
         typer.echo(msgspec.json.encode(_values(loaded, assignment, said, problems)))
     else:
@@ -56,6 +43,16 @@ def check(
             for text in texts:
                 typer.echo(f"{word}: {text}", err=True)
     raise typer.Exit(2 if problems else 0)
+
+
+def _load(file: Path | None) -> tuple[Settings | None, Assignment, list[str]]:
+    """Return the settings, unless they are wrong, the routing they give, and what is wrong."""
+    try:
+        settings = load_settings(file=file)
+    except SettingsError as error:
+        return None, Assignment({}), [*error.problems]
+    universes = universes_of(settings)
+    return settings, route(settings, universes), unroutable(settings, universes)
 
 
 def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
@@ -98,3 +95,26 @@ def _values(
 
 def _origin(settings: Settings, url: str) -> str:
     return url if settings.use_massive_api and not settings.use_synthetic_data else "generated here"
+
+
+class _Warnings(logging.Handler):
+    """Hears what settings and routing log as warnings, so that it is said in its place, and once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        self._logger = logging.getLogger("pipeline")
+        self._python = warnings.catch_warnings()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        self._logger.addHandler(self)
+        self._python.__enter__()
+        warnings.simplefilter("ignore", DeprecationWarning)  # an old name is logged too
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._python.__exit__(None, None, None)
+        self._logger.removeHandler(self)

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,8 @@ __all__ = ["load_callback", "run"]
 
 SUMMARY_EVERY_S: Final = 10.0
 DRAIN_S: Final = 5.0
+FAREWELL_S: Final = 1.0
+"""For the last events to be told."""
 
 
 def run(
@@ -51,9 +54,11 @@ def run(
     on_tick = load_callback(callback) if callback else None
     with Stop() as stop:
         stream = build_pipeline(load_settings(file=settings))
-        stream.status.subscribe(teller.tell_event)
+        all_told = threading.Event()
+        stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
         trouble = _run(stream, on_tick, stop, teller)
         stream.close(DRAIN_S)
+        all_told.wait(FAREWELL_S)
         trouble += imbalances(stream.accounts())
         teller.tell_account(stream)
     for words in trouble:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from rich import box
@@ -30,7 +30,7 @@ _COLOURS: Final = {
     "failed": "red",
     "down": "red",
 }
-_ACCOUNT: Final = ("received", "delivered", "deduplicated", "dropped", "rejected", "queued")
+_ACCOUNT: Final = tuple(field.name for field in fields(Account))
 
 
 def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Sequence[str]) -> RenderableType:
@@ -77,13 +77,17 @@ def account_lines(accounts: Accounts, names: Mapping[str, str]) -> Iterator[str]
         accounts: as ``TickStream.accounts()`` gives them.
         names: connection id to its name.
     """
-    yield f"{'':14}" + " ".join(
-        f"{sign} {heading:>12}" for sign, heading in zip(" =++++", _ACCOUNT, strict=True)
-    )
+    rows = [("", *_ACCOUNT)]
     for subscriber, by_connection in accounts.items():
-        yield _account_line(subscriber, sum(by_connection.values(), Account()))
-        for connection, account in sorted(by_connection.items()):
-            yield _account_line(f"  {names.get(connection, connection)}", account)
+        rows.append((subscriber, *_figures(sum(by_connection.values(), Account()))))
+        rows += [
+            (f"  {names.get(connection, connection)}", *_figures(account))
+            for connection, account in sorted(by_connection.items())
+        ]
+    first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *figures in rows:
+        cells = [f"{figure:>{width}}" for figure, width in zip(figures, widths, strict=True)]
+        yield f"{name:{first}}  {cells[0]} = {' + '.join(cells[1:])}"
 
 
 def account_values(accounts: Accounts) -> dict[str, Any]:
@@ -172,11 +176,8 @@ def _in_short(line: SubscriberLine) -> str:
     )
 
 
-def _account_line(name: str, account: Account) -> str:
-    values = asdict(account)
-    return f"{name:14}" + " ".join(
-        f"{sign} {values[field]:>12,}" for sign, field in zip(" =++++", _ACCOUNT, strict=True)
-    )
+def _figures(account: Account) -> Iterator[str]:
+    return (f"{getattr(account, name):,}" for name in _ACCOUNT)
 
 
 def _plain(account: Account) -> dict[str, int]:
