@@ -197,7 +197,7 @@ class Buffer:
         for _ in range(BITE):
             with self._lock:
                 batches = self._take()
-                end = None if self._draining else self._end
+                end = None if self._draining or self._closed else self._end
             if not batches:
                 break
             try:

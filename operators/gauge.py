@@ -97,7 +97,8 @@ class BufferGauge:
         """
         with self.lock:
             self._take_from_hand(connection, count).dropped += count
-            self._reasons[reason] += count
+            if count:
+                self._reasons[reason] += count
 
     def _take_from_hand(self, connection: str, count: int) -> _Tally:
         in_hand = self._in_hand.get(connection, 0)
@@ -105,10 +106,11 @@ class BufferGauge:
             raise ValueError(
                 f"count must be 0 to {in_hand}, what is in hand from {connection!r}, not {count}"
             )
-        tally = self._tally(connection)
-        if count:
-            self._in_hand[connection] = in_hand - count
-            tally.queued -= count
+        if not count:
+            return _Tally()
+        self._in_hand[connection] = in_hand - count
+        tally = self._tallies[connection]
+        tally.queued -= count
         return tally
 
     def _tally(self, connection: str) -> _Tally:

@@ -1,7 +1,7 @@
 """A latency histogram in plain ints: cheap to write, exact to subtract."""
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import ceil
 from operator import add, sub
@@ -30,7 +30,7 @@ class HistogramSnapshot:
         max: the largest, ns; of a difference exact only if it is the largest ever, else 3 % off at most.
     """
 
-    buckets: tuple[int, ...]
+    buckets: tuple[int, ...] = field(repr=False)
     negative: int
     total: int
     max: int
@@ -71,8 +71,9 @@ class HistogramSnapshot:
         buckets = tuple(map(sub, self.buckets, earlier.buckets))
         largest = self.max
         if largest == earlier.max:
-            top = max((bucket for bucket, count in enumerate(buckets) if count), default=-1)
-            largest = min(largest, _lowest_of(top + 1) - 1) if top < _LAST else largest
+            above = max((bucket + 1 for bucket, count in enumerate(buckets) if count), default=0)
+            if above <= _LAST:
+                largest = min(largest, max(_lowest_of(above) - 1, 0))
         return HistogramSnapshot(
             buckets, self.negative - earlier.negative, self.total - earlier.total, largest
         )

@@ -1,0 +1,472 @@
+import threading
+from collections import Counter
+
+import pytest
+import reactivex
+from reactivex import operators as ops
+from reactivex.scheduler import ImmediateScheduler
+
+from operators.account import Account
+from operators.backpressure import BufferGauge, BufferOverflow, Dropped, buffered
+from operators.scheduler import BufferingScheduler
+from tests.conftest import our_threads, wait_until
+from tests.operators.fakes import ByHand, FakeBatch, FakeTick, Recorder, Source, in_threads
+
+TROUBLE = RuntimeError("trouble")
+
+
+class Stage:
+    """A source, a buffer with a scheduler that runs by hand, and what comes out."""
+
+    def __init__(self, capacity, overflow="drop_oldest", on_item=lambda item: None, **options):
+        self.source, self.scheduler, self.gauge = Source(), ByHand(), BufferGauge()
+        self.recorder, self.drops = Recorder(on_item), []
+        options.setdefault("on_drop", self.drops.append)
+        options.setdefault("scheduler", self.scheduler)
+        stream = self.source.pipe(buffered(capacity, overflow, gauge=self.gauge, **options))
+        self.subscription = stream.subscribe(self.recorder)
+
+    def emit(self, *ticks, connection="a", received_ns=0, **counts):
+        self.source.emit(FakeBatch(list(ticks), connection, received_ns, **counts))
+
+    @property
+    def out(self):
+        return [batch.ticks for batch in self.recorder.items]
+
+    @property
+    def account(self):
+        (account,) = self.gauge.accounts().values()
+        assert account.imbalance == 0
+        return account
+
+
+def test_drop_oldest_keeps_exactly_the_newest():
+    """A chart wants what is newest; the batch in the middle is cut by the tick."""
+    stage = Stage(3)
+    stage.emit(1, 2, received_ns=10)
+    stage.emit(3, 4, received_ns=20)
+    stage.emit(5, received_ns=30)
+    assert stage.drops == [Dropped("a", "overflow", 1, 10, 10), Dropped("a", "overflow", 1, 10, 10)]
+    stage.scheduler.run()
+    assert stage.out == [[3, 4], [5]]
+    stage.emit(*range(10), received_ns=40)
+    stage.scheduler.run()
+    assert stage.out[2] == [7, 8, 9]
+    assert stage.account == Account(received=15, delivered=6, dropped=9)
+
+
+def test_drop_newest_keeps_exactly_the_oldest():
+    """Who must not lose the beginning keeps it, also half a batch."""
+    stage = Stage(3, "drop_newest")
+    stage.emit(1, 2)
+    stage.emit(3, 4)
+    stage.emit(5)
+    stage.scheduler.run()
+    assert stage.out == [[1, 2], [3]]
+    assert stage.account == Account(received=5, delivered=3, dropped=2)
+    assert stage.gauge.dropped_by_reason() == {"overflow": 2}
+
+
+def test_error_delivers_what_is_queued_and_then_fails():
+    """Who would rather stop than miss a tick gets all until the first that is missing."""
+    stage = Stage(3, "error")
+    stage.emit(1, 2)
+    stage.emit(3, 4)
+    stage.emit(5)
+    stage.scheduler.run()
+    assert stage.out == [[1, 2], [3]]
+    assert [type(error) for error in stage.recorder.errors] == [BufferOverflow]
+    assert stage.source.disposals == 1
+    assert stage.account == Account(received=5, delivered=3, dropped=2)
+
+
+def test_conflate_keeps_the_newest_of_each_key():
+    """A slow screen gets the latest quote of each ticker and every trade, in order."""
+    stage = Stage(4, "conflate", conflate_key=lambda tick: tick[0] if tick[0] != "T" else None)
+    stage.emit("A1", "T1", "B1", received_ns=1)
+    stage.emit("A2", "T2", "A3", received_ns=2)
+    assert stage.drops == [Dropped("a", "conflated", 2, 1, 2)]
+    stage.scheduler.run()
+    assert stage.out == [["T1", "B1"], ["T2", "A3"]]
+    assert stage.account == Account(received=6, delivered=4, dropped=2)
+
+
+def test_conflate_drops_the_oldest_when_there_is_nothing_to_conflate():
+    """Trades are not conflated, and the queue still keeps its limit."""
+    stage = Stage(2, "conflate", conflate_key=lambda tick: None)
+    stage.emit(1, 2, 3)
+    assert stage.drops == [Dropped("a", "overflow", 1, 0, 0)]
+    assert stage.gauge.queued == 2
+
+
+def test_below_the_limit_nothing_is_conflated():
+    """As long as there is room a subscriber gets everything."""
+    stage = Stage(4, "conflate", conflate_key=lambda tick: "same")
+    stage.emit(1, 2, 3, 4)
+    stage.scheduler.run()
+    assert stage.out == [[1, 2, 3, 4]]
+
+
+def test_a_conflate_key_that_raises_ends_the_stream():
+    """The limit holds all the same, and what is queued is delivered first."""
+    stage = Stage(2, "conflate", conflate_key=lambda tick: tick.missing)
+    stage.emit(1, 2, 3)
+    stage.emit(4)
+    stage.scheduler.run()
+    assert stage.out == [[2, 3]]
+    assert [type(error) for error in stage.recorder.errors] == [AttributeError]
+    assert stage.account == Account(received=4, delivered=2, dropped=2)
+
+
+def test_the_conflate_key_runs_under_no_lock():
+    """It is the user's; reading the account inside it must not hang."""
+    stage = Stage(1, "conflate", conflate_key=lambda tick: stage.gauge.queued)
+    stage.emit(1, 2)
+    assert stage.gauge.queued == 1
+
+
+def test_a_batch_without_ticks_is_counted_and_not_delivered():
+    """Its counts are in the account at once; a subscriber has nothing to do with it."""
+    stage = Stage(3)
+    stage.emit(deduplicated=2, rejected=3, lost=4)
+    assert stage.account == Account(received=9, deduplicated=2, rejected=3, dropped=4)
+    assert stage.gauge.dropped_by_reason() == {"lost": 4}
+    assert stage.drops == []
+    assert not stage.scheduler.waiting
+
+
+def test_what_is_in_hand_is_queued_but_takes_no_room():
+    """A subscriber that works on a batch has not got it yet; meanwhile the queue is empty."""
+    seen = []
+
+    def on_item(batch):
+        if not seen:
+            seen.append(stage.account)
+            stage.emit(4, 5, 6)
+            seen.append(stage.account)
+
+    stage = Stage(3, on_item=on_item)
+    stage.emit(1, 2, 3)
+    stage.scheduler.run()
+    assert seen == [Account(received=3, queued=3), Account(received=6, queued=6)]
+    assert stage.out == [[1, 2, 3], [4, 5, 6]]
+    assert stage.account == Account(received=6, delivered=6)
+
+
+def test_a_sink_says_what_it_could_not_deliver():
+    """A tick that cannot become a message is rejected, not delivered; the rest of the batch is."""
+
+    def on_item(batch):
+        stage.gauge.reject("a", 1)
+        stage.gauge.drop("a", 2, "sink_overflow")
+        assert stage.account == Account(received=5, rejected=1, dropped=2, queued=2)
+
+    stage = Stage(5, on_item=on_item)
+    stage.emit(*range(5))
+    stage.scheduler.run()
+    assert stage.gauge.errors == 0
+    assert stage.account == Account(received=5, delivered=2, rejected=1, dropped=2)
+
+
+def test_a_subscriber_that_raises_gets_the_next(caplog):
+    """One callback exception is counted and logged; the stream goes on and the ticks count as delivered."""
+    stage = Stage(9, on_item=lambda batch: 1 / 0, name="redis")
+    stage.emit(1)
+    stage.emit(2)
+    stage.scheduler.run()
+    assert stage.out == [[1], [2]]
+    assert stage.gauge.errors == 2
+    assert stage.account == Account(received=2, delivered=2)
+    assert len(caplog.records) == 1
+    assert "'redis'" in caplog.text
+
+
+def test_gather_hands_over_lists():
+    """A sink that writes many at once gets many, up to about what it asked for."""
+    stage = Stage(100, gather=5)
+    for size in (2, 3, 1, 9, 1):
+        stage.emit(*range(size))
+    stage.scheduler.run()
+    assert [[len(batch.ticks) for batch in item] for item in stage.recorder.items] == [[2, 3], [1], [9], [1]]
+    assert stage.account == Account(received=16, delivered=16)
+
+
+def test_a_long_queue_leaves_room_for_others():
+    """Two buffers on one scheduler take turns; else the second would wait for the end of the first."""
+    scheduler = ByHand()
+    turns = []
+    stages = [Stage(1000, scheduler=scheduler, on_item=lambda _, w=w: turns.append(w)) for w in range(2)]
+    for stage in stages:
+        for tick in range(200):
+            stage.emit(tick)
+    scheduler.run()
+    assert turns.index(1) < 200
+    assert Counter(turns) == {0: 200, 1: 200}
+    assert [stage.account.delivered for stage in stages] == [200, 200]
+
+
+def test_a_drop_is_told_once_a_batch_connection_and_reason():
+    """Ten thousand dropped ticks are a few announcements, not ten thousand."""
+    stage = Stage(4)
+    for connection in "ab":
+        stage.emit(1, connection=connection, received_ns=1)
+        stage.emit(2, connection=connection, received_ns=2)
+    stage.emit(*range(7), connection="c", received_ns=3)
+    assert stage.drops == [
+        Dropped("a", "overflow", 2, 1, 2),
+        Dropped("b", "overflow", 2, 1, 2),
+        Dropped("c", "overflow", 3, 3, 3),
+    ]
+
+
+def test_on_drop_runs_under_no_lock_and_may_raise(caplog):
+    """It may look at the account, and its defect does not reach the source."""
+    seen = []
+
+    def on_drop(dropped):
+        seen.append(stage.gauge.queued)
+        raise TROUBLE
+
+    stage = Stage(1, on_drop=on_drop, name="screen")
+    stage.emit(1, 2)
+    assert seen == [1]
+    assert "on_drop of 'screen' raised" in caplog.text
+
+
+def test_dispose_drops_what_is_queued():
+    """What a leaving subscriber did not get is dropped and told, and so is what still arrives."""
+    stage = Stage(9, on_item=lambda batch: stage.subscription.dispose())
+    late = stage.source.observers[0]
+    stage.emit(1)
+    stage.emit(2, 3, received_ns=5)
+    stage.scheduler.run()
+    assert stage.out == [[1]]
+    assert stage.drops == [Dropped("a", "closed", 2, 5, 5)]
+    assert stage.account == Account(received=3, delivered=1, dropped=2)
+    assert late.is_stopped
+
+
+def test_a_batch_that_races_with_dispose_is_counted():
+    """A source that was just emitting when its subscriber left loses no tick from the account. White-box."""
+    from operators.buffer import Buffer
+
+    gauge, drops = BufferGauge(), []
+    buffer = Buffer(
+        Recorder(),
+        ByHand(),
+        gauge,
+        capacity=5,
+        overflow="block",
+        on_drop=drops.append,
+        conflate_key=None,
+        gather=0,
+        name="x",
+    )
+    buffer.close()
+    buffer.on_next(FakeBatch([1, 2], rejected=1))
+    buffer.on_completed()
+    assert gauge.accounts() == {"a": Account(received=3, rejected=1, dropped=2)}
+    assert [drop.reason for drop in drops] == ["closed"]
+
+
+def test_an_error_comes_after_what_is_queued():
+    """What was received before the end is delivered before it."""
+    stage = Stage(9)
+    stage.emit(1)
+    stage.source.fail(TROUBLE)
+    assert stage.recorder.errors == []
+    stage.scheduler.run()
+    assert (stage.out, stage.recorder.errors) == ([[1]], [TROUBLE])
+
+
+def test_a_gauge_is_for_one_subscription():
+    """Two subscriptions of one buffered stream need two gauges; the second is told at once."""
+    gauge = BufferGauge()
+    stream = Source().pipe(buffered(5, gauge=gauge, scheduler=ByHand()))
+    stream.subscribe(Recorder())
+    second = Recorder()
+    stream.subscribe(second)
+    assert [type(error) for error in second.errors] == [ValueError]
+    with pytest.raises(ValueError, match="gauge must be a new one"):
+        stream.subscribe(lambda batch: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((0,), {}, "capacity"),
+        ((1, "drop"), {}, "overflow"),
+        ((1, "conflate"), {}, "conflate_key"),
+        ((1, "block"), {"conflate_key": id}, "conflate_key"),
+        ((1,), {"gather": -1}, "gather"),
+    ],
+)
+def test_parameters_are_checked(arguments, options, message):
+    """A mistake in the settings shows before anything connects."""
+    with pytest.raises(ValueError, match=message):
+        buffered(*arguments, **options)
+
+
+def test_a_scheduler_that_takes_no_action_ends_the_stream():
+    """A scheduler that is gone, or full, can never deliver; who waits for the stream has to know."""
+    scheduler = BufferingScheduler("gone")
+    scheduler.dispose()
+    stage = Stage(9, scheduler=scheduler)
+    stage.emit(1, 2)
+    assert [type(error).__name__ for error in stage.recorder.errors] == ["DisposedException"]
+    assert stage.drops == [Dropped("a", "closed", 2, 0, 0)]
+    assert stage.account == Account(received=2, dropped=2)
+
+
+def test_on_the_immediate_scheduler_it_hands_over_at_once():
+    """Tests and notebooks may run the whole stream on one thread, and feed the source from it."""
+
+    def on_item(batch):
+        if batch.ticks[0] < 3:
+            stage.emit(batch.ticks[0] + 1)
+
+    stage = Stage(5, "block", on_item=on_item, scheduler=ImmediateScheduler())
+    stage.emit(1)
+    assert stage.out == [[1], [2], [3]]
+
+
+def test_block_does_not_wait_for_its_own_thread():
+    """A subscriber that feeds its own source would wait for itself for ever; it loses ticks instead."""
+
+    def on_item(batch):
+        if len(stage.out) == 1:
+            stage.emit(*range(10, 20))
+
+    stage = Stage(4, "block", on_item=on_item, scheduler=ImmediateScheduler())
+    stage.emit(1)
+    assert stage.out == [[1], [10, 11, 12, 13]]
+    assert stage.account == Account(received=11, delivered=5, dropped=6)
+
+
+class Held:
+    """A subscriber on the buffer's own thread that keeps what it has in hand until released."""
+
+    def __init__(self):
+        self.has_one, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, batch):
+        self.has_one.set()
+        assert self.release.wait(10)
+
+
+@pytest.fixture
+def held():
+    """Make one, and let it go in the end."""
+    held = Held()
+    yield held
+    held.release.set()
+
+
+def test_block_waits_for_room(held):
+    """Nothing is lost and the source goes no faster than its subscriber; one too large comes in pieces."""
+    stage = Stage(4, "block", on_item=held, scheduler=None, name="blocked")
+    stage.emit(0)
+    assert held.has_one.wait(10)
+    done = threading.Event()
+
+    def produce():
+        stage.emit(1, 2, 3)
+        stage.emit(*range(4, 15))
+        done.set()
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    wait_until(lambda: stage.gauge.queued == 15, what="the batch at the door counts as queued")
+    assert not done.is_set()
+    held.release.set()
+    assert done.wait(10)
+    wait_until(lambda: stage.account.delivered == 15)
+    thread.join(10)
+    assert [tick for batch in stage.out for tick in batch] == list(range(15))
+    assert max(map(len, stage.out)) <= 4
+    assert stage.drops == []
+    stage.subscription.dispose()
+
+
+def test_dispose_releases_a_waiting_source(held):
+    """Closing the stream must not leave a reader hanging, and what it still held is counted."""
+    stage = Stage(2, "block", on_item=held, scheduler=None, name="released")
+    stage.emit(0)
+    assert held.has_one.wait(10)
+    thread = threading.Thread(target=lambda: stage.emit(*range(10), received_ns=7), daemon=True)
+    thread.start()
+    wait_until(lambda: stage.gauge.queued == 11)
+    in_threads(stage.subscription.dispose, stage.subscription.dispose, held.release.set)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert stage.account == Account(received=11, delivered=1, dropped=10)
+    assert {drop.reason for drop in stage.drops} == {"closed"}
+    assert sum(drop.count for drop in stage.drops) == 10
+    assert "tickbraid-released" not in our_threads()
+
+
+def test_its_own_thread_ends_with_the_stream():
+    """A stream that completes leaves no thread, and delivered on it."""
+    names = set()
+    recorder = Recorder(lambda batch: names.add(threading.current_thread().name))
+    reactivex.of(FakeBatch([1]), FakeBatch([2])).pipe(buffered(5, name="own")).subscribe(recorder)
+    assert recorder.done.wait(10)
+    assert names == {"tickbraid-own"}
+    wait_until(lambda: "tickbraid-own" not in our_threads())
+
+
+def test_leaving_from_inside():
+    """`take(1)` behind a buffer disposes it on its own thread, which must not wait for itself."""
+    recorder = Recorder()
+    source = Source()
+    source.pipe(buffered(5, name="inside"), ops.take(1)).subscribe(recorder)
+    source.emit(FakeBatch([1]))
+    assert recorder.done.wait(10)
+    wait_until(lambda: "tickbraid-inside" not in our_threads())
+    wait_until(lambda: source.disposals == 1)
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "drop_newest", "conflate", "error"])
+def test_three_threads_at_once(overflow, eager_switching):
+    """Sources that are not serialised, a slow subscriber, readers of the account and a dispose in the middle.
+
+    At every reading the account balances, what comes out is serial and ordered for each source, and every
+    drop is told.
+    """
+    gauge, source, drops, readings = BufferGauge(), Source(), [], []
+    conflate_key = (lambda tick: tick.name[1] % 7 or None) if overflow == "conflate" else None
+    recorder = Recorder(lambda batch: sum(range(200)))
+    subscription = source.pipe(
+        buffered(50, overflow, drops.append, gauge=gauge, conflate_key=conflate_key, name="three")
+    ).subscribe(recorder)
+    finished = []
+
+    def produce(which):
+        for number in range(150):
+            ticks = [FakeTick((which, number * 20 + part)) for part in range(number % 13 + 1)]
+            source.emit(FakeBatch(ticks, which, number, deduplicated=number % 2, lost=number % 3))
+        finished.append(which)
+
+    def read():
+        while len(finished) < 3:
+            readings.append((gauge.accounts(), gauge.queued))
+
+    def leave():
+        wait_until(lambda: len(finished) == 3 if overflow == "block" else gauge.queued or recorder.errors)
+        subscription.dispose()
+
+    in_threads(*(lambda which=which: produce(which) for which in "abc"), read, leave)
+    readings.append((gauge.accounts(), gauge.queued))
+    assert all(account.imbalance == 0 for accounts, _ in readings for account in accounts.values())
+    assert all(queued >= 0 for _, queued in readings)
+    assert gauge.queued == 0
+    assert recorder.violations == []
+    total = sum(gauge.accounts().values(), Account())
+    assert total.delivered == len(recorder.ticks)
+    told = sum(drop.count for drop in drops)
+    assert total.dropped == told + gauge.dropped_by_reason().get("lost", 0)
+    for which in "abc":
+        numbers = [tick.name[1] for tick in recorder.ticks if tick.name[0] == which]
+        assert numbers == sorted(numbers)
+    if overflow == "block":
+        assert set(gauge.dropped_by_reason()) <= {"lost", "closed"}

@@ -1,0 +1,75 @@
+import pytest
+
+from operators.latency_stamp import Latencies, latency_stamp
+from tests.operators.fakes import FakeBatch, FakeTick, Recorder, Source, in_threads
+
+NOW_NS = 1_700_000_000_000_000_000
+
+
+def _run(*batches, delay_ns=3000):
+    latencies, source, recorder = Latencies(), Source(), Recorder()
+    source.pipe(latency_stamp(lambda: NOW_NS + delay_ns, latencies)).subscribe(recorder)
+    for batch in batches:
+        source.emit(batch)
+    return latencies, recorder
+
+
+def _batch(*ages_ms, connection="a"):
+    return FakeBatch([FakeTick("x", NOW_NS // 10**6 - age) for age in ages_ms], connection, NOW_NS)
+
+
+def test_each_tick_gets_the_time_of_its_read():
+    """A subscriber sees on the tick when it was received."""
+    _, recorder = _run(_batch(1, 2))
+    assert [tick.received_ns for tick in recorder.ticks] == [NOW_NS, NOW_NS]
+
+
+def test_the_way_from_the_event_is_measured_by_connection():
+    """One connection that lags must show as that one, with each tick counted."""
+    latencies, _ = _run(_batch(20, 20, 50, 50.5), _batch(-7, connection="b"))
+    feed = latencies.snapshot().feed
+    assert (feed["a"].count, feed["a"].negative) == (4, 0)
+    assert feed["a"].mean == pytest.approx(35.125e6, rel=1e-4)
+    assert feed["a"].percentile(50) == pytest.approx(20e6, rel=0.016)
+    assert feed["a"].max == pytest.approx(50.5e6, rel=1e-4)
+    assert (feed["b"].count, feed["b"].negative) == (0, 1)
+
+
+def test_the_way_from_the_read_is_measured_once_a_batch():
+    """What decoding costs is weighted by the ticks that waited for it."""
+    latencies, _ = _run(_batch(1, 2, 3))
+    decode = latencies.snapshot().decode["a"]
+    assert (decode.count, decode.max) == (3, 3000)
+
+
+def test_a_batch_without_ticks_flows_on():
+    """It carries counts, and has no latency."""
+    latencies, recorder = _run(FakeBatch(rejected=2))
+    assert len(recorder.items) == 1
+    assert latencies.snapshot().feed == latencies.snapshot().decode == {}
+
+
+def test_subscribers_record_by_name():
+    """Each sink shows its own delay; the same name is the same histogram, whichever thread asks first."""
+    latencies = Latencies()
+    found = []
+    in_threads(*[lambda: found.append(latencies.delivered["redis"])] * 3)
+    assert len({id(histogram) for histogram in found}) == 1
+    latencies.delivered["redis"].record(5)
+    assert latencies.snapshot().delivered["redis"].count == 1
+
+
+def test_a_snapshot_while_connections_come(eager_switching):
+    """Health reads at any moment, also while a first batch of a new connection makes its histogram."""
+    latencies = Latencies()
+
+    def write():
+        for number in range(2000):
+            latencies.feed[str(number % 500)].record(number)
+
+    def read():
+        for _ in range(20):
+            latencies.snapshot()
+
+    in_threads(write, read)
+    assert sum(snapshot.count for snapshot in latencies.snapshot().feed.values()) == 2000
