@@ -50,7 +50,7 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         return merge(*(source.frames for source in engine.sources)).pipe(
             engine.ingest,
             decode(engine.return_statuses, engine.rejects),
-            dedupe(settings.dedupe_window, IDENTITY),
+            dedupe(settings.dedupe_window, IDENTITY) if settings.dedupe_window else lambda batches: batches,
             latency_stamp(clock, latencies),
         )
 

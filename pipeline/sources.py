@@ -47,8 +47,8 @@ def make_sources(engine: "Engine") -> list[Source]:
     for warning in assignment.warnings:
         log.warning("%s", warning)
     if not settings.use_massive_api or settings.use_synthetic_data:
-        tickers = dict.fromkeys(ticker for carried in assignment.tickers.values() for ticker in carried)
-        return [_Synthetic(engine, tuple(tickers))]
+        carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
+        return [_Synthetic(engine, tuple(carried))]
     sources: list[Source] = []
     for connection in settings.connections:
         if not connection.enabled:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -108,7 +108,7 @@ class TickStream(Observable[Tick]):
         return Outlet(
             sink,
             capacity=capacity or self.settings.subscriber_buffer_ticks,
-            overflow=overflow or cast(Overflow, self.settings.subscriber_overflow),  # checked by the settings
+            overflow=overflow or self.settings.subscriber_overflow,
             on_drop=self._report_drop,
             latencies=self.latencies,
             clock=self._clock,
@@ -146,7 +146,7 @@ class TickStream(Observable[Tick]):
     def _connect_sinks(self) -> None:
         settings = self.settings
         outlets = [
-            self._outlet(sink, settings.redis_buffer_ticks, cast(Overflow, settings.redis_overflow))
+            self._outlet(sink, settings.redis_buffer_ticks, settings.redis_overflow)
             for sink in self._make_sinks()
         ]
         with self._state_lock:
