@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from operators.buffer import Overflow
 from pipeline.secret import Secret
 from pipeline.setting_kinds import (
     CHANNEL,
@@ -59,7 +60,7 @@ RENAMED: Final = MappingProxyType(
 )
 """Old names, accepted with a warning; the later one wins where several are set."""
 
-_OVERFLOWS = word("block", "drop_oldest", "drop_newest", "conflate", "error")
+_OVERFLOWS = word(*get_args(Overflow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ class Settings:
     subscriber_buffer_ticks: int = _buffers(
         whole(1, 100_000_000), 100_000, "ticks that may wait for one subscriber"
     )
-    subscriber_overflow: str = _buffers(
+    subscriber_overflow: Overflow = _buffers(  # noqa: RUF009  # a field, and a word
         _OVERFLOWS, "conflate", "when they are more: block, drop_oldest, drop_newest, conflate, error"
     )
 
@@ -221,7 +222,7 @@ class Settings:
     redis_buffer_ticks: int = _redis(
         whole(1, 100_000_000), 200_000, "ticks that may wait for Redis, or while it is away"
     )
-    redis_overflow: str = _redis(
+    redis_overflow: Overflow = _redis(  # noqa: RUF009  # as subscriber_overflow
         _OVERFLOWS, "drop_oldest", "when they are more: block, drop_oldest, drop_newest, conflate, error"
     )
     redis_channel_raw: str = _redis(CHANNEL, "tickstock.data.raw", "channel of whole ticks; empty: off")

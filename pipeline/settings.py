@@ -107,13 +107,12 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
             (_name(connection.number, part), getattr(connection, part.lower())) for part in CONNECTION_KEYS
         ]
     rows.append((UNIVERSES, tuple(settings.universes)))
-    return [(name, _in_words(value), settings.provenance.get(name, "default")) for name, value in rows]
+    return [(name, _in_words(name, value), settings.provenance.get(name, "default")) for name, value in rows]
 
 
-def _in_words(value: object) -> str:
+def _in_words(name: str, value: object) -> str:
     if isinstance(value, Secret):
-        url = value.reveal()
-        return mask_url(url) if "://" in url else MASK if url else ""
+        return mask_url(value.reveal()) if name == "REDIS_URL" else MASK if value else ""
     if isinstance(value, bool):
         return shown(value)
     return ", ".join(value) if isinstance(value, tuple) else str(value)

@@ -22,6 +22,7 @@ from pipeline.setting_kinds import (
     whole,
     word,
 )
+from pipeline.ticks import IDENTITY, IndexValue, LimitUpLimitDown
 
 KINDS = [
     CHANNEL, EVENT_TYPES, FLAG, HOST, REDIS_ADDRESS, SECRET, SYMBOLS, SYMBOLS_OR_UNIVERSES, TEXT, UNIVERSE,
@@ -188,6 +189,8 @@ def test_event_types():
     """A subscription would ask for a type that the feed never answers."""
     assert EVENT_TYPES.read("t, q,T,am,") == ("T", "Q", "AM")
     assert EVENT_TYPES.read(["LULD"]) == ("LULD",)
+    decoded = {kind.event_type for kind in IDENTITY} | {LimitUpLimitDown.event_type, IndexValue.event_type}
+    assert set(EVENT_TYPES.read(list(decoded))) == decoded
     for value in ("T,X", ["T", True], ",", [], 5):
         with pytest.raises(Misfit):
             EVENT_TYPES.read(value)

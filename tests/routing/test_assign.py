@@ -39,6 +39,8 @@ def test_manual_puts_the_rest_on_the_least_loaded():
     assert by_count.tickers == {"connection_1": ("A", "X", "Y"), "connection_2": ("B", "C")}
     by_rate = assign("ABCX", lines, "manual", loads={"A": 90.0, "B": 1.0, "C": 1.0, "X": 5.0})
     assert by_rate.tickers == {"connection_1": ("A",), "connection_2": ("B", "C", "X")}
+    heaviest_first = assign("XYZ", LINES[:2], "manual", loads={"X": 10.0, "Y": 10.0, "Z": 20.0})
+    assert heaviest_first.tickers == {"connection_1": ("Z",), "connection_2": ("X", "Y")}
 
 
 def test_manual_returns_what_was_away():
@@ -132,6 +134,25 @@ def test_priority_reserves_the_first_connection():
     assert sorted(len(on) for on in tickers.values()) == [2, 2, 2]
 
 
+def test_priority_lets_a_second_copy_in_where_there_is_no_other_line():
+    """A redundant ticker would be carried once though two connections are up, or push a lone one aside."""
+    lines = (Line("connection_1", ("A",)), Line("connection_2"))
+    both = assign("AXY", lines, "priority", redundant="X")
+    assert both.tickers == {"connection_1": ("A", "X"), "connection_2": ("X", "Y")}
+    tight = (lines[0], Line("connection_2", max_tickers=1))
+    assert assign("AXY", tight, "priority", redundant="X").tickers == {
+        "connection_1": ("A", "X"),
+        "connection_2": ("Y",),
+    }
+
+
+def test_levelling_keeps_the_copies_apart():
+    """Both copies of a redundant ticker would end on one connection."""
+    current = {"connection_1": "ABZ", "connection_2": "Z"}
+    tickers = assign("ABZ", LINES[:2], "round-robin", current=current, redundant="Z").tickers
+    assert tickers == {"connection_1": ("A", "Z"), "connection_2": ("B", "Z")}
+
+
 def test_priority_without_its_first_connection():
     """The first tier would be lost with the connection that is reserved for it, or never go back."""
     lines = (Line("connection_1", ("A", "B")), Line("connection_2", ("C",)), Line("connection_3"))
@@ -170,6 +191,8 @@ def test_second_copies_yield_to_tickers_without_a_place():
         assert [len(on) for on in assignment.tickers.values()] == [2, 2]
         (warning,) = assignment.warnings
         assert warning == "redundant, but carried once since no second connection has room: A, B"
+    full = {"a": "AC", "b": "BC"}
+    assert assign("ABCD", lines, "round-robin", current=full, redundant="C").overflow == ()
 
 
 def test_rate_caps_hold_and_overflow_is_told():

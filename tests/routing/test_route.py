@@ -1,5 +1,6 @@
 import pytest
 
+from pipeline.routing.assign import STRATEGIES
 from pipeline.routing.route import route, unroutable
 from pipeline.routing.universe import Universes, from_mapping
 from pipeline.settings import load_settings
@@ -54,6 +55,13 @@ def test_caps_and_strategy_come_from_the_settings(load):
     assert len(assignment.overflow) == 2
     rate_capped = {**config, "WEBSOCKET_CONNECTION_MAX_TICKERS": 0, "WEBSOCKET_CONNECTION_MAX_TICKS_PER_S": 1}
     assert route(load(rate_capped), UNIVERSES).overflow == ()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_can_be_set(load, strategy):
+    """A strategy could be computed and not be chosen, or be chosen and not be known."""
+    assignment = route(load({**THREE, "WEBSOCKET_ROUTING_STRATEGY": strategy.upper()}), UNIVERSES)
+    assert sum(len(tickers) for tickers in assignment.tickers.values()) == 5
 
 
 def test_unroutable_names_what_has_no_tickers(load):
