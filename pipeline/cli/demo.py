@@ -188,8 +188,8 @@ class Demo:
         if self._sent is not None:
             sent = self._sent
             yield (
-                f"The simulator sent {sent.total:,}: {sent.elements:,} good elements, "
-                f"{sent.repeated_elements:,} of them again, {sent.malformed_elements:,} malformed."
+                f"The simulator sent {sent.total:,} = {sent.elements:,} good"
+                f" + {sent.repeated_elements:,} repeated + {sent.malformed_elements:,} malformed."
             )
         if redis := self._redis():
             taken = ", ".join(f"{count:,} on {channel}" for channel, count in redis["messages"].items())
