@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+from reactivex.disposable import Disposable, SerialDisposable
 
 from .market import SyntheticMarket
 from .massive.frames import Frames
@@ -102,7 +102,6 @@ class SyntheticSource:
     ) -> abc.DisposableBase:
         market = self._open_market()
         interval_ms = self._interval_ms
-        ended = threading.Event()
         last_ms = self._clock_ns() // 1_000_000 // interval_ms * interval_ms
 
         def wake() -> float:
@@ -111,35 +110,26 @@ class SyntheticSource:
             # A timer may be early by a hair, and the wall clock may be set back.
             due_ms = (self._clock_ns() // 1_000_000 + 1) // interval_ms * interval_ms
             if due_ms > last_ms:
-                self._emit(market, due_ms, observer, ended)
+                self._emit(market, due_ms, observer)
             last_ms = due_ms
             return max(0.0, (due_ms + interval_ms) / 1e3 - self._clock_ns() / 1e9)
 
-        dispose = Disposable(ended.set)
-        if self._scheduler is None:
-            return CompositeDisposable(dispose, _run_on_thread(wake, ended))
-        return CompositeDisposable(dispose, _run_on(self._scheduler, wake))
+        return _run_on_thread(wake) if self._scheduler is None else _run_on(self._scheduler, wake)
 
-    def _emit(
-        self,
-        market: SyntheticMarket,
-        now_ms: int,
-        observer: abc.ObserverBase[Frames],
-        ended: threading.Event,
-    ) -> None:
+    def _emit(self, market: SyntheticMarket, now_ms: int, observer: abc.ObserverBase[Frames]) -> None:
         wanted, listed = self.tickers, market.tickers
         if wanted != listed:
             market.remove(set(listed).difference(wanted))
             market.add(wanted, now_ms)
         elements = [element for _, element in market.round(now_ms)]
         for start in range(0, len(elements), MESSAGE_ELEMENTS):
-            if ended.is_set():
-                return
             message = b"[" + b",".join(elements[start : start + MESSAGE_ELEMENTS]) + b"]"
             observer.on_next(Frames(self._connection_id, self._clock_ns(), [message], len(message)))
 
 
-def _run_on_thread(wake: Callable[[], float], ended: threading.Event) -> abc.DisposableBase:
+def _run_on_thread(wake: Callable[[], float]) -> abc.DisposableBase:
+    ended = threading.Event()
+
     def run() -> None:
         delay_s = 0.0
         try:
@@ -148,13 +138,14 @@ def _run_on_thread(wake: Callable[[], float], ended: threading.Event) -> abc.Dis
         except Exception:
             log.exception("A subscriber of synthetic frames raised; it gets no more")
 
-    def join() -> None:
+    def end() -> None:
+        ended.set()
         if threading.current_thread() is not thread:
             thread.join(JOIN_TIMEOUT_S)
 
     thread = threading.Thread(target=run, name="tickbraid-synthetic", daemon=True)
     thread.start()
-    return Disposable(join)
+    return Disposable(end)
 
 
 def _run_on(scheduler: abc.SchedulerBase, wake: Callable[[], float]) -> abc.DisposableBase:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.identity import IDENTITY
 from pipeline.market import EVENT_TYPES, SyntheticMarket
 from pipeline.ticks import (
-    IDENTITY,
     FairMarketValue,
     IndexValue,
     LaunchpadValue,
@@ -104,7 +104,7 @@ def test_ticker_listed_again_uses_no_identity_twice():
 
 def test_bars_are_what_their_trades_add_up_to():
     """Volumes and prices derived from bars would contradict the trades beside them."""
-    ticks = run(SyntheticMarket(["AAPL", "MSFT"], start_ms=START_MS), 500, count=20)
+    ticks = run(SyntheticMarket(["AAPL", "MSFT"], start_ms=START_MS), 260, count=20)
     for bar_type, length_ms in ((SecondAggregate, 1000), (MinuteAggregate, 60_000)):
         bars = [tick for tick in ticks if isinstance(tick, bar_type)]
         assert bars
@@ -160,6 +160,14 @@ def test_price_neither_drifts_away_nor_reaches_zero():
             assert first[quote.ticker] / 3 < quote.price < first[quote.ticker] * 3
 
 
+def test_penny_stock_stays_above_zero():
+    """A tick without a price above 0 is rejected, and never sent by a real feed (white-box: the mid)."""
+    market = SyntheticMarket(["A"], start_ms=START_MS, event_types=["T", "Q"])
+    market._books["A"]._mid = 100
+    for tick in run(market, 20, count=500):
+        assert tick.price > 0.9
+
+
 def test_first_tickers_are_the_most_active():
     """A synthetic open would load all connections alike, as no market does."""
     tickers = [f"S{n}" for n in range(50)]
@@ -173,7 +181,10 @@ def test_round_gives_each_ticker_each_of_its_types_once():
     market = SyntheticMarket(["A", "B"], start_ms=START_MS, event_types=["T", "Q", "A"], source="synthetic")
     elements = market.round(START_MS + 1000)
     assert sorted(channel for channel, _ in elements) == ["A.A", "A.B", "Q.A", "Q.B", "T.A", "T.B"]
-    assert {json.loads(element)["source"] for _, element in elements} == {"synthetic"}
+    ticks = [json.loads(element) for _, element in elements]
+    assert {tick["source"] for tick in ticks} == {"synthetic"}
+    assert {tick["e"] for tick in ticks if tick["ev"] == "A"} == {START_MS + 1000}
+    assert {tick["t"] for tick in ticks if tick["ev"] != "A"} == {START_MS + 999}
 
 
 def test_bars_alone_still_have_trades_behind_them():

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
 from itertools import compress
 from random import Random
 from typing import Final, Protocol, cast
@@ -74,7 +73,6 @@ class Client(asyncio.Protocol):
         self._request = bytearray()
         self._reader = FrameReader()
         self._outbox: list[bytes] = []
-        self._timers: list[asyncio.TimerHandle] = []
         self._open = False
         self._closing = False
         self._surplus = False
@@ -100,7 +98,7 @@ class Client(asyncio.Protocol):
         self.number = self._host.arrived(self)
         self._random = Random(f"{options.seed}:{self.number}")  # noqa: S311  # faults, not secrets
         self._distorter = Distorter(self._random, self.sent)
-        self._later(options.auth_timeout_s, self._time_out_auth)
+        self._loop.call_later(options.auth_timeout_s, self._time_out_auth)
 
     def data_received(self, data: bytes) -> None:
         """Answer what came, unless told to be silent."""
@@ -134,13 +132,7 @@ class Client(asyncio.Protocol):
         self._closing = True
         self.ended = self.ended or (str(exc) if exc else "the client left")
         self.writable.set()
-        for timer in self._timers:
-            timer.cancel()
         self._host.left(self)
-
-    def _later(self, delay_s: float, action: Callable[..., None], *args: object) -> None:
-        self._timers = [timer for timer in self._timers if timer.when() > self._loop.time()]
-        self._timers.append(self._loop.call_later(delay_s, action, *args))
 
     # --- WebSocket
 
@@ -181,7 +173,7 @@ class Client(asyncio.Protocol):
             self._closing = True
             self.ended = f"closed by the server: {code} {reason}".rstrip()
             self._transport.write(encode_close(code, reason))
-            self._later(CLOSE_WAIT_S, self._transport.abort)
+            self._loop.call_later(CLOSE_WAIT_S, self._transport.abort)
 
     def abort(self, why: str) -> None:
         """Cut TCP without a word."""
@@ -194,7 +186,7 @@ class Client(asyncio.Protocol):
         self._closing = True
         self.ended = self.ended or why
         self._transport.close()
-        self._later(CLOSE_WAIT_S, self._transport.abort)
+        self._loop.call_later(CLOSE_WAIT_S, self._transport.abort)
 
     # --- Massive
 
@@ -227,7 +219,7 @@ class Client(asyncio.Protocol):
         if faults.ack_loss:
             statuses = [one for one in statuses if self._random.random() >= faults.ack_loss]
         if faults.ack_delay_s:
-            self._later(faults.ack_delay_s, self._say_acks, statuses)
+            self._loop.call_later(faults.ack_delay_s, self._say_acks, statuses)
         else:
             self._say_acks(statuses)
 
@@ -246,6 +238,8 @@ class Client(asyncio.Protocol):
 
     def evict(self) -> None:
         """Tell it that there are too many of its key, and close."""
+        if self._closing:
+            return
         self.sent.evictions += 1
         self._say([status("max_connections", "Maximum number of websocket connections exceeded.")])
         self.close(1008, "too many connections")
@@ -313,7 +307,7 @@ class Client(asyncio.Protocol):
         self._say([status("slow_consumer", "Your client is not reading fast enough.")])
         self._closing = True
         self.ended = "slow consumer"
-        self._later(CLOSE_WAIT_S, self._transport.abort)
+        self._loop.call_later(CLOSE_WAIT_S, self._transport.abort)
 
     def report(self) -> ClientReport:
         """Return what it is and what it was sent."""

@@ -117,6 +117,17 @@ def test_finite_feed_gives_exactly_its_count(count, rate):
     assert sum(len(packet.elements) for _, packet in play(feed)) == count
 
 
+def test_feed_that_was_held_up_catches_up_in_steps():
+    """A process that was suspended would come back with one burst of minutes."""
+    feed = SyntheticFeed(["A"], rate=1000.0, event_types=["T"], clock_ns=lambda: NOW_NS)
+    taken = [packet for _ in range(3) for packet in feed.take(10.0)]
+    assert sum(len(packet.elements) for packet in taken) == 10_000
+    assert feed.wait_s(10.0) > 0
+    held_up = SyntheticFeed(["A"], rate=1000.0, event_types=["T"], clock_ns=lambda: NOW_NS)
+    assert len(list(held_up.take(3600.0))) == PACKETS_A_TAKE
+    assert held_up.wait_s(3600.0) == 0
+
+
 def test_synthetic_rate_and_times():
     """The rate asked for would not be the rate sent, or event times would not be now."""
     now_ns = NOW_NS

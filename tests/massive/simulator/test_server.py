@@ -22,6 +22,8 @@ from pipeline.massive.simulator import (
 
 from .clients import Reader
 
+SMALL_BUFFER = (socket.SOL_SOCKET, socket.SO_RCVBUF, 50_000)
+
 
 def trades(count, *, ticker="AAPL", size=0, gap_us=0):
     """Return packets of one trade each; ``size`` is bytes of padding."""
@@ -83,6 +85,30 @@ def test_feeds_wait_for_as_many_subscribers_as_told(simulate, connect):
     second = connect(simulator).subscribe("T.AAPL")
     for reader in (first, second):
         reader.wait(lambda r: len(r.data) == 5)
+
+
+def test_full_speed_waits_for_a_reader_that_sleeps(simulate):
+    """A busy client would lose ticks of a replay, or be killed for its slowness."""
+    feed = full_speed(600, size=1000)
+    options = Options(slow_consumer_bytes=1000, kernel_buffer_bytes=10_000)
+    simulator = simulate([feed], options)
+    connection = websocket.create_connection(simulator.url, timeout=10, sockopt=[SMALL_BUFFER])
+    for action, params in (("auth", "key"), ("subscribe", "T.AAPL")):
+        connection.send(json.dumps({"action": action, "params": params}))
+    simulator.wait_for(lambda report: report.sent.elements > 0)
+    assert not simulator.finished.wait(0.3)
+    assert simulator.report().sent.elements < 600
+    numbers = []
+    while len(numbers) < 600:
+        numbers += [one["q"] for one in json.loads(connection.recv()) if one["ev"] == "T"]
+    assert numbers == list(range(600))
+    connection.shutdown()
+
+
+def test_full_speed_waits_for_somebody(simulate, connect):
+    """A recording would run dry before anybody listens."""
+    simulator = simulate([full_speed(5)], Options(start_after=0))
+    connect(simulator).subscribe("T.AAPL").wait(lambda r: len(r.data) == 5)
 
 
 def test_feeds_start_by_hand(simulate, connect):
@@ -390,6 +416,34 @@ def test_interrupted_recording_goes_on_where_it_was(simulate, connect):
     simulator.start()
     second = connect(simulator).subscribe("T.AAPL").wait(lambda r: r.data)
     assert second.data[0]["q"] == sent
+
+
+def test_time_of_a_feed_stands_still_while_the_server_is_down(simulate, connect):
+    """A recording would pause, or race, after a restart for as long as it had run before."""
+    elapsed = []
+
+    class Watched(SyntheticFeed):
+        def take(self, elapsed_s):
+            elapsed.append(elapsed_s)
+            return super().take(elapsed_s)
+
+    simulator = simulate([Watched(["A"], rate=1000)])
+    connect(simulator).subscribe("T.A").wait(lambda r: len(r.data) > 20)
+    simulator.stop()
+    runs = len(elapsed)
+    simulator.start()
+    connect(simulator).subscribe("T.A").wait(lambda r: len(r.data) > 20)
+    assert elapsed == sorted(elapsed)
+    assert len(elapsed) > runs
+
+
+def test_repeats_that_wait_come_before_the_end(simulate, connect):
+    """A feed would be called finished while its last duplicates are still to come."""
+    simulator = simulate([full_speed(100)], None, Faults(repeat=1.0))
+    reader = connect(simulator).subscribe("T.AAPL")
+    assert simulator.finished.wait(10)
+    assert simulator.report().sent.repeated_elements == 100
+    reader.wait(lambda r: len(r.data) == 200)
 
 
 def test_faults_mixed_into_the_data_are_reported_exactly(simulate, connect):

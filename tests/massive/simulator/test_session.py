@@ -28,7 +28,7 @@ def authenticated(**options):
 
 
 @given(st.lists(st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), st.lists(CHANNELS, max_size=5))))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_acknowledgements_are_exactly_the_changes(requests):
     """A client's ledger of channels would not match what the server holds."""
     session, model = authenticated(), set()
@@ -46,7 +46,7 @@ def test_acknowledgements_are_exactly_the_changes(requests):
 
 
 @given(message=st.one_of(st.binary(), st.text().map(str.encode), st.just(b'{"action":5}'), st.just(b"[]")))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_anything_else_is_ignored(message):
     """A client's typing mistake would bring the server down."""
     assert Session(Options()).receive(message) == (Outcome.IGNORED, [])

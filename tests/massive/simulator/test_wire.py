@@ -96,6 +96,7 @@ def test_frames_out_say_their_size(size, fin):
     """Every client would lose its place in the stream."""
     frame = encode_frame(bytes(size), Opcode.BINARY, fin=fin)
     header = {126: 4, 127: 10}.get(frame[1], 2)
+    assert header == (2 if size < 126 else 4 if size < 65_536 else 10)  # the shortest, says RFC 6455, 5.2
     length = frame[1] if header == 2 else int.from_bytes(frame[2:header], "big")
     assert (frame[0], length, len(frame) - header) == (0x82 if fin else 0x02, size, size)
 
