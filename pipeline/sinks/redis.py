@@ -106,7 +106,6 @@ class RedisSink:
         dropped: Counter[str] = Counter()
         if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
             self._link.close()
-        self._moved = (self._link.moved_bytes, self._monotonic())
         for batch in batches:
             for start in range(0, len(batch.ticks), PARCEL_TICKS):
                 ticks = batch.ticks[start : start + PARCEL_TICKS]
@@ -150,7 +149,6 @@ class RedisSink:
         """Work until no more than ``messages`` are in the hand; return what was dropped, by connection."""
         while self._window.messages > messages:
             if self._stopping.is_set() and (self._state != "up" or self._monotonic() >= self._stop_by):
-                self._link.close()  # the answers to what is on its way would be taken for others
                 return self._window.drop()
             try:
                 self._work()

@@ -87,7 +87,6 @@ class RedisLink:
         try:
             self._connection.connect()  # type: ignore[no-untyped-call]  # redis-py
         except (RedisError, OSError, ValueError) as error:  # ValueError: a host name that is none
-            self.close()
             raise ConnectionError(str(error)) from error
         opened = _socket_of(self._connection)
         if opened is None:

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sinks.redis_messages import CACHED_LENGTHS, Channels, Packer
+from pipeline.tick_data import TickData
 from pipeline.ticks import (
     FairMarketValue,
     LimitUpLimitDown,
     MinuteAggregate,
     Quote,
     SecondAggregate,
-    TickData,
     Trade,
 )
 
@@ -142,11 +142,15 @@ def test_what_cannot_be_written_costs_its_neighbours_nothing():
         Quote(ticker="A", event_ms=1000, bid=0, ask=None),
         Trade(ticker="\ud800", price=1, event_ms=1000),
         Broken(),
+        TickData("half", 1, 1, 1, market_status=object()),  # fails after two messages of it were made
     ]
-    mixed = [good[0], bad[0], bad[1], good[1], bad[2], good[2]]
-    parcel, rejected = Packer(Channels()).pack("1", mixed)
-    assert rejected == {"no_price": 1, "unwritable": 2}
-    assert [json.loads(message)["ticker"] for _, _, message in commands(parcel.pack())] == list("AABBCC")
+    mixed = [good[0], bad[0], bad[1], good[1], bad[2], bad[3], good[2]]
+    parcel, rejected = Packer(ALL).pack("1", mixed)
+    assert rejected == {"no_price": 1, "unwritable": 3}
+    assert [json.loads(message)["ticker"] for _, _, message in commands(parcel.pack())] == list(
+        "AAAABBBBCCCC"
+    )
+    assert len(parcel.numbers) == 12
 
 
 def test_what_is_no_json_number_becomes_null():

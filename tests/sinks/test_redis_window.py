@@ -162,7 +162,7 @@ class Hand(RuleBasedStateMachine):
 
 
 TestHand = Hand.TestCase
-TestHand.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestHand.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 
 
 def parcel_of(packer, count):
@@ -217,6 +217,21 @@ def test_only_what_left_whole_counts_as_sent_again():
     while window.messages:
         window.answer([1] * len(commands(window.send())))
     assert window.resent == 3
+
+
+def test_what_was_in_doubt_stays_in_doubt_until_it_is_answered():
+    """After two breaks in a row, messages published twice would not be counted."""
+    window = Window(2)
+    window.put(parcel_of(Packer(Channels()), 2))
+    window.send()
+    window.rewind()
+    again = window.send()
+    window.rewind(unsent_bytes=len(again))
+    assert not window.is_recovered
+    while window.messages:
+        window.answer([1] * len(commands(window.send())))
+    assert window.resent == 5, "the probe twice, the others once"
+    assert window.is_recovered
 
 
 def test_an_answer_that_nobody_asked_for_is_trouble():
