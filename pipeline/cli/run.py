@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from pipeline.build import build_pipeline
-from pipeline.settings import load_settings
+from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
 
@@ -53,7 +53,9 @@ def run(
     teller.take_logs(log_level)
     on_tick = load_callback(callback) if callback else None
     with Stop() as stop:
-        stream = build_pipeline(load_settings(file=settings))
+        loaded = load_settings(file=settings)
+        teller.tell_start(loaded)
+        stream = build_pipeline(loaded)
         all_told = threading.Event()
         stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
         trouble = _run(stream, on_tick, stop, teller)
@@ -127,6 +129,16 @@ class _Teller:
         handler.addFilter(lambda record: record.name != "tickbraid.status")
         logging.basicConfig(level=level.upper(), handlers=[handler])
 
+    def tell_start(self, settings: Settings) -> None:
+        """Say where ticks will come from: nobody should take generated ones for the market's."""
+        generated = not settings.use_massive_api or settings.use_synthetic_data
+        if self._as_json:
+            values = {"generated": generated, "redis": settings.redis_enabled}
+            self._write({"event": "Started", "at_ns": time.time_ns()} | values)
+        else:
+            source = "ticks generated here" if generated else "ticks from Massive"
+            self._write(f"{_now()} {source}{', to Redis' if settings.redis_enabled else ''}")
+
     def tell_event(self, event: StatusEvent) -> None:
         self._write(event.to_dict() if self._as_json else event_line(event))
 
@@ -135,7 +147,7 @@ class _Teller:
         if self._as_json:
             self._write({"event": "Summary", "at_ns": time.time_ns()} | reading_values(reading))
         else:
-            self._write(f"{time.strftime('%H:%M:%S')} {summary(reading)}")
+            self._write(f"{_now()} {summary(reading)}")
 
     def tell_account(self, stream: TickStream) -> None:
         """Write the closing account, to stdout."""
@@ -148,6 +160,10 @@ class _Teller:
 
     def _write(self, line: str | dict[str, Any]) -> None:
         typer.echo(line if isinstance(line, str) else msgspec.json.encode(line), err=True)
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")
 
 
 class _JsonFormatter(logging.Formatter):

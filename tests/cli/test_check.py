@@ -91,7 +91,7 @@ def test_a_file_that_is_not_there_is_a_problem(tmp_path):
     assert "nothing.yaml: cannot be read" in result.stderr
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=12),
     as_json=st.booleans(),

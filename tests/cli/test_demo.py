@@ -1,15 +1,21 @@
 import contextlib
+import functools
 import os
 import pty
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline.cli.app import app
+from pipeline.cli.app import app, main
+from pipeline.cli.demo import Demo
+from pipeline.cli.simulator_process import SimulatorProcess
+from pipeline.cli.stop import Stop
 from pipeline.embedded import RedisServer
 from pipeline.errors import ServerUnavailable
 from tests.cli.conftest import COMMAND, DEADLINE_S
@@ -50,23 +56,90 @@ def test_without_a_redis_server_it_says_so_and_runs_all_the_same(monkeypatch):
     assert lines[-1] == "The account balances: every element is where it should be."
 
 
-def test_an_account_that_does_not_balance_is_an_error(monkeypatch):
+class Show:
+    """Stands for `Demo`: five seconds pass whenever one looks at its clock, and its account is wrong."""
+
+    url = "?"
+
+    def __init__(self, rate, redis_url, stop):
+        self._looks = 0
+        Show.url = redis_url
+
+    @property
+    def elapsed_s(self):
+        self._looks += 1
+        return 5.0 * self._looks
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def picture(self, seconds):
+        return f"drawn, of {seconds:.0f} s"
+
+    def line(self):
+        return self.picture(15)
+
+    def finish(self):
+        return ["2 are nowhere"]
+
+    def values(self):
+        return {"seconds": 15}
+
+    def account(self):
+        yield "the account"
+
+
+@pytest.mark.parametrize(
+    ("options", "out"), [([], "the account\n"), (["--json"], '"problems":["2 are nowhere"]}\n')]
+)
+def test_an_account_that_does_not_balance_is_an_error(monkeypatch, options, out):
     """A defect would pass as a success, in the demo and in whatever script runs it."""
-    monkeypatch.setattr("pipeline.cli.demo.imbalances", lambda accounts: [f"{len(accounts)} do not balance"])
-    result = CliRunner().invoke(app, ["demo", "--seconds", "1", "--rate", "1000", "--json"])
-    assert result.exit_code == 1
-    assert result.stderr == "Error: 2 do not balance\n"
-    assert msgspec.json.decode(result.stdout)["problems"] == ["2 do not balance"]
+    monkeypatch.setattr("pipeline.cli.demo.Demo", Show)
+    monkeypatch.setattr("pipeline.cli.demo.LINE_EVERY_S", 0.01)
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    result = CliRunner().invoke(app, ["demo", *options])
+    assert (result.exit_code, result.stderr) == (1, "Error: 2 are nowhere\n")
+    assert result.stdout.endswith(out)
+    assert Show.url == "redis://elsewhere"
 
 
-def test_a_bad_redis_address_is_one_sentence_and_leaves_nothing_running(start):
+def test_on_a_terminal_it_draws_until_the_time_is_over(monkeypatch):
+    """The demo would print lines instead of its table, or never end."""
+    monkeypatch.setattr("pipeline.cli.demo.Demo", Show)
+    monkeypatch.setattr("pipeline.cli.demo.REFRESH_S", 0.0)
+    monkeypatch.setattr("pipeline.cli.demo.Console", functools.partial(Console, force_terminal=True))
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    result = CliRunner().invoke(app, ["demo"])
+    assert "drawn, of 15 s" in result.stdout
+    assert result.stdout.endswith("the account\n")
+
+
+def test_a_bad_redis_address_is_one_sentence_and_leaves_nothing_running(monkeypatch, capsys):
     """A typing error in REDIS_URL would print a traceback, or its password."""
-    code, out, err = start("demo", REDIS_URL="http://:geheim@nowhere").wait()
-    assert code == 2
-    assert out == ""
+    monkeypatch.setattr(sys, "argv", ["tickbraid", "demo"])
+    monkeypatch.setenv("REDIS_URL", "http://:geheim@nowhere")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
     assert "REDIS_URL" in err
     assert "geheim" not in err
-    assert "Traceback" not in err
+
+
+def test_a_simulator_that_breaks_off_is_told_and_the_account_is_printed_all_the_same(monkeypatch):
+    """Without the other side's numbers the demo would claim that they agree."""
+
+    def broken(_self):
+        raise ServerUnavailable("the simulator ended without a report")
+
+    monkeypatch.setattr(SimulatorProcess, "end", broken)
+    with Stop() as stop, Demo(1000.0, None, stop) as show:
+        assert show.finish() == ["the simulator ended without a report"]
+        assert next(show.account()).split()[:2] == ["received", "="]
+        assert show.values()["sent"] is None
 
 
 def test_on_a_terminal_there_is_a_live_table_and_ctrl_c_ends_it_with_the_account():

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli.app import app
+from pipeline.cli.app import app, main
 from pipeline.cli.run import load_callback
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.cli.conftest import DEADLINE_S
@@ -49,11 +49,12 @@ def write_callback(directory, body):
 def test_a_signal_drains_and_prints_the_account(start, simulator, tmp_path, number):
     """A service that is stopped would lose what was queued, and report a failure to systemd."""
     last = write_callback(tmp_path, f"print('had', number, flush=True) if number == {COUNT} else None")
-    running = start("run", *last, **settings(simulator))
+    running = start("run", "--log-level", "debug", *last, **settings(simulator))
     wait_until(lambda: f"had {COUNT}\n" in running.out, DEADLINE_S, "the last tick")
     running.process.send_signal(number)
     code, out, err = running.wait()
     assert code == 0
+    assert " ticks from Massive\n" in err
     assert "connection_1: 8 channels confirmed" in err
     assert "connection_1: closed" in err
     account = [line.split() for line in out.splitlines() if line.startswith("callback")]
@@ -83,7 +84,7 @@ def test_json_lines_tell_events_summaries_logs_and_the_account(start, simulator,
     code, out, err = running.wait()
     events = [msgspec.json.decode(line) for line in err.splitlines()]
     assert code == 0
-    assert {"Connecting", "Connected", "Authenticated", "Subscribed", "Closed", "Log"} <= {
+    assert {"Started", "Connecting", "Connected", "Authenticated", "Subscribed", "Closed", "Log"} <= {
         event["event"] for event in events
     }
     log = next(event for event in events if event["event"] == "Log")
@@ -114,6 +115,13 @@ def test_summaries_come_while_it_runs(simulator, monkeypatch):
         assert result.stderr.count('"Summary"' if json else "connections; feed p50") == 3
 
 
+def test_generated_ticks_are_announced_as_such(monkeypatch):
+    """Somebody would trade on made-up prices because USE_MASSIVE_API was forgotten."""
+    monkeypatch.setattr("pipeline.cli.run.Stop", lambda: EndsAfter(0))
+    result = CliRunner().invoke(app, ["run"])
+    assert (result.exit_code, result.stderr.split(" ", 1)[1]) == (0, "ticks generated here\n")
+
+
 class EndsAfter:
     """Stands for `Stop`: the signal comes after so many waits."""
 
@@ -136,13 +144,17 @@ class EndsAfter:
         return self._waits < 0
 
 
-def test_wrong_settings_are_told_all_at_once(start):
+def test_wrong_settings_are_told_all_at_once(monkeypatch, capsys):
     """Each start would tell one more mistake, or a traceback."""
-    code, out, err = start("run", USE_MASSIVE_API="true", USE_MULTI_CONNECTION="maybe").wait()
-    assert (code, out) == (2, "")
+    monkeypatch.setattr(sys, "argv", ["tickbraid", "run"])
+    monkeypatch.setenv("USE_MASSIVE_API", "true")
+    monkeypatch.setenv("USE_MULTI_CONNECTION", "maybe")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
     assert "MASSIVE_API_KEY" in err
     assert "USE_MULTI_CONNECTION" in err
-    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
