@@ -1,7 +1,7 @@
 """Ticks that came before are taken out."""
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
@@ -9,10 +9,12 @@ from .batch import Batch
 
 __all__ = ["dedupe"]
 
+_B = TypeVar("_B", bound=Batch)
+
 
 def dedupe(
     window: int, identity: Mapping[type, Callable[[Any], Hashable | None]]
-) -> Callable[[Observable[Batch]], Observable[Batch]]:
+) -> Callable[[Observable[_B]], Observable[_B]]:
     """Take out the ticks whose identity is among those last seen, and count them.
 
     ::
@@ -40,13 +42,13 @@ def dedupe(
         raise ValueError(f"window must be 1 or more identities, not {window!r}")
     identity = dict(identity)
 
-    def operator(source: Observable[Batch]) -> Observable[Batch]:
+    def operator(source: Observable[_B]) -> Observable[_B]:
         def subscribe(
-            observer: abc.ObserverBase[Batch], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[_B], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             memory = _Memory(window, identity)
 
-            def on_next(batch: Batch) -> None:
+            def on_next(batch: _B) -> None:
                 try:
                     memory.take_out_duplicates(batch)
                 except Exception as error:  # noqa: BLE001 - a selector that raises ends the stream, as in Rx

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from reactivex import Observable, abc
 
@@ -9,6 +10,8 @@ from .batch import Batch
 from .histogram import HistogramSnapshot, LatencyHistogram
 
 __all__ = ["Latencies", "LatenciesSnapshot", "latency_stamp"]
+
+_B = TypeVar("_B", bound=Batch)
 
 
 class _Histograms(dict[str, LatencyHistogram]):
@@ -53,7 +56,7 @@ class Latencies:
 
 def latency_stamp(
     clock: Callable[[], int], latencies: Latencies
-) -> Callable[[Observable[Batch]], Observable[Batch]]:
+) -> Callable[[Observable[_B]], Observable[_B]]:
     """Write on each tick when it was received, and record how late it was.
 
     ::
@@ -69,11 +72,11 @@ def latency_stamp(
             now of each batch.
     """
 
-    def operator(source: Observable[Batch]) -> Observable[Batch]:
+    def operator(source: Observable[_B]) -> Observable[_B]:
         def subscribe(
-            observer: abc.ObserverBase[Batch], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[_B], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            def on_next(batch: Batch) -> None:
+            def on_next(batch: _B) -> None:
                 ticks = batch.ticks
                 if ticks:
                     received_ns = batch.received_ns

@@ -6,7 +6,8 @@ from .build import build_pipeline
 from .errors import SettingsError, TickbraidError, TickRejected
 from .settings import Settings, load_settings
 from .stream import TickStream
-from .ticks import Quote, Tick, TickBatch, TickData, Trade
+from .tick_data import TickData
+from .ticks import Quote, Tick, TickBatch, Trade
 
 __version__ = "0.1.0"
 

@@ -11,6 +11,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 
 from .engine import Engine
+from .identity import IDENTITY
 from .massive.decode import decode
 from .settings import Settings, load_settings
 from .sinks.redis import RedisSink
@@ -18,7 +19,7 @@ from .sinks.redis_messages import Channels
 from .sinks.sink import Sink
 from .status_stream import StatusStream
 from .stream import TickStream
-from .ticks import IDENTITY, TickBatch
+from .ticks import TickBatch
 
 __all__ = ["build_pipeline"]
 

@@ -2,8 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from reactivex import Observable, abc
 
@@ -12,19 +12,14 @@ from operators.backpressure import Dropped, Overflow, buffered
 from operators.gauge import BufferGauge
 from operators.latency_stamp import Latencies
 
+from .identity import conflation_key
 from .sinks.sink import Sink
-from .ticks import TickBatch, Trade
+from .ticks import TickBatch
 
-__all__ = ["Outlet", "conflation_key"]
+__all__ = ["Outlet"]
 
 GATHER_TICKS: Final = 2000
 """About how many ticks a sink gets at once when they have piled up."""
-
-
-def conflation_key(tick: Any) -> Hashable | None:
-    """Return what a newer tick replaces an older one by: its kind and ticker; None for a trade, for ever."""
-    kind = type(tick)
-    return None if kind is Trade else (kind, tick.ticker)
 
 
 class Outlet(abc.DisposableBase):

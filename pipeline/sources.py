@@ -1,13 +1,15 @@
 """Where frames come from: connections to Massive, each with its tickers, or the synthetic market."""
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from reactivex import Observable, Subject, operators
 
 from . import status
 from .massive.connection import Connection
 from .massive.frames import Frames
+from .massive.loop import SocketLoop
 from .massive.persistence import Persistence
 from .massive.protocol import channels_for
 from .massive.snapshot import ConnectionSnapshot, Phase
@@ -15,10 +17,8 @@ from .massive.socket import wire_opener
 from .routing.route import route
 from .routing.universe import universes_of
 from .settings import ConnectionSettings, Settings
+from .status_stream import StatusStream
 from .synthetic import SyntheticSource
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 __all__ = ["Source", "make_sources"]
 
@@ -40,42 +40,56 @@ class Source(Protocol):
         ...
 
 
-def make_sources(engine: "Engine") -> list[Source]:
-    """Make what the settings ask for, not yet opened; a connection without tickers is skipped with a word."""
-    settings = engine.settings
+def make_sources(
+    settings: Settings, loop: SocketLoop, status_stream: StatusStream, clock: Callable[[], int]
+) -> list[Source]:
+    """Make what the settings ask for, not yet opened; a connection without tickers is skipped with a word.
+
+    Args:
+        settings: as loaded; the providers of its universes are asked, on the caller's thread.
+        loop: reads the sockets and runs the timers.
+        status_stream: where the connections' events go.
+        clock: wall clock, ns.
+    """
     assignment = route(settings, universes_of(settings))
     for warning in assignment.warnings:
         log.warning("%s", warning)
     if not settings.use_massive_api or settings.use_synthetic_data:
         carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
-        return [_Synthetic(engine, tuple(carried))]
+        return [_Synthetic(settings, tuple(carried), clock)]
     sources: list[Source] = []
     for connection in settings.connections:
         if not connection.enabled:
             continue
         tickers = assignment.tickers.get(connection.id, ())
         if tickers:
-            source = _connect(engine, connection)
+            source = _connect(settings, connection, loop, status_stream, clock)
             source.want(channels_for(tickers, connection.event_types))
             sources.append(source)
         else:
-            engine.status.emit(
-                status.Skipped(connection=connection.id, at_ns=engine.clock(), reason="it has no tickers")
+            status_stream.emit(
+                status.Skipped(connection=connection.id, at_ns=clock(), reason="it has no tickers")
             )
     return sources
 
 
-def _connect(engine: "Engine", settings: ConnectionSettings) -> Connection:
+def _connect(
+    settings: Settings,
+    connection: ConnectionSettings,
+    loop: SocketLoop,
+    status_stream: StatusStream,
+    clock: Callable[[], int],
+) -> Connection:
     return Connection(
-        settings.id,
-        name=settings.name,
-        url=settings.url,
-        key=engine.settings.massive_api_key,
-        opener=wire_opener(settings.url, engine.loop, name=settings.id, clock=engine.clock),
-        scheduler=engine.loop,
-        on_status=engine.status.emit,
-        persistence=_persistence(engine.settings),
-        clock=engine.clock,
+        connection.id,
+        name=connection.name,
+        url=connection.url,
+        key=settings.massive_api_key,
+        opener=wire_opener(connection.url, loop, name=connection.id, clock=clock),
+        scheduler=loop,
+        on_status=status_stream.emit,
+        persistence=_persistence(settings),
+        clock=clock,
     )
 
 
@@ -94,8 +108,7 @@ class _Synthetic:
 
     id = "synthetic"
 
-    def __init__(self, engine: "Engine", tickers: tuple[str, ...]) -> None:
-        settings = engine.settings
+    def __init__(self, settings: Settings, tickers: tuple[str, ...], clock: Callable[[], int]) -> None:
         types = dict.fromkeys(t for c in settings.connections if c.enabled for t in c.event_types)
         market = SyntheticSource(
             self.id,
@@ -103,7 +116,7 @@ class _Synthetic:
             event_types=types,
             interval_s=settings.synthetic_update_interval,
             seed=settings.synthetic_seed,
-            clock_ns=engine.clock,
+            clock_ns=clock,
         )
         self._closed = Subject[bool]()
         self._phase = Phase.LIVE

@@ -1,24 +1,21 @@
-"""Ticks: what the feed sends, typed, and `TickData`, what TickStock takes.
+"""Ticks: what the feed sends, typed.
 
 The classes below are decoded in C straight from a frame (`pipeline.massive.decode`). Each answers the whole
-attribute interface of `TickData`; what has no meaning for it is None. Field names and units on the wire are
-documented at https://massive.com/docs/websocket; numbers come as int or float and stay as they came.
+attribute interface of `pipeline.tick_data.TickData`; what has no meaning for it is None. Field names and
+units on the wire are documented at https://massive.com/docs/websocket; numbers come as int or float and stay
+as they came.
 """
 
-import math
-import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import field
 
 from .errors import TickRejected
+from .tick_data import TICK_DATA_FIELDS, Number, TickData
 
 __all__ = [
-    "IDENTITY",
     "Aggregate",
     "FairMarketValue",
     "IndexValue",
@@ -26,16 +23,12 @@ __all__ = [
     "LimitUpLimitDown",
     "MinuteAggregate",
     "NetOrderImbalance",
-    "Number",
     "Quote",
     "SecondAggregate",
     "Tick",
     "TickBatch",
-    "TickData",
     "Trade",
 ]
-
-Number: TypeAlias = int | float
 
 
 class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
@@ -182,7 +175,7 @@ class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
         """The window's VWAP where there is one, else the day's."""
         return self.tick_vwap if self.tick_vwap is not None else self.vwap
 
-    def to_tick_data(self) -> "TickData":
+    def to_tick_data(self) -> TickData:
         """Return the `TickData` of it.
 
         Raises:
@@ -192,7 +185,7 @@ class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
         if price is None:
             raise TickRejected("no_price", f"{self.event_type} of {self.ticker!r} has no price")
         try:
-            return TickData(**{name: getattr(self, name) for name in _TICK_DATA_FIELDS})
+            return TickData(**{name: getattr(self, name) for name in TICK_DATA_FIELDS})
         except ValueError as error:
             raise TickRejected("invalid", str(error)) from None
 
@@ -380,42 +373,6 @@ def _to_ms(moment: Number) -> Number:
     return moment / 1e3 if moment >= 1e14 else moment
 
 
-_BAR_CONTENT = attrgetter(
-    *(name for name in SecondAggregate.__struct_fields__ if name not in {"received_ns", "source"})
-)
-_TRADE_KEY = attrgetter("ticker", "exchange", "trf_id", "trade_id")
-_QUOTE_KEY = attrgetter("ticker", "sequence")
-
-
-def _trade_identity(tick: Trade) -> Hashable | None:
-    return None if tick.trade_id is None else _TRADE_KEY(tick)
-
-
-def _quote_identity(tick: Quote) -> Hashable | None:
-    return None if tick.sequence is None else _QUOTE_KEY(tick)
-
-
-def _second_identity(tick: SecondAggregate) -> Hashable:
-    return _BAR_CONTENT(tick)
-
-
-def _minute_identity(tick: MinuteAggregate) -> Hashable:
-    return ("AM", *_BAR_CONTENT(tick))
-
-
-IDENTITY: dict[type, Callable[[Any], Hashable | None]] = {
-    Trade: _trade_identity,
-    Quote: _quote_identity,
-    SecondAggregate: _second_identity,
-    MinuteAggregate: _minute_identity,
-}
-"""What tells two ticks of a type apart; None, and every type not named, is never a duplicate.
-
-A sequence number alone is no identity of a trade: it is seen repeated and going backwards. A bar is its
-whole content: the same window with other numbers is a revision and passes.
-"""
-
-
 class TickBatch(msgspec.Struct, gc=False, kw_only=True):
     """Holds what one read of one connection brought; see `operators.batch.Batch` for its account."""
 
@@ -433,70 +390,3 @@ class TickBatch(msgspec.Struct, gc=False, kw_only=True):
         return TickBatch(
             connection=self.connection, received_ns=self.received_ns, ticks=kept, received=len(kept)
         )
-
-
-@dataclass(slots=True)
-class TickData:
-    """Is the general tick that TickStock works with.
-
-    Args:
-        ticker: not empty.
-        price: USD, above 0.
-        volume: shares, 0 or more.
-        timestamp: float seconds since the epoch, above 0.
-
-    Raises:
-        ValueError: one of the four is not as said; the message names it and what came.
-    """
-
-    ticker: str
-    price: Number
-    volume: Number
-    timestamp: Number
-    source: str | None = None
-    event_type: str | None = None
-    bid: Number | None = None
-    ask: Number | None = None
-    market_status: str | None = None
-    tick_open: Number | None = None
-    tick_high: Number | None = None
-    tick_low: Number | None = None
-    tick_close: Number | None = None
-    day_high: Number | None = None
-    day_low: Number | None = None
-    open_price: Number | None = None
-    market_open_price: Number | None = None
-    previous_close: Number | None = None
-    tick_volume: Number | None = None
-    tick_trade_size: Number | None = None
-    accumulated_volume: Number | None = None
-    tick_vwap: Number | None = None
-    vwap: Number | None = None
-    tick_start_timestamp: float | None = None
-    tick_end_timestamp: float | None = None
-    processed_at: float | None = None
-    effective_volume: Number | None = None
-    effective_vwap: Number | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.ticker, str) or not self.ticker.strip():
-            raise ValueError(f"ticker must be a non-empty string, not {self.ticker!r}")
-        _check_number("price", self.price, above_zero=True)
-        _check_number("volume", self.volume, above_zero=False)
-        _check_number("timestamp", self.timestamp, above_zero=True)
-        if self.processed_at is None:
-            self.processed_at = time.time()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields by name."""
-        return {name: getattr(self, name) for name in _TICK_DATA_FIELDS}
-
-
-_TICK_DATA_FIELDS = tuple(f.name for f in fields(TickData))
-
-
-def _check_number(name: str, value: object, *, above_zero: bool) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or (above_zero and value == 0):  # type: ignore[operator]  # a number by then
-        bound = "above 0" if above_zero else "of 0 or more"
-        raise ValueError(f"{name} must be a finite number {bound}, not {value!r}")

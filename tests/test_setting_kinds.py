@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.identity import IDENTITY
 from pipeline.secret import Secret
 from pipeline.setting_kinds import (
     CHANNEL,
@@ -22,7 +23,7 @@ from pipeline.setting_kinds import (
     whole,
     word,
 )
-from pipeline.ticks import IDENTITY, IndexValue, LimitUpLimitDown
+from pipeline.ticks import IndexValue, LimitUpLimitDown
 
 KINDS = [
     CHANNEL, EVENT_TYPES, FLAG, HOST, REDIS_ADDRESS, SECRET, SYMBOLS, SYMBOLS_OR_UNIVERSES, TEXT, UNIVERSE,

@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TickRejected
+from pipeline.identity import IDENTITY
 from pipeline.massive.decode import decode_message
+from pipeline.tick_data import TickData
 from pipeline.ticks import (
-    IDENTITY,
     FairMarketValue,
     IndexValue,
     LimitUpLimitDown,
     Quote,
     SecondAggregate,
-    TickData,
     Trade,
 )
 

@@ -6,6 +6,7 @@ import pytest
 from pipeline import status
 from pipeline.massive.simulator import Faults, Options, Silence, Simulator, SyntheticFeed
 from pipeline.settings import load_settings
+from pipeline.sinks.callback import CallbackSink
 from tests.conftest import wait_until
 from tests.integration.harness import KEY, Run, config_for
 
@@ -141,18 +142,19 @@ def test_a_wrong_key_ends_the_stream_with_its_reason():
     """A bad key must end in a word, after one attempt a connection, not in a loop."""
     with Simulator([], Options(keys=frozenset({"another"}))) as simulator, Run(config(simulator)) as run:
         assert run.completed.wait(10)
-        assert len(run.of(status.Failed)) == 3
+        wait_until(lambda: len(run.of(status.Failed)) == 3)
         assert simulator.report().attempts == 3
 
 
 def test_a_slow_callback_does_not_delay_the_socket(simulator):
     """The callback of a busy service must not make Massive cut us off."""
-    with Run(config(simulator, SUBSCRIBER_OVERFLOW="drop_oldest", SUBSCRIBER_BUFFER_TICKS=2000)) as run:
-        slow = run.stream.subscribe(lambda _: time.sleep(0.01))
+    with Run(config(simulator)) as run:
+        sink = CallbackSink(lambda _: time.sleep(0.01), "slow")
+        slow = run.stream.attach(sink, capacity=100, overflow="drop_oldest")
         (loss, *_) = wait_until(lambda: run.of(status.Loss))
-        assert (loss.where, loss.reason) == ("callback-2", "overflow")
+        assert (loss.where, loss.reason) == ("slow", "overflow")
         assert not run.of(status.Disconnected)
-        account = run.stream.account("callback-2")
+        account = run.stream.account("slow")
         assert account.dropped > 0
         assert account.imbalance == 0
         assert run.stream.account("callback").dropped == 0
