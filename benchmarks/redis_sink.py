@@ -1,6 +1,6 @@
 """Messages a second into Redis on loopback: the Redis sink against redis-py, in one run.
 
-    python benchmarks/redis_sink.py
+    python -m benchmarks.redis_sink
 
 Every contender publishes the same ticks to the same two channels of the same server. They take turns, so
 that whatever else the machine does hits all; shown is the median of the rounds. The CPU time is that of the
