@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,6 +30,8 @@ __all__ = ["TickStream"]
 
 DRAIN_TIMEOUT_S: Final = 5.0
 ENDED_OUTLETS_KEPT: Final = 16
+REDIS: Final = "redis"
+"""The name of the configured sink; nobody else may have it."""
 
 
 class TickStream(Observable[Tick]):
@@ -67,6 +69,7 @@ class TickStream(Observable[Tick]):
         self._engine: Engine | None = None
         self._outlets: list[Outlet] = []
         self._users: set[Outlet] = set()
+        self._names = {REDIS}
         self._sink_outlets: list[Outlet] = []
         self._closed = False
 
@@ -84,25 +87,33 @@ class TickStream(Observable[Tick]):
 
         Raises:
             Closed: the stream was closed.
+            ValueError: a present subscriber has the sink's name.
         """
+        self._reserve([sink.name])
         return self._enter(self._outlet(sink, capacity, overflow), None)
 
     def _subscribe_ticks(
         self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        sink = CallbackSink(observer.on_next, self._name("callback"))
+        sink = CallbackSink(observer.on_next, self._reserve(_numbered("callback")))
         return self._enter(self._outlet(sink), observer)
 
     def _subscribe_batches(
         self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        sink = _BatchSink(observer.on_next, self._name("batches"))
+        sink = _BatchSink(observer.on_next, self._reserve(_numbered("batches")))
         return self._enter(self._outlet(sink), observer)
 
-    def _name(self, kind: str) -> str:
-        """Return a name that no present subscriber has."""
-        taken = {outlet.name for outlet in tuple(self._users)}
-        return next(name for name in _numbered(kind) if name not in taken)
+    def _reserve(self, names: Iterable[str]) -> str:
+        """Take the first of these names that no present subscriber has: the account goes by names."""
+        with self._state_lock:
+            if self._closed:
+                raise Closed("the stream was closed")
+            for name in names:
+                if name not in self._names:
+                    self._names.add(name)
+                    return name
+        raise ValueError(f"a subscriber has the name already: {names}")
 
     def _outlet(self, sink: Sink, capacity: int | None = None, overflow: Overflow | None = None) -> Outlet:
         return Outlet(
@@ -116,8 +127,6 @@ class TickStream(Observable[Tick]):
 
     def _enter(self, outlet: Outlet, observer: abc.ObserverBase[Any] | None) -> abc.DisposableBase:
         with self._state_lock:
-            if self._closed:
-                raise Closed("the stream was closed")
             first = not self._users
             self._users.add(outlet)
             self._keep(outlet)
@@ -136,6 +145,7 @@ class TickStream(Observable[Tick]):
     def _leave(self, outlet: Outlet) -> None:
         with self._state_lock:
             self._users.discard(outlet)
+            self._names.discard(outlet.name)
             sinks: list[Outlet] = []
             # Where the stream has ended the sinks still have what is queued, and then end by themselves.
             if not self._users and not outlet.completed:

@@ -255,6 +255,8 @@ def test_a_sink_of_ones_own(config):
     sink = Sink()
     with build_pipeline(config) as stream:
         stream.attach(sink, capacity=1000, overflow="drop_oldest")
+        with pytest.raises(ValueError, match="database"):
+            stream.attach(Sink())
         wait_until(lambda: sink.ticks > 500)
     assert sink.closed
     account = stream.account("database")
