@@ -253,12 +253,16 @@ class Client(asyncio.Protocol):
 
     @property
     def listens(self) -> bool:
-        """Whether it holds channels and can be told."""
+        """Whether it holds channels and stays."""
         return bool(self.session.held) and not self._closing
+
+    @property
+    def _is_told(self) -> bool:
+        return self.listens and self.silence is Silence.NONE
 
     def offer(self, packet: Packet) -> None:
         """Put aside what it holds of a packet; `flush` sends."""
-        if not self.listens or self.silence is not Silence.NONE:
+        if not self._is_told:
             return
         wanted = tuple(map(self.session.wanted.__getitem__, packet.channels))
         if not any(wanted):
@@ -277,7 +281,7 @@ class Client(asyncio.Protocol):
 
     def finish(self) -> None:
         """Put aside the repeats that still wait: the feeds are over."""
-        if self.listens and (rest := self._distorter.rest()):
+        if self._is_told and (rest := self._distorter.rest()):
             self._outbox.append(rest)
 
     def flush(self, *, patient: bool) -> bool:
