@@ -238,6 +238,7 @@ def test_one_connection_mode_asks_for_nothing(load):
         ({"USE_MASSIVE_API": True}, "MASSIVE_API_KEY"),
         ({"MASSIVE_WEBSOCKET_RECONNECT_DELAY": 60}, "MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY"),
         ({"MASSIVE_API_KEY": "k", "MASSIVE_WEBSOCKET_URL": "ws://a.example"}, "MASSIVE_WEBSOCKET_URL"),
+        ({"MASSIVE_API_KEY": "k", "MASSIVE_WEBSOCKET_URL": "ws://192.168.1.5"}, "MASSIVE_WEBSOCKET_URL"),
         (
             {**MULTI, "MASSIVE_API_KEY": "k", "WEBSOCKET_CONNECTION_1_URL": "ws://127.0.0.1.example"},
             "WEBSOCKET_CONNECTION_1_URL",

@@ -119,7 +119,7 @@ def _priority(board: Board) -> None:
             ranks.setdefault(ticker, rank)
     board.ranks = ranks
     first_tier = [ticker for ticker in board.wanted if ranks.get(ticker) == 0]
-    if first_tier and board.connections[0].alive and len(board.alive) > 1:
+    if first_tier and board.connections[0].alive:
         board.reserve_first(frozenset(first_tier))
         for ticker in first_tier:
             board.try_lines(ticker, (0,))

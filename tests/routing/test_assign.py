@@ -71,15 +71,12 @@ def test_load_balanced_evens_rates():
 
 def test_load_balanced_leaves_small_differences_alone():
     """Tickers would wander from connection to connection as rates do."""
-    current = {"connection_1": "ABCD", "connection_2": "EFGH"}
-    loads = dict.fromkeys("ABCD", 10.5) | dict.fromkeys("EFGH", 9.5)
-    assert assign("ABCDEFGH", LINES[:2], "load-balanced", loads, current).tickers == {
-        "connection_1": tuple("ABCD"),
-        "connection_2": tuple("EFGH"),
-    }
-    loads["A"] = 40.0
-    moved = assign("ABCDEFGH", LINES[:2], "load-balanced", loads, current).tickers
-    assert moved["connection_1"] != tuple("ABCD")
+    names = _names(40)
+    current = {"connection_1": tuple(names[:20]), "connection_2": tuple(names[20:])}
+    loads = dict.fromkeys(names[:20], 1.05) | dict.fromkeys(names[20:], 0.95)
+    assert assign(names, LINES[:2], "load-balanced", loads, current).tickers == current
+    loads["T0"] = 10.0
+    assert assign(names, LINES[:2], "load-balanced", loads, current).tickers != current
 
 
 def test_silent_tickers_are_spread_too():
@@ -151,6 +148,14 @@ def test_levelling_keeps_the_copies_apart():
     current = {"connection_1": "ABZ", "connection_2": "Z"}
     tickers = assign("ABZ", LINES[:2], "round-robin", current=current, redundant="Z").tickers
     assert tickers == {"connection_1": ("A", "Z"), "connection_2": ("B", "Z")}
+
+
+def test_priority_evens_the_others():
+    """A connection that returns would stay empty beside a crowded one."""
+    lines = (Line("connection_1", ("A",)), Line("connection_2"), Line("connection_3"))
+    current = {"connection_1": "A", "connection_2": "UVWXYZ"}
+    tickers = assign("AUVWXYZ", lines, "priority", current=current).tickers
+    assert [len(on) for on in tickers.values()] == [1, 3, 3]
 
 
 def test_priority_without_its_first_connection():
