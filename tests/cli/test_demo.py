@@ -138,6 +138,7 @@ def test_a_simulator_that_breaks_off_is_told_and_the_account_is_printed_all_the_
     monkeypatch.setattr(SimulatorProcess, "end", broken)
     with Stop() as stop, Demo(1000.0, None, stop) as show:
         assert show.finish() == ["the simulator ended without a report"]
+        assert show._stream.health()["state"] == "closed", "an account before that is not the closing one"
         assert next(show.account()).split()[:2] == ["received", "="]
         assert show.values()["sent"] is None
 
@@ -180,9 +181,10 @@ def test_on_a_terminal_there_is_a_live_table_and_ctrl_c_ends_it_with_the_account
 def test_killed_it_leaves_no_process_behind(start):
     """Every demo that was killed would leave a simulator and a Redis server running."""
     demo = start("demo", "--seconds", "60")
-    wait_until(lambda: {"redis", "simulator"} <= set(map(kind, children(demo.process.pid))), DEADLINE_S)
+    tasks = Path(f"/proc/{demo.process.pid}/task")
+    wait_until(lambda: len([*tasks.iterdir()]) > 4, DEADLINE_S, "the stream, with a thread for each part")
     family = children(demo.process.pid)
-    assert len(family) == 4, "each has its leash"
+    assert sorted(map(kind, family)) == ["leash", "leash", "redis", "simulator"]
     demo.process.send_signal(signal.SIGKILL)
     demo.wait()
     wait_until(lambda: not any(map(runs, family)), DEADLINE_S, "the end of all of them")
