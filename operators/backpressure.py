@@ -45,10 +45,11 @@ def buffered(
       drops the oldest.
     - ``error``: what fits is still delivered, then comes ``on_error(BufferOverflow)``.
 
-    The subscriber gets items one at a time, then the source's end, and nothing after it disposed. What it
-    raises is counted, logged at most once in 10 s, and the next item still comes. A batch without ticks is
-    counted and not delivered: what a batch says of duplicates and losses goes into the account as it
-    arrives, and nobody behind the buffer should count it again.
+    The subscriber gets items one at a time, then the source's end, and nothing after it disposed; what is on
+    its way to it in that moment, one item at most, counts as delivered. What it raises is counted, logged at
+    most once in 10 s, and the next item still comes. A batch without ticks is counted and not delivered:
+    what a batch says of duplicates and losses goes into the account as it arrives, and nobody behind the
+    buffer should count it again.
 
     Args:
         capacity: ticks that may wait; those in the subscriber's hand do not count.

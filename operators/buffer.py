@@ -193,15 +193,17 @@ class Buffer:
                 self._observer.on_error(error)
 
     def _drain(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:
-        on_next = self._observer.on_next
+        observer = self._observer
         for _ in range(BITE):
+            if getattr(observer, "is_stopped", False):
+                self.close()  # it left, and takes nothing more; whoever disposes it is about to tell us
             with self._lock:
                 batches = self._take()
                 end = None if self._draining or self._closed else self._end
             if not batches:
                 break
             try:
-                on_next(batches if self._gather else batches[0])
+                observer.on_next(batches if self._gather else batches[0])
             except Exception as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
                 self._gauge.errors += 1
                 self._log(error)

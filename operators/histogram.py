@@ -69,11 +69,8 @@ class HistogramSnapshot:
 
     def __sub__(self, earlier: "HistogramSnapshot") -> "HistogramSnapshot":
         buckets = tuple(map(sub, self.buckets, earlier.buckets))
-        largest = self.max
-        if largest == earlier.max:
-            above = max((bucket + 1 for bucket, count in enumerate(buckets) if count), default=0)
-            if above <= _LAST:
-                largest = min(largest, max(_lowest_of(above) - 1, 0))
+        above = max((bucket + 1 for bucket, count in enumerate(buckets) if count), default=0)
+        largest = self.max if above > _LAST else min(self.max, max(_lowest_of(above) - 1, 0))
         return HistogramSnapshot(
             buckets, self.negative - earlier.negative, self.total - earlier.total, largest
         )

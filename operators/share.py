@@ -60,14 +60,12 @@ class _Hub(Generic[_T]):
     def subscribe(
         self, observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        connection = _Connection[_T]()
         with self._lock:
             end = self._end
-            connection = self._connection
-            first = connection is None
-            if connection is None:
-                connection = _Connection()
-                if end is None:
-                    self._connection = connection
+            first = self._connection is None
+            if end is None:
+                self._connection = connection = self._connection or connection
             connection.observers += (observer,)
         if end is not None:
             end(observer)
@@ -109,7 +107,7 @@ class _Hub(Generic[_T]):
     def _leave(self, connection: _Connection[_T], observer: abc.ObserverBase[_T]) -> None:
         with self._lock:
             connection.observers = tuple(other for other in connection.observers if other is not observer)
-            last = not connection.observers and self._connection is connection
+            last = not connection.observers
             if last:
                 self._connection = None
         if last:

@@ -1,6 +1,6 @@
 """A queue of batches with a limit in ticks: what stays and what goes, without threads."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Hashable, Mapping, MutableSequence
 from typing import Any, Final
 
@@ -162,29 +162,30 @@ class TickQueue:
         Args:
             keys: of all the ticks of each segment that was `unkeyed`; None is never conflated.
         """
+        newest = self._newest
+        gone: Counter[Segment] = Counter()
         for segment, its_keys in keys.items():
-            if not segment.live:
-                continue  # it was taken in the meantime
+            if segment.keys or not segment.live:
+                continue  # another thread gave its keys, or it was taken, while these were being found
             segment.keys = its_keys
             segment.ticks = list(segment.ticks)
             for index in range(segment.start, len(its_keys)):
                 key = its_keys[index]
-                if key is not None:
-                    if key in self._newest:
-                        self._mark_gone(*self._newest[key])
-                    self._newest[key] = segment, index
-        if self._gone > self.capacity or len(self._newest) > 2 * self.capacity:
+                if key is None:
+                    continue
+                older, at = newest.get(key, (segment, -1))
+                newest[key] = segment, index
+                if older.live and at >= older.start:  # else it has left the queue
+                    older.ticks[at] = _GONE
+                    older.keys[at] = None
+                    older.live -= 1
+                    gone[older] += 1
+        for segment, count in gone.items():
+            self.size -= count
+            self._gone += count
+            self.lose(segment.batch, count, "conflated")
+        if self._gone > self.capacity or len(newest) > 2 * self.capacity:
             self._sweep()
-
-    def _mark_gone(self, segment: Segment, index: int) -> None:
-        if not segment.live or index < segment.start:
-            return  # it has left the queue
-        segment.ticks[index] = _GONE
-        segment.keys[index] = None
-        segment.live -= 1
-        self.size -= 1
-        self._gone += 1
-        self.lose(segment.batch, 1, "conflated")
 
     def _sweep(self) -> None:
         self._segments = deque(segment for segment in self._segments if segment.live)

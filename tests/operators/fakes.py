@@ -155,7 +155,7 @@ def in_threads(*tasks):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
-    assert not any(thread.is_alive() for thread in threads), "a task hangs"
+        thread.join(20 if not raised else 0.1)
     if raised:
         raise raised[0]
+    assert not any(thread.is_alive() for thread in threads), "a task hangs"

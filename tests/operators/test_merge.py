@@ -35,13 +35,20 @@ def test_the_first_error_ends_all():
     """After an error the other sources are left, and what they still send goes nowhere."""
     sources = [Source() for _ in range(3)]
     recorder = Recorder()
-    merge(*sources).subscribe(recorder)
-    other = sources[1].observers[0]
+    merge(*sources)._subscribe_core(recorder)  # below reactivex's observer, which would hide what is late
     sources[0].fail(TROUBLE)
-    other.on_next("too late")
-    other.on_error(RuntimeError("second"))
-    assert (recorder.items, recorder.errors, recorder.violations) == ([], [TROUBLE], [])
-    assert [source.observers for source in sources] == [[], [], []]
+    sources[1].emit("too late")
+    sources[1].fail(RuntimeError("second"))
+    sources[2].complete()
+    assert (recorder.items, recorder.errors, recorder.completions) == ([], [TROUBLE], 0)
+
+
+def test_an_error_leaves_the_other_sources():
+    """Nobody listens to them any more, so their sockets must not stay open."""
+    sources = [Source() for _ in range(3)]
+    merge(*sources).subscribe(Recorder())
+    sources[0].fail(TROUBLE)
+    assert [source.disposals for source in sources] == [1, 1, 1]
 
 
 def test_a_source_that_fails_while_subscribing_keeps_the_rest_closed():

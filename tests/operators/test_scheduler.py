@@ -1,4 +1,5 @@
 import threading
+import weakref
 from datetime import timedelta
 
 import pytest
@@ -178,6 +179,15 @@ def test_dispose_ends_the_thread_and_drops_what_waits(scheduler, held):
             schedule(lambda *_: seen.append("after"))
     scheduler.dispose()
     assert seen == before
+
+
+def test_dispose_lets_go_of_what_waits(scheduler, held):
+    """Batches that wait in a closed stream are freed, also while its thread still runs an action."""
+    states = [type("State", (), {})() for _ in range(2)]
+    alive = [weakref.ref(state) for state in states]
+    handles = scheduler.schedule(print, states[0]), scheduler.schedule_relative(60, print, states[1])
+    del states, handles
+    in_threads(scheduler.dispose, lambda: (wait_until(lambda: not any(ref() for ref in alive)), held.set()))
 
 
 def test_dispose_on_its_own_thread(scheduler):

@@ -144,6 +144,22 @@ def test_a_shared_batch_is_never_changed():
     assert batch.ticks == ["x", "x", "y", "z"]
 
 
+def test_keys_that_come_late_change_nothing():
+    """Two threads may look for the keys of one batch at once, or a batch may leave meanwhile."""
+    queue = TickQueue(2)
+    for ticks in (["x"], ["x", "y"], ["x", "z"]):
+        queue.append(FakeBatch(ticks))
+    keys = {segment: list(segment.ticks) for segment in queue.unkeyed()}
+    late = {segment: list(its_keys) for segment, its_keys in keys.items()}
+    assert queue.take(0)[0].ticks == ["x"]
+    queue.conflate(keys)
+    queue._sweep()
+    queue.conflate(late)
+    assert queue.size == 3
+    assert [batch.ticks for batch in queue.take(9)] == [["y"], ["x", "z"]]
+    assert sum(loss.count for loss in queue.losses()) == 1
+
+
 def test_a_loss_spans_what_was_lost():
     """The announcement says from when until when ticks are missing, for each connection."""
     queue = TickQueue(2)
