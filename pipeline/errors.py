@@ -73,7 +73,7 @@ class Closed(TickbraidError):
 
 
 class ServerUnavailable(TickbraidError):
-    """Says why no Redis server of our own could be started."""
+    """Says why no server of our own (Redis, the simulator) could be started, or how it ended."""
 
 
 class ConnectionTrouble(TickbraidError):
