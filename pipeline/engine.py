@@ -14,7 +14,7 @@ from .massive.ingest import Ingest
 from .massive.loop import SocketLoop
 from .massive.protocol import ServerStatus
 from .settings import Settings
-from .sources import Source, make_sources
+from .sources import Carriage, Source, make_sources
 from .status_stream import LossReporter, StatusStream
 from .ticks import TickBatch
 
@@ -47,6 +47,7 @@ class Engine(abc.DisposableBase):
         self.ingest = Ingest(settings.ingest_buffer_bytes, self.scheduler, self._lose, clock)
         self.rejects = RejectLog()
         self.sources: list[Source] = []
+        self.carriage: Carriage | None = None
         self._subscription = SerialDisposable()
         self._output = output
         self._lock = threading.Lock()
@@ -59,7 +60,7 @@ class Engine(abc.DisposableBase):
             if self._started or self._disposed:
                 return
             self._started = True
-            self.sources = make_sources(self.settings, self.loop, self.status, self.clock)
+            self.sources, self.carriage = make_sources(self.settings, self.loop, self.status, self.clock)
         self._subscription.disposable = braid(self).subscribe(self._output)
 
     def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:
@@ -70,6 +71,8 @@ class Engine(abc.DisposableBase):
 
     def close_sources(self) -> None:
         """End the sources; what they brought still flows, and then the stream completes."""
+        if self.carriage is not None:
+            self.carriage.dispose()
         for source in self.sources:
             source.close()
 
@@ -79,6 +82,8 @@ class Engine(abc.DisposableBase):
             if self._disposed:
                 return
             self._disposed = True
+            if self.carriage is not None:
+                self.carriage.dispose()
             self._subscription.dispose()
             self.scheduler.dispose()
             self.losses.flush()

@@ -1,7 +1,7 @@
 """Where frames come from: connections to Massive, each with its tickers, or the synthetic market."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from reactivex import Observable, Subject, operators
@@ -11,16 +11,16 @@ from .massive.connection import Connection
 from .massive.frames import Frames
 from .massive.loop import SocketLoop
 from .massive.persistence import Persistence
-from .massive.protocol import channels_for
 from .massive.snapshot import ConnectionSnapshot, Phase
 from .massive.socket import wire_opener
-from .routing.route import route
+from .pool import Pool, PoolPolicy
+from .routing.route import plan
 from .routing.universe import universes_of
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
 from .synthetic import SyntheticSource
 
-__all__ = ["Source", "make_sources"]
+__all__ = ["Carriage", "Source", "make_sources"]
 
 log = logging.getLogger("tickbraid.sources")
 
@@ -40,9 +40,29 @@ class Source(Protocol):
         ...
 
 
+class Carriage(Protocol):
+    """Is what carries tickers: the pool of connections, or the synthetic market. From any thread."""
+
+    def add_tickers(self, tickers: Iterable[str]) -> None:
+        """Carry these too."""
+        ...
+
+    def remove_tickers(self, tickers: Iterable[str]) -> None:
+        """Carry these no more."""
+        ...
+
+    def tickers(self) -> dict[str, tuple[str, ...]]:
+        """Return source id to what it carries."""
+        ...
+
+    def dispose(self) -> None:
+        """Move nothing any more."""
+        ...
+
+
 def make_sources(
     settings: Settings, loop: SocketLoop, status_stream: StatusStream, clock: Callable[[], int]
-) -> list[Source]:
+) -> tuple[list[Source], Carriage]:
     """Make what the settings ask for, not yet opened; a connection without tickers is skipped with a word.
 
     Args:
@@ -51,33 +71,52 @@ def make_sources(
         status_stream: where the connections' events go.
         clock: wall clock, ns.
     """
-    assignment = route(settings, universes_of(settings))
+    lines, redundant, assignment = plan(settings, universes_of(settings))
     for warning in assignment.warnings:
         log.warning("%s", warning)
     if not settings.use_massive_api or settings.use_synthetic_data:
         carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
-        return [_Synthetic(settings, tuple(carried), clock)]
-    sources: list[Source] = []
+        market = _Synthetic(settings, tuple(carried), clock)
+        return [market], market
+
+    def hear(event: status.StatusEvent) -> None:
+        status_stream.emit(event)
+        pool.hear(event)
+
+    connections = []
     for connection in settings.connections:
         if not connection.enabled:
             continue
-        tickers = assignment.tickers.get(connection.id, ())
-        if tickers:
-            source = _connect(settings, connection, loop, status_stream, clock)
-            source.want(channels_for(tickers, connection.event_types))
-            sources.append(source)
+        if assignment.tickers.get(connection.id):
+            connections.append(_connect(settings, connection, loop, hear, clock))
         else:
             status_stream.emit(
                 status.Skipped(connection=connection.id, at_ns=clock(), reason="it has no tickers")
             )
-    return sources
+    pool = Pool(
+        connections,
+        lines={line.id: line for line in lines},
+        event_types={connection.id: connection.event_types for connection in settings.connections},
+        assignment=assignment,
+        policy=PoolPolicy(
+            strategy=settings.websocket_routing_strategy,
+            redundant=redundant,
+            failover=settings.websocket_failover_enabled,
+            failover_after_s=settings.websocket_failover_after,
+            come_home=settings.websocket_auto_rebalance,
+        ),
+        scheduler=loop,
+        emit=status_stream.emit,
+        clock=clock,
+    )
+    return list[Source](connections), pool
 
 
 def _connect(
     settings: Settings,
     connection: ConnectionSettings,
     loop: SocketLoop,
-    status_stream: StatusStream,
+    on_status: Callable[[status.StatusEvent], None],
     clock: Callable[[], int],
 ) -> Connection:
     return Connection(
@@ -87,7 +126,7 @@ def _connect(
         key=settings.massive_api_key,
         opener=wire_opener(connection.url, loop, name=connection.id, clock=clock),
         scheduler=loop,
-        on_status=status_stream.emit,
+        on_status=on_status,
         persistence=_persistence(settings),
         clock=clock,
     )
@@ -110,7 +149,8 @@ class _Synthetic:
 
     def __init__(self, settings: Settings, tickers: tuple[str, ...], clock: Callable[[], int]) -> None:
         types = dict.fromkeys(t for c in settings.connections if c.enabled for t in c.event_types)
-        market = SyntheticSource(
+        self._types = len(types)
+        self._market = SyntheticSource(
             self.id,
             tickers,
             event_types=types,
@@ -122,8 +162,21 @@ class _Synthetic:
         self._phase = Phase.LIVE
         self._messages = 0
         self._bytes = 0
-        self._channels = len(tickers) * len(types)
-        self.frames = market.frames.pipe(operators.do_action(self._count), operators.take_until(self._closed))
+        self.frames = self._market.frames.pipe(
+            operators.do_action(self._count), operators.take_until(self._closed)
+        )
+
+    def add_tickers(self, tickers: Iterable[str]) -> None:
+        self._market.add_tickers(tickers)
+
+    def remove_tickers(self, tickers: Iterable[str]) -> None:
+        self._market.remove_tickers(tickers)
+
+    def tickers(self) -> dict[str, tuple[str, ...]]:
+        return {self.id: self._market.tickers}
+
+    def dispose(self) -> None:
+        pass
 
     def close(self) -> None:
         self._phase = Phase.CLOSED
@@ -135,7 +188,7 @@ class _Synthetic:
             name=self.id,
             url="",
             phase=self._phase,
-            confirmed=self._channels,
+            confirmed=self._types * len(self._market.tickers),
             messages=self._messages,
             received_bytes=self._bytes,
         )

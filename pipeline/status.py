@@ -18,6 +18,7 @@ __all__ = [
     "Evicted",
     "Failed",
     "Loss",
+    "Moved",
     "Refused",
     "ServerMessage",
     "SinkDown",
@@ -99,9 +100,10 @@ class Unsubscribed(StatusEvent, frozen=True):
 
 
 class Refused(StatusEvent, frozen=True):
-    """The server refused a request; it names no channel, so these are all that the request asked for."""
+    """The server refused some of what was asked for; it names none, so these are all it did not confirm."""
 
     channels: tuple[str, ...]
+    pending: int
     message: str
 
     def _words(self) -> str:
@@ -112,6 +114,7 @@ class Unanswered(StatusEvent, frozen=True):
     """Channels that the server did not confirm, though asked twice; they may still bring ticks."""
 
     channels: tuple[str, ...]
+    pending: int
 
     def _words(self) -> str:
         return f"no answer to the subscription of {_some(self.channels)}"
@@ -185,6 +188,23 @@ class Closed(StatusEvent, frozen=True):
     """The connection was closed by us."""
 
 
+class Moved(StatusEvent, frozen=True):
+    """Tickers have another connection than before.
+
+    Args:
+        source: the id of the connection that carried them.
+        tickers: which.
+        reason: ``failover``, ``return``, or ``wanted`` after tickers were added or removed.
+    """
+
+    source: str
+    tickers: tuple[str, ...]
+    reason: str
+
+    def _words(self) -> str:
+        return f"takes over from {self.source} ({self.reason}): {_some(self.tickers)}"
+
+
 class Loss(StatusEvent, frozen=True):
     """Ticks are missing, and this is how many.
 
@@ -194,6 +214,7 @@ class Loss(StatusEvent, frozen=True):
         count: how many elements; None where nobody can know (a gap between two connections).
         from_ns: receive time of the first, ns.
         to_ns: receive time of the last, ns.
+        tickers: whose, where it is known; empty for all.
     """
 
     where: str
@@ -201,11 +222,14 @@ class Loss(StatusEvent, frozen=True):
     count: int | None
     from_ns: int
     to_ns: int
+    tickers: tuple[str, ...] = ()
 
     def _words(self) -> str:
-        number = "an unknown number of" if self.count is None else f"{self.count:,}"
         span = (self.to_ns - self.from_ns) / 1e9
-        return f"lost {number} ticks at {self.where} ({self.reason}), received within {span:.3f} s"
+        if self.count is None:
+            whose = _some(self.tickers) or "all"
+            return f"ticks may be missing of {span:.3f} s ({self.reason}): {whose}"
+        return f"lost {self.count:,} ticks at {self.where} ({self.reason}), received within {span:.3f} s"
 
 
 class SinkDown(StatusEvent, frozen=True):

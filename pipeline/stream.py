@@ -20,9 +20,11 @@ from .engine import Braid, Engine
 from .errors import Closed
 from .health.snapshot import stream_health
 from .outlet import Outlet
+from .setting_kinds import clean_symbols
 from .settings import Settings
 from .sinks.callback import CallbackSink
 from .sinks.sink import DELIVERED, Outcome, Sink
+from .sources import Carriage
 from .status_stream import StatusStream
 from .ticks import Tick, TickBatch
 
@@ -184,6 +186,37 @@ class TickStream(Observable[Tick]):
                 name, dropped.connection, dropped.reason, dropped.count, dropped.from_ns, dropped.to_ns
             )
 
+    # -- tickers --------------------------------------------------------------------------------------------
+
+    def add_tickers(self, tickers: Iterable[str]) -> None:
+        """Carry these too, each on the connection that the strategy chooses. From any thread.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing runs.
+            ValueError: one of them cannot be a symbol.
+        """
+        self._carriage().add_tickers(_clean(tickers))
+
+    def remove_tickers(self, tickers: Iterable[str]) -> None:
+        """Carry these no more. From any thread.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing runs.
+            ValueError: one of them cannot be a symbol.
+        """
+        self._carriage().remove_tickers(_clean(tickers))
+
+    def tickers(self) -> dict[str, tuple[str, ...]]:
+        """Return source id to the tickers it is to carry; empty while nobody is subscribed."""
+        engine = self._engine
+        return {} if engine is None or engine.carriage is None else engine.carriage.tickers()
+
+    def _carriage(self) -> Carriage:
+        engine = self._engine
+        if engine is None or engine.carriage is None or not self._users:
+            raise Closed("the stream is not running: subscribe first")
+        return engine.carriage
+
     # -- ending ---------------------------------------------------------------------------------------------
 
     def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
@@ -245,6 +278,13 @@ class TickStream(Observable[Tick]):
         state = "closed" if self._closed else "running" if self._users else "idle"
         latencies = self.latencies.snapshot()
         return stream_health(state, engine, tuple(self._outlets), self.accounts(), latencies)
+
+
+def _clean(tickers: Iterable[str]) -> tuple[str, ...]:
+    symbols, bad = clean_symbols(tickers)
+    if bad:
+        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
+    return symbols
 
 
 def _numbered(kind: str) -> Iterator[str]:

@@ -104,7 +104,6 @@ class Connection:
         self._evicted = False
         self._live_since_s: float | None = None
         self._session_ns = 0
-        self._gap_from_ns: int | None = None
         self._last_read_s: float | None = None
         self._last_frames: Frames | None = None
         self._messages = 0
@@ -259,10 +258,7 @@ class Connection:
         if returned:
             self._tell(status.Unsubscribed, channels=tuple(returned))
         if confirmed:
-            pending = self._ledger.count(ChannelState.WANTED, ChannelState.ASKED)
-            self._tell(status.Subscribed, channels=tuple(confirmed), pending=pending)
-            if not pending:
-                self._close_gap()
+            self._tell(status.Subscribed, channels=tuple(confirmed), pending=self._pending())
 
     def _heed(self, kind: Kind, word: str, message: str) -> None:
         if kind is Kind.GREETING and self._phase is Phase.GREETING:
@@ -306,6 +302,9 @@ class Connection:
             self._transport.send(channel_request("subscribe", request))
         self._watch_answers()
 
+    def _pending(self) -> int:
+        return self._ledger.count(ChannelState.WANTED, ChannelState.ASKED)
+
     def _watch_answers(self) -> None:
         deadline_s = self._ledger.next_deadline_s()
         if deadline_s is not None:
@@ -313,26 +312,13 @@ class Connection:
 
     def _settle_answers(self) -> None:
         report = self._ledger.expire(self._monotonic())
-        if report.refused:
-            self._tell(status.Refused, channels=report.refused, message=self._ledger.refusal)
-        if report.unanswered:
-            self._tell(status.Unanswered, channels=report.unanswered)
         self._ask()
-        if not self._ledger.awaits_answers:
-            self._close_gap()
-
-    def _close_gap(self) -> None:
-        """Say that ticks may be missing between the last frame of the old session and now."""
-        if self._gap_from_ns is not None:
-            self._tell(
-                status.Loss,
-                where="feed",
-                reason="disconnected",
-                count=None,
-                from_ns=self._gap_from_ns,
-                to_ns=self._clock(),
-            )
-            self._gap_from_ns = None
+        pending = self._pending()
+        if report.refused:
+            message = self._ledger.refusal
+            self._tell(status.Refused, channels=report.refused, pending=pending, message=message)
+        if report.unanswered:
+            self._tell(status.Unanswered, channels=report.unanswered, pending=pending)
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -368,8 +354,6 @@ class Connection:
             last.inspected = True
             self._inspect(last.messages)  # the server says why just before it closes
         last_frame_ns = None if last is None else last.received_ns
-        if was_live and self._gap_from_ns is None:
-            self._gap_from_ns = last_frame_ns or self._session_ns
         self._last_trouble = str(trouble)
         self._tell(
             status.Disconnected,

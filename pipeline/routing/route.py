@@ -1,36 +1,58 @@
 """Where the stream starts from: settings and universes give the first assignment."""
 
+from typing import NamedTuple
+
 from pipeline.routing.assign import Assignment, Line, assign
 from pipeline.routing.universe import Universes, connection_tickers
 from pipeline.setting_kinds import nearest
 from pipeline.settings import Settings
 
-__all__ = ["route", "unroutable"]
+__all__ = ["Plan", "plan", "route", "unroutable"]
 
 
-def route(settings: Settings, universes: Universes) -> Assignment:
+class Plan(NamedTuple):
+    """Is where a stream starts from.
+
+    Args:
+        lines: the enabled connections as routing sees them, all alive.
+        redundant: tickers to carry twice.
+        assignment: which connection carries which ticker.
+    """
+
+    lines: tuple[Line, ...]
+    redundant: frozenset[str]
+    assignment: Assignment
+
+
+def plan(settings: Settings, universes: Universes) -> Plan:
     """Assign all tickers that the settings name to the enabled connections.
 
     With USE_MULTI_CONNECTION what SYMBOL_UNIVERSE_KEY names is carried beside what the connections name, and
     redundant symbols are carried whether or not anybody else names them. A connection without any ticker is
     one to be skipped. Runs on the caller's thread, and so do the providers of the universes.
     """
-    own = connection_tickers(settings, universes)
-    redundant = universes.expand(settings.websocket_redundant_symbols)
-    common = (
-        universes.get_universe_tickers(settings.symbol_universe_key) if settings.use_multi_connection else []
-    )
-    lines = [
+    lines = tuple(
         Line(
             id=id_,
             tickers=tickers,
             max_tickers=settings.websocket_connection_max_tickers,
             max_ticks_per_s=settings.websocket_connection_max_ticks_per_s,
         )
-        for id_, tickers in own.items()
-    ]
-    wanted = [ticker for tickers in (*own.values(), redundant, common) for ticker in tickers]
-    return assign(wanted, lines, settings.websocket_routing_strategy, redundant=redundant)
+        for id_, tickers in connection_tickers(settings, universes).items()
+    )
+    redundant = universes.expand(settings.websocket_redundant_symbols)
+    common = (
+        universes.get_universe_tickers(settings.symbol_universe_key) if settings.use_multi_connection else []
+    )
+    named = (line.tickers for line in lines)
+    wanted = [ticker for tickers in (*named, redundant, common) for ticker in tickers]
+    assignment = assign(wanted, lines, settings.websocket_routing_strategy, redundant=redundant)
+    return Plan(lines, frozenset(redundant), assignment)
+
+
+def route(settings: Settings, universes: Universes) -> Assignment:
+    """Return the assignment of `plan`."""
+    return plan(settings, universes).assignment
 
 
 def unroutable(settings: Settings, universes: Universes) -> list[str]:

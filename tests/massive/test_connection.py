@@ -300,26 +300,6 @@ def test_statuses_of_an_older_session_are_ignored():
     assert world.phase is Phase.LIVE
 
 
-def test_a_gap_is_announced_once_it_is_over():
-    """Ticks between two sessions may be missing, and nobody can count them: that must be said."""
-    world = World().go_live()
-    world.wire.say(TRADE)
-    last_ns = world.now_ns
-    world.run(1)
-    world.wire.end(1006)
-    world.redial()
-    world.wire.admit()
-    assert not world.of(status.Loss)
-    world.wire.confirm_all()
-    loss = world.of(status.Loss)[0]
-    assert (loss.count, loss.reason, loss.from_ns, loss.to_ns) == (
-        None,
-        "disconnected",
-        last_ns,
-        world.now_ns,
-    )
-
-
 def test_other_words_of_the_server_are_passed_on():
     """slow_consumer is the last thing we hear before an abort; the operator must see it."""
     world = World().go_live()
