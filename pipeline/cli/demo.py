@@ -17,8 +17,6 @@ from rich.live import Live
 from pipeline.build import build_pipeline
 from pipeline.embedded import RedisServer
 from pipeline.errors import ServerUnavailable
-from pipeline.routing.route import route
-from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
@@ -117,8 +115,6 @@ class Demo:
         with self._owned:
             self._simulator = self._owned.enter_context(SimulatorProcess(*_simulator_options(rate)))
             settings = _settings(self._simulator.url, redis_url)
-            assignment = route(settings, universes_of(settings))
-            self._tickers = {connection: len(carried) for connection, carried in assignment.tickers.items()}
             self._names = {connection.id: connection.name for connection in settings.connections}
             self._events = self._owned.enter_context(_Events())
             self._stream = self._owned.enter_context(build_pipeline(settings))
@@ -146,7 +142,8 @@ class Demo:
             seconds: how long it will run.
         """
         title = f"tickbraid demo, {self.elapsed_s:.0f} of {seconds:.0f} s, {self._simulator.url}"
-        return screen(title, self._meter.read(), self._tickers, self._events.newest())
+        carried = {source: len(tickers) for source, tickers in self._stream.tickers().items()}
+        return screen(title, self._meter.read(), carried, self._events.newest())
 
     def line(self) -> str:
         """Return this moment in one line."""

@@ -1,5 +1,6 @@
 """What the integration tests share: settings for a simulator, a collecting callback, a Redis listener."""
 
+import contextlib
 import socket
 import threading
 from collections import Counter, defaultdict
@@ -114,3 +115,63 @@ class RedisListener:
                     subscribed += 1
                     if subscribed == len(self.messages):
                         self._ready.set()
+
+
+class Gate:
+    """A TCP proxy on loopback that can be shut: connections are cut and new ones refused until it opens."""
+
+    def __init__(self, port):
+        self._to = ("127.0.0.1", port)
+        self._listener = None
+        self._port = 0
+        self._lock = threading.Lock()
+        self._socks = set()
+        self._threads = []
+        self.open()
+
+    @property
+    def url(self):
+        return f"ws://127.0.0.1:{self._port}/stocks"
+
+    def open(self):
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listener.getsockname()[1]
+        self._start(self._accept, self._listener)
+
+    def shut(self):
+        # Only a shutdown wakes the thread that waits in accept.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            socks, self._socks = self._socks, set()
+        for sock in socks:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+        self._threads.clear()
+
+    def _start(self, target, *arguments):
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._to)
+                with self._lock:
+                    self._socks |= {near, far}
+                self._start(self._pump, near, far)
+                self._start(self._pump, far, near)
+
+    def _pump(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for sock in (source, target):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        source.close()
