@@ -1,6 +1,6 @@
 """A queue of batches with a limit in ticks: what stays and what goes, without threads."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Hashable, Mapping, MutableSequence
 from typing import Any, Final
 
@@ -163,7 +163,7 @@ class TickQueue:
             keys: of all the ticks of each segment that was `unkeyed`; None is never conflated.
         """
         newest = self._newest
-        gone: Counter[Segment] = Counter()
+        gone: dict[Segment, int] = {}
         for segment, its_keys in keys.items():
             if segment.keys or not segment.live:
                 continue  # another thread gave its keys, or it was taken, while these were being found
@@ -177,9 +177,8 @@ class TickQueue:
                 newest[key] = segment, index
                 if older.live and at >= older.start:  # else it has left the queue
                     older.ticks[at] = _GONE
-                    older.keys[at] = None
                     older.live -= 1
-                    gone[older] += 1
+                    gone[older] = gone.get(older, 0) + 1
         for segment, count in gone.items():
             self.size -= count
             self._gone += count
@@ -194,7 +193,7 @@ class TickQueue:
         for segment in self._segments:
             segment.compact()
             for index, key in enumerate(segment.keys):
-                if key is not None and index >= segment.start:
+                if key is not None:
                     self._newest[key] = segment, index
 
     def _pop(self) -> None:

@@ -172,6 +172,19 @@ def test_a_loss_spans_what_was_lost():
     assert queue.losses() == []
 
 
+def test_keys_that_come_once_do_not_pile_up():
+    """The index of a queue that is always full, and always taken from, must not grow with the day."""
+    queue = TickQueue(10)
+    for number in range(0, 5000, 10):
+        queue.append(FakeBatch([*range(number, number + 11)]))
+        if queue.size > 10:
+            queue.conflate({segment: list(segment.ticks) for segment in queue.unkeyed()})
+        queue.drop_oldest()
+        queue.append(FakeBatch(["last"]))
+        queue.take(0)
+        assert len(queue._newest) <= 2 * 10 + 11
+
+
 def test_one_old_tick_does_not_hold_up_the_sweep():
     """A trade at the front that nobody takes must not keep a morning of conflated quotes in memory."""
     queue = TickQueue(100)
