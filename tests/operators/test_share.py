@@ -78,6 +78,7 @@ def test_what_ended_stays_ended(source, shared, error):
         assert recorder.errors == ([error] if error else [])
         assert recorder.completions == (0 if error else 1)
     assert source.subscriptions == 1
+    assert shared._subscribe.__self__._connection is None, "and is not kept. White-box"
 
 
 def test_one_that_raises_does_not_starve_the_others(source, shared, caplog):
@@ -135,8 +136,11 @@ def test_a_straggling_end_does_not_end_the_next(shared, source):
     recorder = Recorder()
     shared.subscribe(recorder)
     hub._finish(abandoned, lambda observer: observer.on_completed())
+    late = Recorder()
+    shared.subscribe(late)
     source.emit(1)
-    assert (recorder.items, recorder.completions) == ([1], 0)
+    for listener in (recorder, late):
+        assert (listener.items, listener.completions) == ([1], 0)
 
 
 def test_joining_and_leaving_from_three_threads_at_once(source, shared, eager_switching):
