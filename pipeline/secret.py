@@ -2,7 +2,6 @@
 
 import hmac
 from typing import NoReturn
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = ["MASK", "Secret", "mask_url"]
 
@@ -57,13 +56,11 @@ class Secret:
 
 
 def mask_url(url: str) -> str:
-    """Return the URL with user, password, query and fragment masked, for people to see."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
+    """Return the URL without user, password, query and fragment, for people to see; ``***`` if it is none."""
+    scheme, found, rest = url.partition("://")
+    if not found:
         return MASK
-    _, at, host = parts.netloc.rpartition("@")
-    if "@" in parts.path:  # a password where none belongs
-        return MASK
-    query, fragment = (MASK if part else "" for part in (parts.query, parts.fragment))
-    return urlunsplit((parts.scheme, (MASK + at if at else "") + host, parts.path, query, fragment))
+    # Up to the last @, whatever stands before it: a password may hold any character, quoted or not.
+    secret, at, place = rest.rpartition("@")
+    place = place.partition("?")[0].partition("#")[0]
+    return f"{scheme}://{MASK + at if secret else ''}{place}"

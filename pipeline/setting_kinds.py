@@ -210,7 +210,7 @@ def _websocket_address(value: object) -> str:
     except ValueError:
         good = False
     if not good:
-        raise Misfit(shown(mask_url(url)))
+        raise Misfit(shown(mask_url(url) if "://" in url or "@" in url else url))
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise Misfit(
             shown(mask_url(url)), "no user, query or fragment in it, since addresses are shown in logs"

@@ -18,10 +18,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from pipeline.secret import mask_url
 from pipeline.status import SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
 
-from .redis_link import RedisLink, mask_url
+from .redis_link import RedisLink
 from .redis_messages import Channels, Packer
 from .redis_window import Window
 from .sink import Outcome

@@ -15,7 +15,9 @@ from redis import ConnectionPool, RedisError
 from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-__all__ = ["RedisLink", "mask_url"]
+from pipeline.secret import mask_url
+
+__all__ = ["RedisLink"]
 
 READ_SIZE_BYTES: Final = 65_536
 SEND_SIZE_BYTES: Final = 16_384
@@ -187,15 +189,6 @@ class RedisLink:
         if self._aborted:
             raise RedisConnectionError("told to stop")
         connection.on_connect()  # type: ignore[no-untyped-call]  # redis-py
-
-
-def mask_url(url: str) -> str:
-    """Return the URL without user, password and options, for people's eyes."""
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return "***"
-    secret, _, place = rest.rpartition("@")
-    return f"{scheme}://{'***@' if secret else ''}{place.partition('?')[0]}"
 
 
 def _socket_of(connection: AbstractConnection) -> socket.socket | None:
