@@ -16,6 +16,23 @@ _LIMIT_BITS: Final = 42
 _LAST: Final = (_LIMIT_BITS - _STEP_BITS + 1) << _STEP_BITS
 
 
+def _bucket_of(value_ns: int) -> int:
+    shift = value_ns.bit_length() - _STEP_BITS - 1
+    if shift <= 0:
+        return value_ns
+    bucket = (shift << _STEP_BITS) + (value_ns >> shift)
+    return bucket if bucket < _LAST else _LAST  # noqa: FURB136 - min() takes as long as all the rest
+
+
+def _lowest_of(bucket: int) -> int:
+    shift = max((bucket >> _STEP_BITS) - 1, 0)
+    return (bucket - (shift << _STEP_BITS)) << shift
+
+
+_EDGES: Final = tuple(map(_lowest_of, range(_LAST + 1)))
+"""The smallest value of each bucket, ns."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistogramSnapshot:
     """Holds what a histogram held at a moment, or between two.
@@ -57,7 +74,7 @@ class HistogramSnapshot:
         if not running[-1]:
             return 0
         bucket = bisect_left(running, max(1, ceil(running[-1] * q / 100)))
-        return self.max if bucket == _LAST else min(_middle_of(bucket), self.max)
+        return self.max if bucket == _LAST else min((_EDGES[bucket] + _EDGES[bucket + 1]) // 2, self.max)
 
     def __add__(self, other: "HistogramSnapshot") -> "HistogramSnapshot":
         return HistogramSnapshot(
@@ -70,7 +87,7 @@ class HistogramSnapshot:
     def __sub__(self, earlier: "HistogramSnapshot") -> "HistogramSnapshot":
         buckets = tuple(map(sub, self.buckets, earlier.buckets))
         above = max((bucket + 1 for bucket, count in enumerate(buckets) if count), default=0)
-        largest = self.max if above > _LAST else min(self.max, max(_lowest_of(above) - 1, 0))
+        largest = self.max if above > _LAST else min(self.max, max(_EDGES[above] - 1, 0))
         return HistogramSnapshot(
             buckets, self.negative - earlier.negative, self.total - earlier.total, largest
         )
@@ -94,10 +111,10 @@ class LatencyHistogram:
         if value_ns < 0:
             self._negative += count
             return
-        shift = max(value_ns.bit_length() - _STEP_BITS - 1, 0)
-        self._buckets[min((shift << _STEP_BITS) + (value_ns >> shift), _LAST)] += count
+        self._buckets[_bucket_of(value_ns)] += count
         self._total += value_ns * count
-        self._max = max(self._max, value_ns)
+        if value_ns > self._max:  # noqa: PLR1730 - as in `_bucket_of`
+            self._max = value_ns
 
     def record_since(self, moments_ms: list[float], now_ns: int) -> None:
         """Count how long ago each of some moments was, at C speed if they are near each other.
@@ -112,14 +129,18 @@ class LatencyHistogram:
         if moments_ms and moments_ms[0] < 0:
             moments_ms[:] = [max(moment, 0) for moment in moments_ms]
         past = bisect_right(moments_ms, now_ns / 1_000_000)
+        buckets = self._buckets
         index = 0
         while index < past:
-            age_ns = max(now_ns - int(moments_ms[index] * 1_000_000), 0)  # a float near now is 0.2 µs coarse
-            shift = max(age_ns.bit_length() - _STEP_BITS - 1, 0)
-            lowest_ns = min(age_ns >> shift << shift, 1 << _LIMIT_BITS)
-            end = bisect_right(moments_ms, (now_ns - lowest_ns) // 1_000_000, index + 1, past)
-            self._buckets[min((shift << _STEP_BITS) + (age_ns >> shift), _LAST)] += end - index
-            self._max = max(self._max, age_ns)
+            age_ns = now_ns - int(moments_ms[index] * 1_000_000)
+            if age_ns < 0:  # noqa: PLR1730 - as above; a float near now is 0.2 µs coarse
+                age_ns = 0
+            if not index and age_ns > self._max:
+                self._max = age_ns
+            bucket = _bucket_of(age_ns)
+            # The last moment that is at least as old as the bucket's lower edge.
+            end = bisect_right(moments_ms, (now_ns - _EDGES[bucket]) // 1_000_000, index + 1, past)
+            buckets[bucket] += end - index
             index = end
         self._total += now_ns * past - int(sum(moments_ms[:past]) * 1_000_000)
         self._negative += len(moments_ms) - past
@@ -127,12 +148,3 @@ class LatencyHistogram:
     def snapshot(self) -> HistogramSnapshot:
         """Return what it holds; it takes some µs."""
         return HistogramSnapshot(tuple(self._buckets), self._negative, self._total, self._max)
-
-
-def _lowest_of(bucket: int) -> int:
-    shift = max((bucket >> _STEP_BITS) - 1, 0)
-    return (bucket - (shift << _STEP_BITS)) << shift
-
-
-def _middle_of(bucket: int) -> int:
-    return (_lowest_of(bucket) + _lowest_of(bucket + 1)) // 2
