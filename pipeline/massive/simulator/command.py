@@ -91,8 +91,9 @@ def _serve(simulator: Simulator) -> Report:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with simulator:
-            typer.echo(f"Listening on {simulator.url}", err=True)
             with contextlib.suppress(KeyboardInterrupt):
+                # Within, since whoever reads this line may end us at once.
+                typer.echo(f"Listening on {simulator.url}", err=True)
                 while not simulator.finished.wait(POLL_S):
                     pass
             simulator.close_clients(1001, "the simulator ends")

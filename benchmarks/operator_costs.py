@@ -1,6 +1,6 @@
 """What each operator costs, a batch and a tick, against its peer in reactivex where it has one.
 
-    python -m benchmarks.operators
+    python -m benchmarks.operator_costs
 
 Ours and the peer take turns, so that whatever else the machine does hits both; shown is the median of the
 rounds. Ticks are decoded from JSON right before they are used, as in the pipeline, outside of the measured
