@@ -105,6 +105,7 @@ class Connection:
         self._live_since_s: float | None = None
         self._session_ns = 0
         self._last_read_s: float | None = None
+        self._last_message_s: float | None = None
         self._last_frames: Frames | None = None
         self._messages = 0
         self._received_bytes = 0
@@ -141,7 +142,7 @@ class Connection:
     def snapshot(self) -> ConnectionSnapshot:
         """Say how it is doing. From any thread."""
         count = self._ledger.count
-        last_read_s = self._last_read_s
+        last_s = self._last_message_s
         return ConnectionSnapshot(
             id=self.id,
             name=self.name,
@@ -157,7 +158,7 @@ class Connection:
             disconnects=self._disconnects,
             evictions=self._evictions,
             attempt=self._backoff.attempt,
-            last_message_age_s=None if last_read_s is None else self._monotonic() - last_read_s,
+            last_message_age_s=None if last_s is None else self._monotonic() - last_s,
             last_trouble=self._last_trouble,
         )
 
@@ -228,6 +229,7 @@ class Connection:
         self._last_read_s = self._monotonic()
         if not messages:
             return
+        self._last_message_s = self._last_read_s
         self._messages += len(messages)
         self._received_bytes += size_bytes
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
@@ -361,8 +363,8 @@ class Connection:
             code=trouble.code if isinstance(trouble, PeerClosed) else None,
             last_frame_ns=last_frame_ns,
         )
-        if was_live and self._live_since_s is not None and self._last_read_s is not None:
-            self._backoff.session_lasted(self._last_read_s - self._live_since_s)
+        if was_live and self._live_since_s is not None and self._last_message_s is not None:
+            self._backoff.session_lasted(self._last_message_s - self._live_since_s)
         if not retryable(trouble):
             self._fail(str(trouble))
         elif self._backoff.exhausted:

@@ -165,6 +165,23 @@ def test_backoff_starts_anew_only_after_a_minute_of_data():
     assert world.of(status.BackOff)[-1].delay_s == pytest.approx(0.5)
 
 
+def test_pongs_are_no_data():
+    """A server that lets us in and then only answers pings is not a session to forget the trouble for."""
+    world = World()
+    world.refuse = 4
+    world.start()
+    for _ in range(4):
+        world.redial()
+    world.wire.admit()
+    world.wire.confirm_all()
+    for _ in range(90):
+        world.run(1)
+        world.wire.pong()
+    world.wire.end(1006)
+    assert world.of(status.BackOff)[-1].delay_s == pytest.approx(0.5 * 16)
+    assert world.connection.snapshot().last_message_age_s > 80
+
+
 @pytest.mark.parametrize("inspected", [True, False])
 def test_an_eviction_waits_a_minute_then_five(inspected):
     """Coming back at once evicts our own sibling, which comes back and evicts us, for ever."""
