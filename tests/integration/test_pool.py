@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline import status
-from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
+from pipeline.massive.simulator import Eviction, Options, Simulator, SyntheticFeed
 from tests.conftest import wait_until
 from tests.integration.harness import KEY, Gate, Run, config_for
 
@@ -99,3 +99,18 @@ def test_redundant_tickers_miss_nothing(simulator):
         for ticker in pair:
             sequence = [tick.sequence for tick in run.ticks["Q", ticker]]
             assert sequence == sorted(set(sequence))
+
+
+@pytest.mark.parametrize("eviction", list(Eviction))
+def test_an_account_that_allows_one_connection_gets_everything_over_one(eviction):
+    """Three configured, one allowed: nobody fights, and no ticker is left out while the others wait."""
+    feed = SyntheticFeed(TICKERS, rate=3000, event_types=("Q",))
+    options = Options(keys=frozenset({KEY}), max_connections=1, eviction=eviction)
+    with Simulator([feed], options) as simulator, Run(config(simulator)) as run:
+        wait_until(lambda: len(run.of(status.Evicted)) == 2, 10, "two evictions")
+        simulator.wait_for(lambda report: report.held == 300, 15)
+        before = run.by_channel()
+        wait_until(lambda: all(run.by_channel()[f"Q.{t}"] > before[f"Q.{t}"] for t in TICKERS[::30]), 15)
+        assert simulator.report().attempts == 3
+        assert {event.delay_s for event in run.of(status.BackOff)} == {60.0}
+        assert all(account.imbalance == 0 for account in run.stream.accounts()["callback"].values())
