@@ -24,6 +24,7 @@ from .decode import statuses_in
 from .frames import Frames
 from .persistence import Backoff, Persistence
 from .protocol import (
+    PENDING,
     ChannelState,
     Kind,
     Ledger,
@@ -149,7 +150,7 @@ class Connection:
             url=self.url,
             phase=self._phase,
             confirmed=count(ChannelState.CONFIRMED),
-            pending=count(ChannelState.WANTED, ChannelState.ASKED),
+            pending=count(*PENDING),
             refused=count(ChannelState.REFUSED),
             unanswered=count(ChannelState.UNANSWERED),
             messages=self._messages,
@@ -261,6 +262,7 @@ class Connection:
             self._tell(status.Unsubscribed, channels=tuple(returned))
         if confirmed:
             self._tell(status.Subscribed, channels=tuple(confirmed), pending=self._pending())
+            self._ask()
 
     def _heed(self, kind: Kind, word: str, message: str) -> None:
         if kind is Kind.GREETING and self._phase is Phase.GREETING:
@@ -276,7 +278,8 @@ class Connection:
             self._evictions += 1
             self._tell(status.Evicted, message=message)
         elif kind is Kind.REFUSED and self._ledger.awaits_answers:
-            self._ledger.refuse(message)
+            self._ledger.refuse(message, self._monotonic())
+            self._watch_answers()
         elif kind in {Kind.REFUSED, Kind.OTHER}:
             self._tell(status.ServerMessage, status=word, message=message)
 
@@ -305,7 +308,7 @@ class Connection:
         self._watch_answers()
 
     def _pending(self) -> int:
-        return self._ledger.count(ChannelState.WANTED, ChannelState.ASKED)
+        return self._ledger.count(*PENDING)
 
     def _watch_answers(self) -> None:
         deadline_s = self._ledger.next_deadline_s()

@@ -5,6 +5,7 @@ See https://massive.com/docs/websocket for the messages; where sources disagree 
 
 import enum
 import json
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ import msgspec
 __all__ = [
     "ACK_TIMEOUT_S",
     "CHANNELS_A_REQUEST",
+    "PENDING",
     "ChannelState",
     "Kind",
     "Ledger",
@@ -29,6 +31,7 @@ __all__ = [
 
 CHANNELS_A_REQUEST: Final = 500
 ACK_TIMEOUT_S: Final = 10.0
+ERROR_GRACE_S: Final = 1.0
 ASKS: Final = 2
 """A channel is asked for, and asked for once more; then it counts as unanswered."""
 
@@ -114,9 +117,16 @@ class ChannelState(enum.Enum):
     WANTED = "wanted"
     """Not asked for yet on this connection."""
     ASKED = "asked"
+    SUSPECT = "suspect"
+    """The server refused a request that held it, and named nobody; it will be asked for with fewer others."""
     CONFIRMED = "confirmed"
     REFUSED = "refused"
     UNANSWERED = "unanswered"
+
+
+PENDING: Final = (ChannelState.WANTED, ChannelState.ASKED, ChannelState.SUSPECT)
+"""States that something will still come of."""
+_UNKNOWN_TO_SERVER: Final = (ChannelState.WANTED, ChannelState.SUSPECT, ChannelState.REFUSED)
 
 
 @dataclass(slots=True)
@@ -124,12 +134,12 @@ class _Entry:
     state: ChannelState = ChannelState.WANTED
     asks: int = 0
     deadline_s: float = 0.0
-    suspect: bool = False
-    """An error came while it was asked for, and the error named nobody."""
+    accused: bool = False
+    """An error came while it was asked for."""
 
 
 class LedgerReport(NamedTuple):
-    """What ran out of time: channels to call refused, and channels that nobody answered for."""
+    """What ran out of time: channels found to be refused, and channels that nobody answered for."""
 
     refused: tuple[str, ...]
     unanswered: tuple[str, ...]
@@ -139,12 +149,20 @@ class Ledger:
     """Knows of every wanted channel whether the server has confirmed it.
 
     The wanted channels outlive connections; what the server said of them does not: `reset` at each new one.
+
+    ``not authorized`` names no channel. What stays unconfirmed a second after it is accused: all of it is
+    refused if there were as many errors as channels, else it is asked for again in halves, one request at a
+    time and nothing beside it, until the refused ones stand alone.
+
     Not thread-safe: it belongs to the loop's thread. Times are monotonic seconds given by the caller.
     """
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self._asked: set[str] = set()
+        self._suspects: deque[list[str]] = deque()
+        self._on_trial = False
+        self._errors = 0
         self._refusal = ""
 
     def __contains__(self, channel: object) -> bool:
@@ -176,33 +194,41 @@ class Ledger:
         for channel in dict.fromkeys(channels):
             entry = self._entries.pop(channel, None)
             self._asked.discard(channel)
-            if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.REFUSED}:
+            if entry is not None and entry.state not in _UNKNOWN_TO_SERVER:
                 held.append(channel)
         return held
 
     def reset(self) -> None:
         """Forget what the last connection's server said; all channels are to be asked for again."""
+        refused = self.channels(ChannelState.REFUSED, ChannelState.SUSPECT)
+        self._entries = {channel: _Entry() for channel in self._entries}
         self._asked.clear()
-        for channel, entry in self._entries.items():
-            self._entries[channel] = _Entry(suspect=entry.state is ChannelState.REFUSED)
+        self._on_trial = False
+        self._errors = 0
+        self._suspects.clear()
+        self._suspect([channel] for channel in refused)  # alone, so as not to spoil the others' requests
 
     def requests(self, now_s: float) -> list[list[str]]:
-        """Return the requests to send now, each of at most 500 channels, and note that they were sent.
-
-        What was refused on an earlier connection goes in requests of its own, so as not to spoil the others.
-        """
-        wanted = self.channels(ChannelState.WANTED)
-        requests: list[list[str]] = []
-        for suspect in (False, True):
-            names = [name for name in wanted if self._entries[name].suspect is suspect]
-            requests += split_requests(names)
-        for name in wanted:
-            entry = self._entries[name]
+        """Return the requests to send now, each of at most 500 channels, and note that they were sent."""
+        if self._on_trial and self._asked:
+            return []
+        self._on_trial = False
+        requests = split_requests(self.channels(ChannelState.WANTED))
+        while not (requests or self._asked) and self._suspects:
+            channels = self._suspects.popleft()
+            trial = [c for c in channels if c in self._entries and self._entries[c].state in PENDING]
+            if trial:
+                requests = [trial]
+                self._on_trial = True
+        if not self._asked:
+            self._errors = 0
+        for channel in (channel for request in requests for channel in request):
+            entry = self._entries[channel]
             entry.state = ChannelState.ASKED
             entry.asks += 1
+            entry.accused = False
             entry.deadline_s = now_s + ACK_TIMEOUT_S
-            entry.suspect = False
-        self._asked.update(wanted)
+            self._asked.add(channel)
         return requests
 
     def confirm(self, channels: Iterable[str]) -> list[str]:
@@ -217,27 +243,36 @@ class Ledger:
                 confirmed.append(channel)
         return confirmed
 
-    def refuse(self, message: str) -> None:
-        """Note an error, which names no channel: whatever waits now and stays without answer is refused."""
+    def refuse(self, message: str, now_s: float) -> None:
+        """Note an error: whatever is asked for and stays unconfirmed for a second more is accused."""
         self._refusal = message
+        self._errors += 1
         for channel in self._asked:
-            self._entries[channel].suspect = True
+            entry = self._entries[channel]
+            entry.accused = True
+            entry.deadline_s = min(entry.deadline_s, now_s + ERROR_GRACE_S)
 
     def expire(self, now_s: float) -> LedgerReport:
-        """Settle what waited too long: refused after an error, asked once more, or else unanswered."""
-        refused, unanswered = [], []
+        """Settle what waited too long: accused, asked once more, or else unanswered."""
         late = [name for name in self.channels(ChannelState.ASKED) if self._entries[name].deadline_s <= now_s]
         self._asked.difference_update(late)
+        accused = [channel for channel in late if self._entries[channel].accused]
+        refused: list[str] = []
+        if len(accused) <= max(1, self._errors):
+            refused = accused
+        else:
+            half = len(accused) // 2
+            self._suspect((accused[:half], accused[half:]))
+        unanswered = []
         for channel in late:
             entry = self._entries[channel]
-            if entry.suspect:
-                entry.state = ChannelState.REFUSED
-                refused.append(channel)
-            elif entry.asks < ASKS:
+            if not entry.accused and entry.asks < ASKS:
                 entry.state = ChannelState.WANTED
-            else:
+            elif not entry.accused:
                 entry.state = ChannelState.UNANSWERED
                 unanswered.append(channel)
+        for channel in refused:
+            self._entries[channel].state = ChannelState.REFUSED
         return LedgerReport(tuple(refused), tuple(unanswered))
 
     def next_deadline_s(self) -> float | None:
@@ -245,9 +280,15 @@ class Ledger:
         return min((self._entries[channel].deadline_s for channel in self._asked), default=None)
 
     def count(self, *states: ChannelState) -> int:
-        """Count the channels in any of ``states``."""
-        return sum(entry.state in states for entry in self._entries.values())
+        """Count the channels in any of ``states``. From any thread."""
+        return sum(entry.state in states for entry in list(self._entries.values()))
 
     def channels(self, *states: ChannelState) -> list[str]:
         """Return the wanted channels, those in ``states`` only if any is given."""
         return [name for name, entry in self._entries.items() if not states or entry.state in states]
+
+    def _suspect(self, groups: Iterable[list[str]]) -> None:
+        for group in groups:
+            self._suspects.append(group)
+            for channel in group:
+                self._entries[channel].state = ChannelState.SUSPECT

@@ -146,6 +146,20 @@ def test_a_wrong_key_ends_the_stream_with_its_reason():
         assert simulator.report().attempts == 3
 
 
+def test_channels_that_the_plan_does_not_cover():
+    """`not authorized` names nobody: the refused ones are found, told, and all others flow."""
+    feed = SyntheticFeed(TICKERS, rate=2000, event_types=("T", "Q"))
+    options = Options(keys=frozenset({KEY}), unauthorized=frozenset({"Q.S1", "Q.S3"}))
+    with Simulator([feed], options) as simulator, Run(config(simulator)) as run:
+        run.wait_confirmed(CHANNELS - 2)
+        wait_until(
+            lambda: {c for event in run.of(status.Refused) for c in event.channels} == {"Q.S1", "Q.S3"}
+        )
+        flows(run, ["S0", "S2", "S4", "S5"])
+        assert [c["refused"] for c in run.stream.health()["connections"]] == [1, 1, 0]
+        assert not run.of(status.Disconnected)
+
+
 def test_a_slow_callback_does_not_delay_the_socket(simulator):
     """The callback of a busy service must not make Massive cut us off."""
     with Run(config(simulator)) as run:

@@ -271,6 +271,7 @@ def test_a_refusal_is_told_with_its_channels_and_does_not_spoil_the_others():
     world.wire.end(1006)
     world.redial()
     world.wire.admit()
+    world.wire.confirm("T.A")
     assert world.wire.subscriptions() == [["T.A"], ["NOI.A"]]
 
 
