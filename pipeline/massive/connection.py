@@ -27,16 +27,14 @@ from .protocol import (
     PENDING,
     ChannelState,
     Kind,
-    Ledger,
     ServerStatus,
     acknowledged_channels,
     auth_request,
-    channel_request,
     classify,
-    split_requests,
 )
 from .snapshot import ConnectionSnapshot, Phase
 from .socket import Opener, Transport
+from .subscriptions import Subscriptions
 
 __all__ = ["Connection"]
 
@@ -95,11 +93,10 @@ class Connection:
         self._phase = Phase.IDLE
         self._observer: abc.ObserverBase[Frames] | None = None
         self._transport: Transport | None = None
-        self._ledger = Ledger()
+        self._subscriptions = Subscriptions(self._send, self._tell, scheduler, monotonic)
         self._dial = SerialDisposable()
         self._phase_timer = SerialDisposable()
         self._ping_timer = SerialDisposable()
-        self._ack_timer = SerialDisposable()
 
         self._dials = 0
         self._evicted = False
@@ -120,12 +117,12 @@ class Connection:
     def want(self, channels: Iterable[str]) -> None:
         """Subscribe to ``channels`` now if live, and on every connection from now on. From any thread."""
         wanted = tuple(channels)
-        self._soon(lambda: self._want(wanted))
+        self._soon(lambda: self._subscriptions.want(wanted))
 
     def give_up(self, channels: Iterable[str]) -> None:
         """Unsubscribe from ``channels``. From any thread."""
         unwanted = tuple(channels)
-        self._soon(lambda: self._give_up(unwanted))
+        self._soon(lambda: self._subscriptions.give_up(unwanted))
 
     def take_statuses(self, received_ns: int, statuses: list[ServerStatus]) -> None:
         """Take status elements that the decoder found in frames not inspected here. From any thread."""
@@ -142,7 +139,7 @@ class Connection:
 
     def snapshot(self) -> ConnectionSnapshot:
         """Say how it is doing. From any thread."""
-        count = self._ledger.count
+        count = self._subscriptions.count
         last_s = self._last_message_s
         return ConnectionSnapshot(
             id=self.id,
@@ -220,8 +217,7 @@ class Connection:
         self._live_since_s = self._monotonic()
         self._phase_timer.disposable = Disposable()
         self._tell(status.Authenticated)
-        self._ledger.reset()
-        self._ask()
+        self._subscriptions.begin()
         self._ping()
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -235,7 +231,7 @@ class Connection:
         self._received_bytes += size_bytes
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
         # of ticks; at other times the decoder hands them back, and reading costs nothing.
-        inspect = self._phase is not Phase.LIVE or self._ledger.awaits_answers
+        inspect = self._phase is not Phase.LIVE or self._subscriptions.awaits_answers
         frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspect)
         self._last_frames = frames
         if self._observer is not None:
@@ -253,16 +249,14 @@ class Connection:
         for element in statuses:
             kind = classify(element)
             if kind is Kind.SUBSCRIBED:
-                confirmed += self._ledger.confirm(acknowledged_channels(element))
+                confirmed += acknowledged_channels(element)
             elif kind is Kind.UNSUBSCRIBED:
                 returned += acknowledged_channels(element)
             else:
                 self._heed(kind, element.status or "", element.message or "")
         if returned:
             self._tell(status.Unsubscribed, channels=tuple(returned))
-        if confirmed:
-            self._tell(status.Subscribed, channels=tuple(confirmed), pending=self._pending())
-            self._ask()
+        self._subscriptions.confirm(confirmed)
 
     def _heed(self, kind: Kind, word: str, message: str) -> None:
         if kind is Kind.GREETING and self._phase is Phase.GREETING:
@@ -277,53 +271,18 @@ class Connection:
             self._evicted = True
             self._evictions += 1
             self._tell(status.Evicted, message=message)
-        elif kind is Kind.REFUSED and self._ledger.awaits_answers:
-            self._ledger.refuse(message, self._monotonic())
-            self._watch_answers()
+        elif kind is Kind.REFUSED and self._subscriptions.awaits_answers:
+            self._subscriptions.refuse(message)
         elif kind in {Kind.REFUSED, Kind.OTHER}:
             self._tell(status.ServerMessage, status=word, message=message)
 
     def _send_key(self) -> None:
         self._phase = Phase.AUTHENTICATING
+        self._send(auth_request(self._key.reveal()))
+
+    def _send(self, text: bytes) -> None:
         if self._transport is not None:
-            self._transport.send(auth_request(self._key.reveal()))
-
-    # -- channels -------------------------------------------------------------------------------------------
-
-    def _want(self, channels: tuple[str, ...]) -> None:
-        if self._ledger.want(channels) and self._phase is Phase.LIVE:
-            self._ask()
-
-    def _give_up(self, channels: tuple[str, ...]) -> None:
-        held = self._ledger.give_up(channels)
-        if self._phase is Phase.LIVE and self._transport is not None:
-            for part in split_requests(held):
-                self._transport.send(channel_request("unsubscribe", part))
-
-    def _ask(self) -> None:
-        if self._transport is None:
-            return
-        for request in self._ledger.requests(self._monotonic()):
-            self._transport.send(channel_request("subscribe", request))
-        self._watch_answers()
-
-    def _pending(self) -> int:
-        return self._ledger.count(*PENDING)
-
-    def _watch_answers(self) -> None:
-        deadline_s = self._ledger.next_deadline_s()
-        if deadline_s is not None:
-            self._ack_timer.disposable = self._later(deadline_s - self._monotonic(), self._settle_answers)
-
-    def _settle_answers(self) -> None:
-        report = self._ledger.expire(self._monotonic())
-        self._ask()
-        pending = self._pending()
-        if report.refused:
-            message = self._ledger.refusal
-            self._tell(status.Refused, channels=report.refused, pending=pending, message=message)
-        if report.unanswered:
-            self._tell(status.Unanswered, channels=report.unanswered, pending=pending)
+            self._transport.send(text)
 
     # -- watching -------------------------------------------------------------------------------------------
 
@@ -394,7 +353,8 @@ class Connection:
             observer.on_completed()
 
     def _hang_up(self) -> None:
-        for timer in (self._dial, self._phase_timer, self._ping_timer, self._ack_timer):
+        self._subscriptions.end()
+        for timer in (self._dial, self._phase_timer, self._ping_timer):
             timer.disposable = Disposable()
         transport, self._transport = self._transport, None
         if transport is not None:

@@ -438,3 +438,27 @@ def test_after_any_history_a_kind_server_gets_everything_confirmed(history):
     assert (snapshot.confirmed, snapshot.pending) == (len(wanted), 0)
     assert snapshot.refused == snapshot.unanswered == 0
     assert sum(wire.closed is None for wire in world.wires) == 1
+
+
+def test_requests_are_paced():
+    """Ten requests at once and ten a second: more, and a server may take us for an attack."""
+    world = World(channels=[f"T.S{n}" for n in range(15_000)]).start()
+    world.wire.admit()
+    assert len(world.wire.subscriptions()) == 10
+    world.run(1.05)
+    assert len(world.wire.subscriptions()) == 20
+    world.run(1)
+    asked = [channel for request in world.wire.subscriptions() for channel in request]
+    assert (len(asked), len(set(asked))) == (15_000, 15_000)
+
+
+def test_a_new_session_does_not_send_what_the_old_one_still_had_to_say():
+    """Half of the old requests and all of the new ones would ask for channels twice."""
+    world = World(channels=[f"T.S{n}" for n in range(15_000)]).start()
+    world.wire.admit()
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    world.run(5)
+    asked = [channel for request in world.wire.subscriptions() for channel in request]
+    assert (len(asked), len(set(asked))) == (15_000, 15_000)

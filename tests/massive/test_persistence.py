@@ -1,0 +1,53 @@
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.massive.persistence import Backoff, Persistence
+
+
+@pytest.mark.parametrize("attempt", [1, 3, 6])
+def test_a_herd_spreads_out(attempt):
+    """A hundred programs lose the server in the same second: they must not come back in the same one."""
+    delays = []
+    for seed in range(100):
+        backoff = Backoff(Persistence(), random.Random(seed).random)
+        for _ in range(attempt):
+            backoff.begin()
+        delays.append(backoff.delay_s(evicted=False))
+    bound_s = min(30.0, 2.0 ** (attempt - 1))
+    tenths = Counter(int(10 * delay_s / bound_s) for delay_s in delays)
+    assert set(tenths) == set(range(10))
+    assert max(tenths.values()) <= 25
+
+
+@given(st.integers(0, 10_000), st.floats(0, 0.999), st.floats(0.01, 10), st.floats(10, 100))
+def test_a_delay_is_never_above_its_bound(attempts, draw, base_s, max_s):
+    """After a night of failing attempts the doubling must neither overflow nor exceed the maximum."""
+    backoff = Backoff(Persistence(base_delay_s=base_s, max_delay_s=max_s), lambda: draw)
+    backoff.attempt = attempts
+    assert 0 <= backoff.delay_s(evicted=False) <= max_s
+
+
+def test_retries_are_counted_from_the_last_steady_session():
+    """A limit of three must not be used up over a month of short troubles."""
+    backoff = Backoff(Persistence(max_retries=3), lambda: 0.5)
+    for _ in range(3):
+        backoff.begin()
+    assert not backoff.exhausted
+    backoff.begin()
+    assert backoff.exhausted
+    backoff.session_lasted(59.9)
+    assert backoff.exhausted
+    backoff.session_lasted(60.0)
+    assert not backoff.exhausted
+
+
+def test_evictions_in_a_row_wait_longer_until_a_steady_session():
+    """60 s, then five minutes; a steady session in between makes it a new story."""
+    backoff = Backoff(Persistence(), lambda: 0.5)
+    assert [backoff.delay_s(evicted=True) for _ in range(3)] == [60.0, 300.0, 300.0]
+    backoff.session_lasted(61.0)
+    assert backoff.delay_s(evicted=True) == 60.0
