@@ -32,7 +32,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.scheduler import BufferingScheduler
 from operators.share import share
-from pipeline.identity import IDENTITY
+from pipeline.identity import Identities
 from pipeline.ticks import Quote, TickBatch, Trade
 
 ROUNDS: Final = 5
@@ -54,7 +54,7 @@ def main() -> None:
         frames = make_frames(max(100_000 // size // (10 if size == 1 else 1), 100), size)
         count = len(frames)
         row("source alone", count, size, chain(frames))
-        row("dedupe", count, size, chain(frames, dedupe(WINDOW, IDENTITY)))
+        row("dedupe", count, size, chain(frames, dedupe(WINDOW, Identities())))
         row("latency_stamp", count, size, chain(frames, latency_stamp(time.time_ns, Latencies())))
         row("merge", count, size, chain(frames, merge), "reactivex.merge", chain(frames, reactivex.merge))
         row(
@@ -84,13 +84,14 @@ def main() -> None:
         )
         row("buffered, conflate, full", len(few), size, conflated(few))
     small = make_frames(30, 100)
+    identities = Identities()
     row(
         "dedupe of 3,000 ticks",
         30,
         100,
-        chain(small, dedupe(WINDOW, IDENTITY)),
+        chain(small, dedupe(WINDOW, Identities())),
         "ops.distinct, tick by tick",
-        chain(small, explode(), ops.distinct(lambda tick: IDENTITY[type(tick)](tick))),
+        chain(small, explode(), ops.distinct(lambda tick: identities([tick])[0])),
     )
     print()
     schedulers()
@@ -257,7 +258,7 @@ def memory() -> None:
     frames = make_frames(2 * WINDOW // 100 + 10, 100)
     tracemalloc.start()
     source = Source()
-    source.pipe(dedupe(WINDOW, IDENTITY)).subscribe(lambda _: None)
+    source.pipe(dedupe(WINDOW, Identities())).subscribe(lambda _: None)
     peak = 0
     for batch in decoded(frames):
         source.emit(batch)

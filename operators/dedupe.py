@@ -1,6 +1,6 @@
 """Ticks that came before are taken out."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
@@ -13,7 +13,7 @@ _B = TypeVar("_B", bound=Batch)
 
 
 def dedupe(
-    window: int, identity: Mapping[type, Callable[[Any], Hashable | None]]
+    window: int, identify: Callable[[Sequence[Any]], list[Hashable | None]]
 ) -> Callable[[Observable[_B]], Observable[_B]]:
     """Take out the ticks whose identity is among those last seen, and count them.
 
@@ -31,22 +31,21 @@ def dedupe(
 
     Args:
         window: identities to remember, at least.
-        identity: how to tell the identity of a tick, by its exact type. All types share one memory, so
-            identities of different types must differ. A tick of a type that is not named, or whose
-            identity is None, always passes. If one raises, the stream ends with that error.
+        identify: return the identity of each of some ticks, None for one that always passes. It takes a list
+            so that it may be one comprehension: a call a tick costs as much as the rest. Identities of
+            different kinds of ticks must differ. If it raises, the stream ends with that error.
 
     Raises:
         ValueError: ``window`` is below 1.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more identities, not {window!r}")
-    identity = dict(identity)
 
     def operator(source: Observable[_B]) -> Observable[_B]:
         def subscribe(
             observer: abc.ObserverBase[_B], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            memory = _Memory(window, identity)
+            memory = _Memory(window, identify)
 
             def on_next(batch: _B) -> None:
                 try:
@@ -66,37 +65,31 @@ def dedupe(
 class _Memory:
     """Remembers identities in two generations."""
 
-    def __init__(self, window: int, identity: Mapping[type, Callable[[Any], Hashable | None]]) -> None:
+    def __init__(self, window: int, identify: Callable[[Sequence[Any]], list[Hashable | None]]) -> None:
         self._window = window
-        self._identity_of = identity.get
+        self._identify = identify
         self._younger: set[Hashable] = set()
         self._older: set[Hashable] = set()
 
     def take_out_duplicates(self, batch: Batch) -> None:
         """Leave in a batch the ticks not remembered, and remember them."""
-        identity_of = self._identity_of
-        identities = [identity_of(type(tick), _no_identity)(tick) for tick in batch.ticks]
-        # Mostly no tick of a batch is a duplicate, and set arithmetic shows that for the whole batch at once
-        # with one hash of each identity.
-        fresh = set(identities)
-        count = len(identities)
-        if None in fresh:
-            fresh.discard(None)
-            count -= identities.count(None)
+        identities = self._identify(batch.ticks)
+        younger = self._younger
+        before, count = len(younger), len(identities)
         if (
-            len(fresh) < count
-            or len(self._younger) + count > self._window
-            or not self._younger.isdisjoint(fresh)
-            or not self._older.isdisjoint(fresh)
+            before + count <= self._window
+            and younger.isdisjoint(identities)
+            and self._older.isdisjoint(identities)
         ):
-            ticks = zip(batch.ticks, identities, strict=True)
-            kept = [
-                tick for tick, its_identity in ticks if its_identity is None or self._is_new(its_identity)
-            ]
-            batch.deduplicated += len(batch.ticks) - len(kept)
-            batch.ticks = kept
-        else:
-            self._younger |= fresh
+            # Mostly no tick of a batch is a duplicate, and set arithmetic shows that for all at once.
+            younger.update(identities)
+            if len(younger) == before + count and None not in younger:
+                return
+            younger.difference_update(identities)  # one came twice, or has none: tick by tick, then
+        ticks = zip(batch.ticks, identities, strict=True)
+        kept = [tick for tick, identity in ticks if identity is None or self._is_new(identity)]
+        batch.deduplicated += len(batch.ticks) - len(kept)
+        batch.ticks = kept
 
     def _is_new(self, identity: Hashable) -> bool:
         if identity in self._younger:
@@ -106,7 +99,3 @@ class _Memory:
             self._younger, self._older = set(), self._younger
         self._younger.add(identity)
         return is_new
-
-
-def _no_identity(_tick: Any) -> None:
-    return None

@@ -1,8 +1,10 @@
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.identity import IDENTITY
+from pipeline.massive.decode import Element
 from pipeline.secret import Secret
 from pipeline.setting_kinds import (
     CHANNEL,
@@ -23,7 +25,7 @@ from pipeline.setting_kinds import (
     whole,
     word,
 )
-from pipeline.ticks import IndexValue, LimitUpLimitDown
+from pipeline.ticks import Tick
 
 KINDS = [
     CHANNEL, EVENT_TYPES, FLAG, HOST, REDIS_ADDRESS, SECRET, SYMBOLS, SYMBOLS_OR_UNIVERSES, TEXT, UNIVERSE,
@@ -190,7 +192,9 @@ def test_event_types():
     """A subscription would ask for a type that the feed never answers."""
     assert EVENT_TYPES.read("t, q,T,am,") == ("T", "Q", "AM")
     assert EVENT_TYPES.read(["LULD"]) == ("LULD",)
-    decoded = {kind.event_type for kind in IDENTITY} | {LimitUpLimitDown.event_type, IndexValue.event_type}
+    kinds = [kind for kind in get_args(Element) if issubclass(kind, Tick)]
+    decoded = {kind.event_type for kind in kinds}
+    assert len(decoded) == 9
     assert set(EVENT_TYPES.read(list(decoded))) == decoded
     for value in ("T,X", ["T", True], ",", [], 5):
         with pytest.raises(Misfit):

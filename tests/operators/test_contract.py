@@ -22,7 +22,7 @@ def _buffered(policy, scheduler):
 
 OPERATORS = {
     "merge": lambda scheduler: lambda source: merge(source, reactivex.empty()),
-    "dedupe": lambda scheduler: dedupe(10_000, {FakeTick: lambda tick: tick.name}),
+    "dedupe": lambda scheduler: dedupe(10_000, lambda ticks: [tick.name for tick in ticks]),
     "latency_stamp": lambda scheduler: latency_stamp(lambda: 0, Latencies()),
     "share": lambda scheduler: share(),
     "explode": lambda scheduler: explode(),

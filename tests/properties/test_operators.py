@@ -241,7 +241,7 @@ BATCHES = st.lists(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=8
 def test_dedupe_remembers_at_least_one_window_and_at_most_two(window, batches):
     """A duplicate within the window never passes; what is older than two windows always does."""
     source, recorder = Source(), Recorder()
-    source.pipe(dedupe(window, {FakeTick: lambda tick: tick.name})).subscribe(recorder)
+    source.pipe(dedupe(window, lambda ticks: [tick.name for tick in ticks])).subscribe(recorder)
     latest = []  # identities, the one seen last at the end
     for names in batches:
         ticks = [FakeTick(name) for name in names]
@@ -326,7 +326,9 @@ def test_the_chain_keeps_every_tick_in_order(arrivals):
     sources = [Source() for _ in range(3)]
     latencies = Latencies()
     chain = merge(*sources).pipe(
-        dedupe(1000, {FakeTick: lambda tick: tick.name}), latency_stamp(lambda: 7, latencies), share()
+        dedupe(1000, lambda ticks: [tick.name for tick in ticks]),
+        latency_stamp(lambda: 7, latencies),
+        share(),
     )
     recorders = [Recorder(), Recorder()]
     for recorder in recorders:
