@@ -46,14 +46,13 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
     settings = config if isinstance(config, Settings) else load_settings(config)
     status = StatusStream()
     latencies = Latencies()
+    window = settings.dedupe_window
 
     def braid(engine: Engine) -> Observable[TickBatch]:
         return merge(*(source.frames for source in engine.sources)).pipe(
             engine.ingest,
             decode(engine.return_statuses, engine.rejects),
-            dedupe(settings.dedupe_window, Identities())
-            if settings.dedupe_window
-            else lambda batches: batches,
+            dedupe(window, Identities()) if window else lambda batches: batches,
             latency_stamp(clock, latencies),
         )
 
