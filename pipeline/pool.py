@@ -148,7 +148,7 @@ class Pool:
     # -- what happens to connections ------------------------------------------------------------------------
 
     def hear(self, event: status.StatusEvent) -> None:
-        """Take a status event of one of the connections, on the loop's thread, before anybody else."""
+        """Take a status event of one of the connections, on the loop's thread."""
         seat = self._seats.get(event.connection or "")
         if seat is None or self._disposed:
             return
