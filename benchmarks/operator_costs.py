@@ -26,7 +26,6 @@ from reactivex.scheduler import EventLoopScheduler, VirtualTimeScheduler
 
 from operators.backpressure import buffered
 from operators.dedupe import dedupe
-from operators.explode import explode
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
@@ -67,14 +66,6 @@ def main() -> None:
         )
         few = frames[: max(20_000 // size, 1)]
         row(
-            "explode",
-            len(few),
-            size,
-            chain(few, explode()),
-            "flat_map(from_iterable)",
-            chain(few, ops.flat_map(lambda batch: reactivex.from_iterable(batch.ticks))),
-        )
-        row(
             "buffered",
             len(few),
             size,
@@ -91,7 +82,11 @@ def main() -> None:
         100,
         chain(small, dedupe(WINDOW, Identities())),
         "ops.distinct, tick by tick",
-        chain(small, explode(), ops.distinct(lambda tick: identities([tick])[0])),
+        chain(
+            small,
+            ops.flat_map(lambda batch: reactivex.from_iterable(batch.ticks)),
+            ops.distinct(lambda tick: identities([tick])[0]),
+        ),
     )
     print()
     schedulers()

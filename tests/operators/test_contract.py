@@ -6,7 +6,6 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from operators.backpressure import buffered
 from operators.dedupe import dedupe
-from operators.explode import explode
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.share import share
@@ -25,7 +24,6 @@ OPERATORS = {
     "dedupe": lambda scheduler: dedupe(10_000, lambda ticks: [tick.name for tick in ticks]),
     "latency_stamp": lambda scheduler: latency_stamp(lambda: 0, Latencies()),
     "share": lambda scheduler: share(),
-    "explode": lambda scheduler: explode(),
     **{policy: (lambda scheduler, policy=policy: _buffered(policy, scheduler)) for policy in POLICIES},
 }
 every_operator = pytest.mark.parametrize("make", OPERATORS.values(), ids=OPERATORS)
