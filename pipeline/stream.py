@@ -89,10 +89,11 @@ class TickStream(Observable[Tick]):
 
         Raises:
             Closed: the stream was closed.
-            ValueError: a present subscriber has the sink's name.
+            ValueError: a present subscriber has the sink's name, or an argument is out of its range.
         """
+        outlet = self._outlet(sink, capacity, overflow)
         self._reserve([sink.name])
-        return self._enter(self._outlet(sink, capacity, overflow), None)
+        return self._enter(outlet, None)
 
     def _subscribe_ticks(
         self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None

@@ -254,6 +254,8 @@ def test_a_sink_of_ones_own(config):
 
     sink = Sink()
     with build_pipeline(config) as stream:
+        with pytest.raises(ValueError, match="capacity"):
+            stream.attach(sink, capacity=-1)
         stream.attach(sink, capacity=1000, overflow="drop_oldest")
         with pytest.raises(ValueError, match="database"):
             stream.attach(Sink())
