@@ -88,7 +88,9 @@ def simulate(
 
 
 def _serve(simulator: Simulator) -> Report:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts background jobs with it ignored, and Python would leave it so.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
     try:
         with simulator:
             with contextlib.suppress(KeyboardInterrupt):
@@ -101,7 +103,8 @@ def _serve(simulator: Simulator) -> Report:
                 simulator.wait_for(lambda report: not report.clients, FAREWELL_S)
             return simulator.report()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _in_words(report: Report) -> str:
