@@ -17,8 +17,6 @@
           └── Silent              nothing came, not even a pong, for too long
 """
 
-from typing import Final
-
 from operators.backpressure import BufferOverflow
 
 __all__ = [
@@ -37,9 +35,6 @@ __all__ = [
     "TickbraidError",
     "retryable",
 ]
-
-NO_STATUS_RECEIVED: Final = 1005
-"""RFC 6455, 7.4.1: what stands for a close frame without a code."""
 
 
 class TickbraidError(Exception):

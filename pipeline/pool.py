@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final, Protocol
 
 from reactivex import abc
@@ -118,7 +119,7 @@ class Pool:
         self._loads = loads
         self._clock = clock
         self._overflow: tuple[str, ...] = ()
-        self._wanted = dict.fromkeys((*_all(assignment.tickers.values()), *assignment.overflow))
+        self._wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
         self._disposed = False
         for seat in self._seats.values():
             self._carry(seat, assignment.tickers.get(seat.carrier.id, ()))
@@ -329,7 +330,3 @@ class Pool:
 
     def _after(self, seat: _Seat, delay_s: float, action: Callable[[], None]) -> None:
         seat.timer.disposable = self._scheduler.schedule_relative(delay_s, lambda *_: action())
-
-
-def _all(groups: Iterable[Iterable[str]]) -> list[str]:
-    return [ticker for group in groups for ticker in group]
