@@ -46,6 +46,7 @@ def assign(
     current: Mapping[str, Collection[str]] | None = None,
     *,
     redundant: Collection[str] = (),
+    pinned: Mapping[str, str] | None = None,
 ) -> Assignment:
     """Decide which connection carries which ticker.
 
@@ -61,6 +62,8 @@ def assign(
         loads: measured ticks/s of a ticker; a ticker that is not in it has no rate yet.
         current: connection id to the tickers on it now, as in `Assignment.tickers`.
         redundant: tickers to carry on two connections at once.
+        pinned: ticker to the id of the connection that is to carry it while it is alive and has room,
+            whatever the strategy.
 
     Raises:
         ValueError: an unknown strategy, an id that occurs twice, a rate that is no number of 0 or more.
@@ -74,8 +77,11 @@ def assign(
         if not isfinite(rate) or rate < 0:
             raise ValueError(f"loads[{ticker!r}] must be a number of 0 or more, not {rate!r}")
     wanted = tuple(dict.fromkeys(tickers))
-    board = Board(wanted, connections, rates, current or {}, redundant)
+    board = Board(wanted, connections, rates, current or {}, redundant, pinned or {})
     if board.alive:
+        if strategy in _BY_RATE:
+            board.weigh_by_rate()
+        board.place_pinned()
         _STRATEGIES[strategy](board)
         board.squeeze()
     carried: dict[str, list[str]] = {line.id: [] for line in connections}
@@ -90,7 +96,6 @@ def assign(
 
 
 def _manual(board: Board) -> None:
-    board.weigh_by_rate()
     homes: dict[str, list[int]] = {}
     for place, line in enumerate(board.alive):
         for ticker in line.tickers:
@@ -106,13 +111,11 @@ def _round_robin(board: Board) -> None:
 
 
 def _load_balanced(board: Board) -> None:
-    board.weigh_by_rate()
     board.settle()
     board.level(board.lines, TOLERANCE)
 
 
 def _priority(board: Board) -> None:
-    board.weigh_by_rate()
     ranks: dict[str, int] = {}
     for rank, line in enumerate(board.connections):
         for ticker in line.tickers:
@@ -147,7 +150,7 @@ def _hash(board: Board) -> None:
 
 def _improve(board: Board, ticker: str, best_first: Sequence[int]) -> bool:
     held = board.on[ticker]
-    if held == best_first[: len(held)]:
+    if ticker in board.pinned or held == best_first[: len(held)]:
         return False
     for better, line in enumerate(best_first):
         worst = max(map(best_first.index, held))
@@ -176,6 +179,9 @@ def _warnings(board: Board, strategy: str, redundant: Collection[str]) -> Iterat
         twice = [t for t in board.wanted if named[t] > 1 and t not in redundant]
         if twice:
             yield f"named by several connections, carried by the first: {_some(twice)}"
+    elsewhere = [t for t, line in board.pinned.items() if line not in board.on[t]]
+    if elsewhere:
+        yield f"not on the connection that was chosen by hand, which has no room: {_some(elsewhere)}"
     once = [t for t in board.wanted if t in redundant and len(board.on[t]) == 1]
     if once:
         reason = "only one connection is up" if len(board.alive) == 1 else "no second connection has room"
@@ -201,5 +207,6 @@ _STRATEGIES: Final[Mapping[str, Callable[[Board], None]]] = MappingProxyType(
         "priority": _priority,
     }
 )
+_BY_RATE: Final = frozenset({"manual", "load-balanced", "priority"})
 STRATEGIES: Final = tuple(_STRATEGIES)
 """The words for WEBSOCKET_ROUTING_STRATEGY."""

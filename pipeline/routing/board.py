@@ -41,6 +41,7 @@ class Board:
         rates: measured ticks/s of a ticker; those not in it have none yet.
         current: connection id to the tickers on it now.
         redundant: tickers of which two lines are to carry a copy.
+        pinned: ticker to the id of the line that somebody chose for it.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Board:
         rates: Mapping[str, float],
         current: Mapping[str, Collection[str]],
         redundant: Collection[str],
+        pinned: Mapping[str, str],
     ) -> None:
         self.wanted = wanted
         self.connections = connections
@@ -62,6 +64,9 @@ class Board:
         self.weights = dict.fromkeys(wanted, 1.0)
         self.weight_on = [0.0 for _ in self.lines]
         self.ranks: Mapping[str, int] = {}
+        places = {line.id: place for place, line in enumerate(self.alive)}
+        self.pinned = {t: places[id_] for t, id_ in pinned.items() if t in self.on and id_ in places}
+        """Ticker to the living line that was chosen for it."""
         self._reserved: Collection[str] | None = None
         self._rates = rates
         self._current: dict[str, list[int]] = {}
@@ -77,6 +82,11 @@ class Board:
         mean = sum(known) / len(known) if known else 0.0
         if mean:
             self.weights = {t: max(self._rates.get(t, mean), FLOOR * mean) for t in self.wanted}
+
+    def place_pinned(self) -> None:
+        """Put what was pinned on its line, where that has room; it stays there."""
+        for ticker, line in self.pinned.items():
+            self.try_lines(ticker, (line,))
 
     def reserve_first(self, tickers: Collection[str]) -> None:
         """Keep the first line for these tickers; only a second copy without another line may join them."""
@@ -141,7 +151,7 @@ class Board:
         shelves: dict[int, list[tuple[float, str]]] = {line: [] for line in lines}
         for ticker, holders in self.on.items():
             for line in holders:
-                if line in shelves:
+                if line in shelves and line != self.pinned.get(ticker):
                     shelves[line].append((self.weights[ticker], ticker))
         for shelf in shelves.values():
             shelf.sort()
@@ -176,6 +186,8 @@ class Board:
 
     def _replace(self, victim: str, ticker: str) -> bool:
         for line in reversed(self.on[victim]):
+            if line == self.pinned.get(victim):
+                continue
             self.take(victim, line)
             if line in self.allowed(ticker) and self.has_room(line, ticker):
                 self.put(ticker, line)

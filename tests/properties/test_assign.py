@@ -257,3 +257,26 @@ def test_hash_within_tight_caps_moves_no_more_than_it_must(data):
     after = assign(data.draw(st.permutations(names)), rest, "hash", current=first.tickers)
     for id_, tickers in moved(first, after).items():
         assert tickers <= set(first.tickers[leaving]), id_
+
+
+@given(calls(), st.data())
+def test_what_was_chosen_by_hand_rules_while_its_connection_is_up(call, data):
+    """`move_ticker`: an operator who moved a ticker must not find it elsewhere after the next failover."""
+    connections = call["connections"]
+    ids = st.sampled_from([c.id for c in connections] + ["connection_99"])
+    pinned = data.draw(st.dictionaries(st.sampled_from(TICKERS), ids, max_size=6))
+    result = assign(**call, pinned=pinned)
+    alive = {c.id: c for c in connections if c.alive}
+    for ticker, id_ in pinned.items():
+        if ticker in call["tickers"] and id_ in alive and ticker not in result.tickers[id_]:
+            line = alive[id_]
+            load = sum((call["loads"] or {}).get(t, 0) for t in (*result.tickers[id_], ticker))
+            full = line.max_tickers and len(result.tickers[id_]) >= line.max_tickers
+            assert full or (line.max_ticks_per_s and load > line.max_ticks_per_s)
+            assert any(ticker in warning or "more" in warning for warning in result.warnings)
+    for ticker in dict.fromkeys(call["tickers"]):
+        carriers = [id_ for id_, its in result.tickers.items() if ticker in its]
+        assert len(carriers) <= (2 if ticker in call["redundant"] else 1)
+        assert carriers or ticker in result.overflow
+        assert set(carriers) <= set(alive)
+    assert assign(**call | {"current": result.tickers}, pinned=pinned).tickers == result.tickers
