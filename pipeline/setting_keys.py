@@ -198,6 +198,9 @@ class Settings:
     websocket_connection_max_ticks_per_s: float = _connections(
         real(0, 1e9, "ticks/s"), 0, "most measured ticks/s on one connection; 0: no limit"
     )
+    websocket_start_empty: bool = _connections(
+        FLAG, False, "open connections without tickers, too: theirs come at run time"
+    )
 
     ingest_buffer_bytes: int = _buffers(
         whole(65_536, 2**36), 67_108_864, "received and not yet decoded, bytes"

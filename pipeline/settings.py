@@ -261,7 +261,7 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
         reader.reject(name, where[name], shown(delay_s), least)
     if settings.massive_api_key:
         _check_encrypted(reader, settings)
-    if settings.use_multi_connection:
+    if settings.use_multi_connection and not settings.websocket_start_empty:
         _check_tickers(reader, settings)
 
 

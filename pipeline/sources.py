@@ -63,7 +63,9 @@ class Carriage(Protocol):
 def make_sources(
     settings: Settings, loop: SocketLoop, status_stream: StatusStream, clock: Callable[[], int]
 ) -> tuple[list[Source], Carriage]:
-    """Make what the settings ask for, not yet opened; a connection without tickers is skipped with a word.
+    """Make what the settings ask for, not yet opened.
+
+    A connection without tickers is skipped with a word, unless they may come at run time.
 
     Args:
         settings: as loaded; the providers of its universes are asked, on the caller's thread.
@@ -87,7 +89,7 @@ def make_sources(
     for connection in settings.connections:
         if not connection.enabled:
             continue
-        if assignment.tickers.get(connection.id):
+        if settings.websocket_start_empty or assignment.tickers.get(connection.id):
             connections.append(_connect(settings, connection, loop, hear, clock))
         else:
             status_stream.emit(

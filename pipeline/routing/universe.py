@@ -150,7 +150,7 @@ def connection_tickers(settings: Settings, universes: Universes) -> dict[str, tu
     """Return what each enabled connection names as its own: its universe, or its symbols where that has none.
 
     Without USE_MULTI_CONNECTION the one connection falls back to SYMBOL_UNIVERSE_KEY, and to eight well-known
-    tickers.
+    tickers, unless it may start empty.
     """
     own = {
         connection.id: _own_tickers(connection, universes)
@@ -177,7 +177,8 @@ def _own_tickers(connection: ConnectionSettings, universes: Universes) -> tuple[
 
 
 def _common_tickers(settings: Settings, universes: Universes) -> tuple[str, ...]:
-    return tuple(universes.get_universe_tickers(settings.symbol_universe_key)) or DEFAULT_TICKERS
+    found = tuple(universes.get_universe_tickers(settings.symbol_universe_key))
+    return found or (() if settings.websocket_start_empty else DEFAULT_TICKERS)
 
 
 def _read_csv(file: Path) -> dict[str, list[object]]:
