@@ -14,7 +14,9 @@
           ├── AuthTimedOut        no answer to the key in time
           ├── ProtocolViolation   bytes that are no WebSocket traffic, or a message over the limit
           ├── PeerClosed          a close frame, or the end of TCP
-          └── Silent              nothing came, not even a pong, for too long
+          ├── Silent              nothing came, not even a pong, for too long
+          ├── StaleFeed           pongs came, but no ticks, far longer than ever and when asked for anew
+          └── ReconnectAsked      somebody wants a new connection
 """
 
 from operators.backpressure import BufferOverflow
@@ -28,9 +30,11 @@ __all__ = [
     "ConnectionTrouble",
     "PeerClosed",
     "ProtocolViolation",
+    "ReconnectAsked",
     "ServerUnavailable",
     "SettingsError",
     "Silent",
+    "StaleFeed",
     "TickRejected",
     "TickbraidError",
     "retryable",
@@ -106,6 +110,18 @@ class PeerClosed(ConnectionTrouble):
 
 class Silent(ConnectionTrouble):
     """Says that the link is dead though TCP did not tell."""
+
+
+class StaleFeed(ConnectionTrouble):
+    """Says that the link answers and brings nothing; ``last_ticks_ns`` is when it last did, None if never."""
+
+    def __init__(self, detail: str, last_ticks_ns: int | None) -> None:
+        self.last_ticks_ns = last_ticks_ns
+        super().__init__(detail)
+
+
+class ReconnectAsked(ConnectionTrouble):
+    """Says why somebody wants a new connection in the place of this one."""
 
 
 def retryable(trouble: ConnectionTrouble) -> bool:

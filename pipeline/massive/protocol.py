@@ -198,6 +198,13 @@ class Ledger:
                 held.append(channel)
         return held
 
+    def renew(self) -> list[str]:
+        """Return the channels that the server holds, or may; all of them are to be asked for again."""
+        held = self.channels(ChannelState.CONFIRMED, ChannelState.UNANSWERED)
+        for channel in held:
+            self._entries[channel] = _Entry()
+        return held
+
     def reset(self) -> None:
         """Forget what the last connection's server said; all channels are to be asked for again."""
         refused = self.channels(ChannelState.REFUSED, ChannelState.SUSPECT)

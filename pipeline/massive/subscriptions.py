@@ -82,6 +82,12 @@ class Subscriptions:
         if self._in_session:
             self._request("unsubscribe", split_requests(held))
 
+    def renew(self) -> None:
+        """Give back what the server holds, in a session, and ask for it again."""
+        if self._in_session:
+            self._request("unsubscribe", split_requests(self._ledger.renew()))
+            self._ask()
+
     def confirm(self, channels: list[str]) -> None:
         """Take acknowledgements."""
         confirmed = self._ledger.confirm(channels)

@@ -1,0 +1,161 @@
+"""The watch over a live session: the link must answer pings, and a feed that went silent is probed."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from reactivex import abc
+from reactivex.disposable import Disposable, SerialDisposable
+
+from pipeline import status
+from pipeline.errors import ConnectionTrouble, Silent, StaleFeed
+
+from .persistence import Persistence
+from .rhythm import Rhythm
+
+__all__ = ["Silence", "Watch"]
+
+PROBE_S: Final = 5.0
+"""Ticks must come so soon after the channels were asked for anew, or within the longest usual silence."""
+
+
+class Silence(NamedTuple):
+    """Says how silent a connection is, s; None where it is not live, or nobody can tell yet."""
+
+    silent_for_s: float | None = None
+    limit_s: float | None = None
+    stale: bool = False
+
+
+class Watch:
+    """Watches one connection, from session to session.
+
+    Everything runs on the scheduler's thread, but `silence`, which may be called from any.
+
+    Args:
+        persistence: how long to wait for what.
+        ping: sends a ping; may end the session.
+        renew: gives the channels back and asks for them again; may end the session.
+        tell: takes the kind of a status event and its values.
+        lose: ends the session; calls `end`.
+        scheduler: the loop, or virtual time.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        persistence: Persistence,
+        ping: Callable[[], None],
+        renew: Callable[[], None],
+        tell: Callable[..., None],
+        lose: Callable[[ConnectionTrouble], None],
+        scheduler: abc.SchedulerBase,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._persistence = persistence
+        self._send_ping = ping
+        self._renew = renew
+        self._tell = tell
+        self._lose = lose
+        self._scheduler = scheduler
+        self._monotonic = monotonic
+        self._rhythm = Rhythm()
+        self._in_session = False
+        self._probing = False
+        self._last_read_s = 0.0
+        self._last_ticks_ns: int | None = None
+        self._ping_timer = SerialDisposable()
+        self._probe_timer = SerialDisposable()
+
+    @property
+    def probing(self) -> bool:
+        """Whether it is waiting for ticks after a probe."""
+        return self._probing
+
+    def silence(self) -> Silence:
+        """Say how silent the connection is. From any thread."""
+        if not self._in_session:
+            return Silence()
+        now_s = self._monotonic()
+        return Silence(self._rhythm.silent_for_s(now_s), self._rhythm.limit_s(now_s), self._probing)
+
+    def begin(self) -> None:
+        """Begin a session."""
+        self._in_session = True
+        self._last_ticks_ns = None
+        self.relearn()
+        self._ping()
+
+    def end(self) -> None:
+        """End the session."""
+        self._in_session = self._probing = False
+        self._ping_timer.disposable = Disposable()
+        self._probe_timer.disposable = Disposable()
+
+    def relearn(self) -> None:
+        """Forget the rhythm: the channels that are left may be quieter ones."""
+        self._rhythm.begin(self._monotonic())
+
+    def read(self, now_s: float) -> None:
+        """Note that bytes came, a pong if nothing else."""
+        self._last_read_s = now_s
+
+    def heard(self, now_s: float, received_ns: int) -> None:
+        """Note that ticks came, or what may have been ticks."""
+        if self._probing:
+            self._recover(received_ns)
+        self._rhythm.heard(now_s)
+        self._last_ticks_ns = received_ns
+
+    # -- the link -------------------------------------------------------------------------------------------
+
+    def _ping(self) -> None:
+        """Ping, and see later whether anything came: any bytes count, for a busy server answers late."""
+        if not self._in_session:
+            return
+        pinged_s = self._monotonic()
+        self._send_ping()
+        if self._in_session:
+            timeout_s = self._persistence.ping_timeout_s
+            self._ping_timer.disposable = self._later(timeout_s, lambda: self._check_life(pinged_s))
+
+    def _check_life(self, pinged_s: float) -> None:
+        if self._last_read_s < pinged_s:
+            self._lose(Silent(f"not a byte for {self._persistence.ping_timeout_s:g} s after a ping"))
+        else:
+            rest_s = self._persistence.ping_interval_s - self._persistence.ping_timeout_s
+            self._ping_timer.disposable = self._later(max(0.0, rest_s), self._ping)
+
+    # -- the feed -------------------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Ask for the channels anew, on the same socket, in case the server lost them; without ticks, lose.
+
+        Nothing happens outside a session, before its first ticks, and while it is being done already.
+        """
+        silent_for_s = self._rhythm.silent_for_s(self._monotonic())
+        if not self._in_session or self._probing or silent_for_s is None:
+            return
+        self._probing = True
+        usually_s = self._rhythm.usually_s
+        self._tell(status.Stale, silent_for_s=silent_for_s, usually_s=usually_s)
+        self._probe_timer.disposable = self._later(max(PROBE_S, usually_s), self._give_up)
+        self._ping()
+        if self._in_session:
+            self._renew()
+
+    def _recover(self, received_ns: int) -> None:
+        """Say that ticks flow again, and of what time they may be missing: nobody knows why they stopped."""
+        self._probing = False
+        self._probe_timer.disposable = Disposable()
+        from_ns = self._last_ticks_ns or received_ns
+        self._tell(status.Fresh, silent_for_s=(received_ns - from_ns) / 1e9)
+        self._tell(status.Loss, where="feed", reason="stale", count=None, from_ns=from_ns, to_ns=received_ns)
+
+    def _give_up(self) -> None:
+        silent_for_s = self._rhythm.silent_for_s(self._monotonic())
+        usually_s = self._rhythm.usually_s
+        detail = f"no ticks for {silent_for_s:.1f} s, usually {usually_s:.1f} s at most, nor when asked for"
+        self._lose(StaleFeed(detail, self._last_ticks_ns))
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> abc.DisposableBase:
+        return self._scheduler.schedule_relative(delay_s, lambda *_: action())
