@@ -113,9 +113,9 @@ class Silent(ConnectionTrouble):
 
 
 class StaleFeed(ConnectionTrouble):
-    """Says that the link answers and brings nothing; ``last_ticks_ns`` is when it last did, None if never."""
+    """Says that the link answers and brings nothing; ``last_ticks_ns`` is when it last did."""
 
-    def __init__(self, detail: str, last_ticks_ns: int | None) -> None:
+    def __init__(self, detail: str, last_ticks_ns: int) -> None:
         self.last_ticks_ns = last_ticks_ns
         super().__init__(detail)
 

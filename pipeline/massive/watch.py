@@ -33,23 +33,24 @@ class Watch:
 
     Args:
         persistence: how long to wait for what.
+        scheduler: the loop, or virtual time.
+        monotonic: seconds.
         ping: sends a ping; may end the session.
         renew: gives the channels back and asks for them again; may end the session.
         tell: takes the kind of a status event and its values.
         lose: ends the session; calls `end`.
-        scheduler: the loop, or virtual time.
-        monotonic: seconds.
     """
 
     def __init__(
         self,
         persistence: Persistence,
+        scheduler: abc.SchedulerBase,
+        monotonic: Callable[[], float],
+        *,
         ping: Callable[[], None],
         renew: Callable[[], None],
         tell: Callable[..., None],
         lose: Callable[[ConnectionTrouble], None],
-        scheduler: abc.SchedulerBase,
-        monotonic: Callable[[], float],
     ) -> None:
         self._persistence = persistence
         self._send_ping = ping
@@ -62,7 +63,7 @@ class Watch:
         self._in_session = False
         self._probing = False
         self._last_read_s = 0.0
-        self._last_ticks_ns: int | None = None
+        self._last_ticks_ns = 0
         self._ping_timer = SerialDisposable()
         self._probe_timer = SerialDisposable()
 
@@ -81,7 +82,6 @@ class Watch:
     def begin(self) -> None:
         """Begin a session."""
         self._in_session = True
-        self._last_ticks_ns = None
         self.relearn()
         self._ping()
 
@@ -92,8 +92,9 @@ class Watch:
         self._probe_timer.disposable = Disposable()
 
     def relearn(self) -> None:
-        """Forget the rhythm: the channels that are left may be quieter ones."""
-        self._rhythm.begin(self._monotonic())
+        """Forget the rhythm, since the channels that are left may be quieter; not while it is in question."""
+        if not self._probing:
+            self._rhythm.begin(self._monotonic())
 
     def read(self, now_s: float) -> None:
         """Note that bytes came, a pong if nothing else."""
@@ -137,8 +138,11 @@ class Watch:
             return
         self._probing = True
         usually_s = self._rhythm.usually_s
+        wait_s = max(PROBE_S, usually_s)
         self._tell(status.Stale, silent_for_s=silent_for_s, usually_s=usually_s)
-        self._probe_timer.disposable = self._later(max(PROBE_S, usually_s), self._give_up)
+        detail = f"no ticks for {silent_for_s + wait_s:.1f} s, nor when the channels were asked for anew"
+        trouble = StaleFeed(detail, self._last_ticks_ns)
+        self._probe_timer.disposable = self._later(wait_s, lambda: self._lose(trouble))
         self._ping()
         if self._in_session:
             self._renew()
@@ -147,15 +151,9 @@ class Watch:
         """Say that ticks flow again, and of what time they may be missing: nobody knows why they stopped."""
         self._probing = False
         self._probe_timer.disposable = Disposable()
-        from_ns = self._last_ticks_ns or received_ns
+        from_ns = self._last_ticks_ns
         self._tell(status.Fresh, silent_for_s=(received_ns - from_ns) / 1e9)
         self._tell(status.Loss, where="feed", reason="stale", count=None, from_ns=from_ns, to_ns=received_ns)
-
-    def _give_up(self) -> None:
-        silent_for_s = self._rhythm.silent_for_s(self._monotonic())
-        usually_s = self._rhythm.usually_s
-        detail = f"no ticks for {silent_for_s:.1f} s, usually {usually_s:.1f} s at most, nor when asked for"
-        self._lose(StaleFeed(detail, self._last_ticks_ns))
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> abc.DisposableBase:
         return self._scheduler.schedule_relative(delay_s, lambda *_: action())
