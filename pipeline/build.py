@@ -30,10 +30,11 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
     ::
 
         connection 1 ─┐
-        connection 2 ─┼─► merge ─► ingest ─► decode ─► dedupe ─► latency_stamp ─► share ─┬─► buffered ─► you
-        connection 3 ─┘                                                                  └─► buffered ─► Redis
+        connection 2 ─┼─► merge ─► ingest ─► decode ─► dedupe ─► latency_stamp ─► activity ─► share ─┬─► you
+        connection 3 ─┘                                                                              └─► Redis
 
-    Nothing is connected before the first ``subscribe``; the last to dispose closes everything.
+    You and Redis each have a buffer and a thread. Nothing is connected before the first ``subscribe``; the
+    last to dispose closes everything.
 
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
@@ -54,6 +55,7 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
             decode(engine.return_statuses, engine.rejects),
             dedupe(window, Identities()) if window else lambda batches: batches,
             latency_stamp(clock, latencies),
+            engine.activity,
         )
 
     def sinks() -> Sequence[Sink]:

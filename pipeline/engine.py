@@ -8,6 +8,8 @@ from reactivex.disposable import SerialDisposable
 
 from operators.scheduler import BufferingScheduler
 
+from .activity import Activity
+from .gaps import Gaps
 from .massive.connection import Connection
 from .massive.decode import RejectLog
 from .massive.ingest import Ingest
@@ -46,6 +48,8 @@ class Engine(abc.DisposableBase):
         self.losses = LossReporter(status.emit, self.loop, clock)
         self.ingest = Ingest(settings.ingest_buffer_bytes, self.scheduler, self._lose, clock)
         self.rejects = RejectLog()
+        self.gaps = Gaps(status.emit, self.loop, self.scheduler, clock)
+        self.activity = Activity(self.gaps)
         self.sources: list[Source] = []
         self.carriage: Carriage | None = None
         self._subscription = SerialDisposable()
@@ -86,6 +90,7 @@ class Engine(abc.DisposableBase):
                 self.carriage.dispose()
             self._subscription.dispose()
             self.scheduler.dispose()
+            self.gaps.flush()
             self.losses.flush()
             self.loop.dispose()
 

@@ -17,6 +17,7 @@ __all__ = [
     "Disconnected",
     "Evicted",
     "Failed",
+    "Gap",
     "Loss",
     "Moved",
     "Refused",
@@ -205,6 +206,21 @@ class Moved(StatusEvent, frozen=True):
         return f"takes over from {self.source} ({self.reason}): {_some(self.tickers)}"
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Says what may be missing of a ticker: what happened after ``from_ns`` and before ``to_ns``.
+
+    Args:
+        ticker: whose.
+        from_ns: event time of the last tick before, ns since the epoch; of the connection's last tick where
+            the ticker had none.
+        to_ns: event time of the first tick after; the wall clock of the confirmation where none came soon.
+    """
+
+    ticker: str
+    from_ns: int
+    to_ns: int
+
+
 class Loss(StatusEvent, frozen=True):
     """Ticks are missing, and this is how many.
 
@@ -212,9 +228,10 @@ class Loss(StatusEvent, frozen=True):
         where: the stage or the subscriber's name.
         reason: the account's word: ``overflow``, ``conflated``, ``ingest_overflow``, ``closed``, …
         count: how many elements; None where nobody can know (a gap between two connections).
-        from_ns: receive time of the first, ns.
-        to_ns: receive time of the last, ns.
+        from_ns: receive time of the first, ns; where there are gaps, the begin of the first.
+        to_ns: receive time of the last, ns; where there are gaps, the end of the last.
         tickers: whose, where it is known; empty for all.
+        gaps: what is missing of each ticker, where it was measured.
     """
 
     where: str
@@ -223,6 +240,7 @@ class Loss(StatusEvent, frozen=True):
     from_ns: int
     to_ns: int
     tickers: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
 
     def _words(self) -> str:
         span = (self.to_ns - self.from_ns) / 1e9

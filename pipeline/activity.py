@@ -1,0 +1,143 @@
+"""How much comes: ticks by ticker and by connection, counted where the stream is one."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from reactivex import Observable, abc
+
+from .gaps import Gaps
+from .ticks import TickBatch
+
+__all__ = ["Activity"]
+
+TICKERS_KEPT: Final = 1_000_000
+"""Of more, all are forgotten at once and counted anew."""
+WINDOW_S: Final = 5
+"""Full seconds over which a connection's ticks/s are taken."""
+MEASURE_AT_LEAST_S: Final = 1.0
+
+
+class _Flow:
+    """Counts the ticks of one connection; one thread adds, any reads.
+
+    Args:
+        second: of the monotonic clock, in which its first batch came.
+    """
+
+    def __init__(self, second: int) -> None:
+        self.total = 0
+        self._since = second
+        self._marks: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 2)
+        """Seconds in which something came, and the total before each; they reach back over the window."""
+
+    def add(self, count: int, second: int) -> None:
+        if not self._marks or self._marks[-1][0] != second:
+            self._marks.append((second, self.total))
+        self.total += count
+
+    def per_s(self, second: int) -> float:
+        """Return the ticks/s of the full seconds before this one: five, or as many as there were."""
+        begin = max(second - WINDOW_S, self._since)
+        marks, total = tuple(self._marks), self.total  # a tuple of a deque is made without giving up the GIL
+
+        def before(moment: int) -> int:
+            return next((mark for at, mark in marks if at >= moment), total)
+
+        return (before(second) - before(begin)) / max(second - begin, 1)
+
+
+class Activity:
+    """Counts the ticks that pass, and keeps each ticker's last one for `Gaps`.
+
+    Its place is behind `dedupe`, so that a copy of a tick counts for nothing, and before `share`. The
+    pipeline thread counts, and any other may read: a copy of a dict with str keys is one call in C, which the
+    GIL does not interrupt. Only `measure` takes a lock, against its like.
+
+    Args:
+        gaps: is shown each batch before its ticks become the last ones, while it looks for any.
+        monotonic: seconds.
+    """
+
+    def __init__(self, gaps: Gaps, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._gaps = gaps
+        self._monotonic = monotonic
+        self._counts: Counter[str] = Counter()
+        self._flows: dict[str, _Flow] = {}
+        self._began_s: float | None = None
+        self._lock = threading.Lock()
+        self._measured_s: float | None = None
+        self._measured: dict[str, int] = {}
+        self._rates: dict[str, float] = {}
+
+    def __call__(self, source: Observable[TickBatch]) -> Observable[TickBatch]:
+        """Be the operator: pass every batch through as it is, on the source's thread. One subscriber."""
+
+        def subscribe(
+            observer: abc.ObserverBase[TickBatch], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def on_next(batch: TickBatch) -> None:
+                self._count(batch)
+                observer.on_next(batch)
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    def _count(self, batch: TickBatch) -> None:
+        gaps, ticks = self._gaps, batch.ticks
+        if gaps.watching:
+            gaps.see(batch)
+        if not ticks:
+            return
+        now_s = self._monotonic()
+        if self._began_s is None:
+            self._began_s = now_s
+        if len(self._counts) >= TICKERS_KEPT:
+            self._counts = Counter()  # a new one, so that a copy is of one time
+            gaps.last.clear()
+        names = [tick.ticker for tick in ticks]
+        self._counts.update(names)
+        gaps.last.update(zip(names, ticks, strict=True))
+        gaps.last_of[batch.connection] = ticks[-1]
+        flow = self._flows.get(batch.connection)
+        if flow is None:
+            flow = self._flows[batch.connection] = _Flow(int(now_s))
+        flow.add(len(ticks), int(now_s))
+
+    # -- from any thread ------------------------------------------------------------------------------------
+
+    def measure(self) -> dict[str, float]:
+        """Return the ticks/s of each ticker since the last measurement, or since the first tick.
+
+        A ticker that was silent meanwhile has 0.0, one that never ticked is not in it. Within a second of the
+        last measurement its figures are returned again.
+        """
+        with self._lock:
+            now_s = self._monotonic()
+            since_s = self._began_s if self._measured_s is None else self._measured_s
+            if since_s is not None and now_s - since_s >= MEASURE_AT_LEAST_S:
+                counts, before, elapsed_s = dict(self._counts), self._measured.get, now_s - since_s
+                # A count below the one before began anew in between.
+                self._rates = {
+                    ticker: (count - (was if (was := before(ticker, 0)) <= count else 0)) / elapsed_s
+                    for ticker, count in counts.items()
+                }
+                self._measured_s, self._measured = now_s, counts
+            return self._rates
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The ticks/s by ticker as last measured; empty before."""
+        return self._rates
+
+    def ticks(self) -> dict[str, int]:
+        """Return how many ticks each connection brought."""
+        return {connection: flow.total for connection, flow in self._flows.copy().items()}
+
+    def ticks_per_s(self) -> dict[str, float]:
+        """Return the ticks/s of each connection over the last five full seconds."""
+        second = int(self._monotonic())
+        return {connection: flow.per_s(second) for connection, flow in self._flows.copy().items()}
