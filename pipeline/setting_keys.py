@@ -180,6 +180,9 @@ class Settings:
     websocket_health_check_interval: float = _connections(
         real(0.05, 86_400, "seconds"), 30, "time between two looks at the connections' health and load, s"
     )
+    market_calendar: str = _connections(
+        TEXT, "", "exchange whose hours explain silence, as XNYS; empty: none; needs the extra calendar"
+    )
     websocket_auto_rebalance: bool = _connections(
         FLAG, True, "move tickers back when a connection returns, and away from a busy one"
     )

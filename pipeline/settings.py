@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.secret import MASK, Secret, mask_url
+from pipeline.session_hours import session_hours
 from pipeline.setting_keys import (
     CONNECTION_KEYS,
     DEFAULT_TICKERS,
@@ -263,6 +264,14 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
         _check_encrypted(reader, settings)
     if settings.use_multi_connection and not settings.websocket_start_empty:
         _check_tickers(reader, settings)
+    _check_calendar(reader, settings.market_calendar)
+
+
+def _check_calendar(reader: _Reader, name: str) -> None:
+    try:
+        session_hours(name)
+    except (ImportError, ValueError) as error:
+        reader.reject("MARKET_CALENDAR", reader.provenance["MARKET_CALENDAR"], shown(name), str(error))
 
 
 def _check_encrypted(reader: _Reader, settings: Settings) -> None:

@@ -72,5 +72,5 @@ def settings_of_its_own(tmp_path, monkeypatch):
     """Keep the settings of whoever runs the tests out of them."""
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
-        if name.startswith(("MASSIVE_", "WEBSOCKET_", "REDIS_", "SYNTHETIC_", "USE_", "SYMBOL_")):
+        if name.startswith(("MASSIVE_", "MARKET_", "WEBSOCKET_", "REDIS_", "SYNTHETIC_", "USE_", "SYMBOL_")):
             monkeypatch.delenv(name)
