@@ -1,0 +1,254 @@
+"""A running stream with TickStock's callbacks: what all faces have in common."""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pipeline import status
+from pipeline.build import build_pipeline
+from pipeline.massive.protocol import channels_for
+from pipeline.setting_kinds import clean_symbols
+from pipeline.settings import Settings
+from pipeline.stream import TickStream
+from pipeline.tick_data import TickData
+
+from .tick_data_sink import TickDataSink
+from .words import StatusCallback, in_words
+
+__all__ = ["CALLBACK", "CONNECT_TIMEOUT_S", "Session", "TickCallback"]
+
+log = logging.getLogger("tickbraid.tickstock")
+
+TickCallback = Callable[[TickData], object]
+
+CALLBACK: Final = "tickstock"
+"""The subscriber's name in the account; its thread is ``tickbraid-tickstock``."""
+CONNECT_TIMEOUT_S: Final = 15.0
+CONFIRM_TIMEOUT_S: Final = 5.0
+DRAIN_TIMEOUT_S: Final = 2.0
+LOOK_AGAIN_S: Final = 0.01
+
+
+class Session:
+    """Connects, carries what it is told to, and calls back; all methods from any thread.
+
+    Ticks are called back on one thread, status events on another, so a slow callback delays neither the
+    socket nor the other callback. A session that was closed can be opened again; it begins with the tickers
+    of its settings.
+
+    Args:
+        settings: of the stream.
+        on_tick: is given every tick.
+        on_status: is given every status event, in TickStock's words.
+    """
+
+    def __init__(
+        self, settings: Settings, on_tick: TickCallback | None, on_status: StatusCallback | None
+    ) -> None:
+        self.settings = settings
+        self.stream: TickStream | None = None
+        """The stream, from `open` on; a closed one still tells its last counts."""
+        self._is_open = False
+        self._on_tick = on_tick or _ignore
+        self._on_status = on_status
+        self._opening = threading.Lock()
+        self._changed = threading.Condition()
+        self._live: set[str] = set()
+        self._channels: dict[str, dict[str, bool]] = defaultdict(dict)
+        """By connection: channel to whether it was confirmed; False where it was refused or not answered."""
+        self._calling_back: int | None = None
+        """The thread on which the status callback runs, while it does."""
+
+    def open(self, timeout_s: float = CONNECT_TIMEOUT_S) -> bool:
+        """Connect, and tell whether at least one connection is up; where none is, close again.
+
+        Args:
+            timeout_s: returns sooner, as soon as every connection is up or has failed for good.
+        """
+        with self._opening:
+            if self.stream is not None and self.up():
+                return True
+            self._close()
+            self._is_open = True
+            self.stream = stream = build_pipeline(self.settings)
+            self._live.clear()
+            self._channels.clear()
+            stream.status.subscribe(lambda event: self._hear(stream, event))
+            stream.attach(TickDataSink(self._on_tick, CALLBACK))
+            if _wait_connected(stream, timeout_s):
+                return True
+            self._close()
+            return False
+
+    def close(self) -> None:
+        """Close the sockets; the callback gets what was received, within 2 s, and nothing any more."""
+        self._close()
+
+    def up(self) -> tuple[str, ...]:
+        """Return the ids of the connections that are up."""
+        return () if self.stream is None or not self._is_open else _wait_connected(self.stream, 0)
+
+    def tickers(self) -> dict[str, tuple[str, ...]]:
+        """Return connection id to the tickers it carries; empty where nothing runs."""
+        return self.stream.tickers() if self.stream is not None and self._is_open else {}
+
+    def confirmed(self, connection: str) -> set[str]:
+        """Return the tickers of which the server confirmed a channel on a connection."""
+        with self._changed:
+            channels = [name for name, good in self._channels[connection].items() if good]
+        return {channel.partition(".")[2] for channel in channels}
+
+    def connections(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return connection id to its health."""
+        health = {} if self.stream is None else self.stream.health()
+        return {connection["id"]: connection for connection in health.get("connections", ())}
+
+    def delivered(self) -> Mapping[str, int]:
+        """Return connection id to the ticks that the callback was given."""
+        accounts = {} if self.stream is None else self.stream.accounts()
+        return {name: account.delivered for name, account in accounts.get(CALLBACK, {}).items()}
+
+    def callback_errors(self) -> int:
+        """Return how often the tick callback raised."""
+        subscribers = {} if self.stream is None else self.stream.health()["subscribers"]
+        return int(subscribers[CALLBACK]["sink"]["errors"]) if CALLBACK in subscribers else 0
+
+    def subscribe(self, tickers: Iterable[str] | str, connection: str | None = None) -> bool:
+        """Carry these too, and wait some seconds until the server has confirmed them.
+
+        What is carried already stays where it is, and costs nothing. On the thread of the status callback,
+        which is told of confirmations, they are not waited for.
+
+        Args:
+            tickers: symbols, or one.
+            connection: where to; the strategy chooses by default.
+
+        Returns:
+            False where nothing is connected, or every new ticker was refused.
+
+        Raises:
+            ValueError: one of them cannot be a symbol.
+        """
+        wanted = symbols_of(tickers)
+        if self.stream is None or not self.up():
+            log.warning("cannot subscribe: not connected")
+            return False
+        carried = {ticker for its in self.tickers().values() for ticker in its}
+        new = [ticker for ticker in wanted if ticker not in carried]
+        if new:
+            self.stream.add_tickers(new)
+        if connection is not None and len(self.settings.connections) > 1:
+            for ticker in wanted:
+                self.stream.move_ticker(ticker, connection)
+        if self._calling_back == threading.get_ident():
+            return True
+        if not self._wait(lambda: self._is_settled(wanted, connection)):
+            log.warning("not confirmed within %g s, and waited for no longer: %s", CONFIRM_TIMEOUT_S, wanted)
+            return True
+        return not new or bool({t for id_ in self.tickers() for t in self.confirmed(id_)}.intersection(new))
+
+    def unsubscribe(self, tickers: Iterable[str] | str) -> bool:
+        """Carry these no more.
+
+        Returns:
+            False where nothing is connected.
+
+        Raises:
+            ValueError: one of them cannot be a symbol.
+        """
+        gone = symbols_of(tickers)
+        if self.stream is None or not self.up():
+            log.warning("cannot unsubscribe: not connected")
+            return False
+        self.stream.remove_tickers(gone)
+        return self._wait(lambda: not set(gone).intersection(*[set().union(*self.tickers().values())]))
+
+    def _is_settled(self, tickers: Iterable[str], connection: str | None) -> bool:
+        """Tell whether each ticker is somewhere, and the server has answered for all its channels there."""
+        types = {line.id: line.event_types for line in self.settings.connections}
+        homes: dict[str, list[str]] = defaultdict(list)
+        for id_, its in self.tickers().items():
+            for ticker in its:
+                homes[ticker].append(id_)
+        return all(
+            homes[ticker]
+            and (connection is None or connection in homes[ticker])
+            and all(
+                self._channels[id_].keys() >= {*channels_for([ticker], types[id_])} for id_ in homes[ticker]
+            )
+            for ticker in tickers
+        )
+
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        """Wait until a condition holds, and tell whether it does; looks at each event, and every 10 ms."""
+        deadline_s = time.monotonic() + CONFIRM_TIMEOUT_S
+        with self._changed:
+            while not condition():
+                if time.monotonic() >= deadline_s or self.stream is None:
+                    return False
+                self._changed.wait(LOOK_AGAIN_S)
+        return True
+
+    def _close(self) -> None:
+        self._is_open = False
+        if self.stream is not None:
+            self.stream.close(DRAIN_TIMEOUT_S)
+
+    def _hear(self, stream: TickStream, event: status.StatusEvent) -> None:
+        """Note what an event says and call back; on the thread of the status stream."""
+        was_live = event.connection in self._live
+        if stream is self.stream:
+            with self._changed:
+                self._note(event, event.connection or "")
+                self._changed.notify_all()
+        if self._on_status is not None:
+            self._calling_back = threading.get_ident()
+            try:
+                self._on_status(*in_words(event, was_live=was_live))
+            finally:
+                self._calling_back = None
+
+    def _note(self, event: status.StatusEvent, connection: str) -> None:
+        channels = self._channels[connection]
+        match event:
+            case status.Authenticated():
+                self._live.add(connection)
+            case status.Disconnected() | status.Closed():
+                self._live.discard(connection)
+                channels.clear()
+            case status.Subscribed():
+                channels.update(dict.fromkeys(event.channels, True))
+            case status.Refused() | status.Unanswered():
+                channels.update(dict.fromkeys(event.channels, False))
+            case status.Unsubscribed():
+                for channel in event.channels:
+                    channels.pop(channel, None)
+
+
+def symbols_of(tickers: Iterable[str] | str) -> tuple[str, ...]:
+    """Return symbols, cleaned, of a list of them or one.
+
+    Raises:
+        ValueError: one of them cannot be a symbol.
+    """
+    symbols, bad = clean_symbols([tickers] if isinstance(tickers, str) else tickers)
+    if bad:
+        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
+    return symbols
+
+
+def _ignore(_: TickData) -> None:
+    """Take a tick nobody asked for."""
+
+
+def _wait_connected(stream: TickStream, timeout_s: float) -> tuple[str, ...]:
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        phases = {c["id"]: c["phase"] for c in stream.health()["connections"]}
+        over = all(phase in {"live", "failed", "closed"} for phase in phases.values())
+        if over or time.monotonic() > deadline_s:
+            return tuple(id_ for id_, phase in phases.items() if phase == "live")
+        time.sleep(0.01)
