@@ -28,7 +28,7 @@ class _Span:
     def __init__(self, ticker: str, outage: "_Outage") -> None:
         self.ticker = ticker
         self.outage = outage
-        self.from_ns = outage.cut_ns
+        self.from_ns = 0
         self.to_ns: int | None = None
         self.confirmed_ns: int | None = None
 
@@ -105,6 +105,7 @@ class Gaps:
         self._settling: deque[tuple[int, list[_Span]]] = deque()
         """When spans that were confirmed together need not be waited for any more, ns."""
         self._looks = False
+        self._began_ns = clock()
 
     # -- on the reading thread ------------------------------------------------------------------------------
 
@@ -169,14 +170,14 @@ class Gaps:
     def flush(self) -> None:
         """Tell what is open as ending now. From any thread, after the pipeline thread has ended."""
         now_ns = self._clock()
-        self._advance(now_ns)
+        self._advance(now_ns + 1)
         for outage in tuple(self._outages):
             for span in [span for span in outage.spans.values() if span.to_ns is None]:
                 self._end(span, span.confirmed_ns or now_ns)
         self._rest()
 
     def _look(self, now_ns: int) -> None:
-        self._advance(now_ns)
+        self._advance(now_ns + 1)
         self._rest()
         self._looks = False
         # Whoever confirms meanwhile either is seen here, or sees that nobody looks; both do no harm.
@@ -204,15 +205,17 @@ class Gaps:
 
     def _cross(self, outage: _Outage) -> None:
         """Come to an outage: what was seen last is the last before."""
-        # What never ticked may be missing since the last tick of its connection, which sends in order.
-        silent = self.last_of.get(outage.connection)
+        # What never ticked is missing since the last tick of its connection at most, which sends in order.
+        known = self.last_of.get(outage.connection)
+        silent_ns = self._began_ns if known is None else _event_ns(known)
         for ticker, span in outage.spans.items():
             earlier = self._missing.get(ticker)
             if earlier is not None:
                 span.from_ns = earlier.from_ns
                 self._drop(earlier)
-            elif (last := self.last.get(ticker, silent)) is not None:
-                span.from_ns = _event_ns(last)
+            else:
+                last = self.last.get(ticker)
+                span.from_ns = silent_ns if last is None else _event_ns(last)
             self._missing[ticker] = span
 
     def _settle(self, now_ns: int) -> None:

@@ -211,8 +211,8 @@ class Gap(msgspec.Struct, frozen=True):
 
     Args:
         ticker: whose.
-        from_ns: event time of the last tick before, ns since the epoch; of the connection's last tick where
-            the ticker had none.
+        from_ns: event time of the last tick before, ns since the epoch; where the ticker had none, of its
+            connection's last; where that had none, when the stream began.
         to_ns: event time of the first tick after; the wall clock of the confirmation where none came soon.
     """
 

@@ -1,0 +1,111 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex import Subject
+
+from pipeline import activity as module
+from pipeline.activity import Activity
+from pipeline.gaps import Gaps
+from pipeline.ticks import Quote, TickBatch
+
+
+class Rig:
+    """An activity between a subject and a list, and a clock."""
+
+    def __init__(self):
+        self.now_s = 100.0
+        self.gaps = Gaps(print, None, None)
+        self.activity = Activity(self.gaps, lambda: self.now_s)
+        self.source = Subject()
+        self.out = []
+        self.ends = []
+        self.source.pipe(self.activity).subscribe(
+            self.out.append, self.ends.append, lambda: self.ends.append(None)
+        )
+
+    def bring(self, tickers, connection="one"):
+        """Let a batch pass."""
+        ticks = [Quote(ticker=ticker, event_ms=0) for ticker in tickers]
+        self.source.on_next(TickBatch(connection=connection, received_ns=0, ticks=ticks))
+        return ticks
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+BATCHES = st.lists(
+    st.tuples(st.sampled_from(["one", "two"]), st.text("ABC", max_size=5), st.floats(0, 3)), max_size=30
+)
+
+
+@given(BATCHES)
+def test_every_tick_is_counted_once_and_passes(batches):
+    """A figure that is off by a tick makes a user doubt the account."""
+    rig = Rig()
+    brought = Counter()
+    last = {}
+    for connection, tickers, wait_s in batches:
+        last |= dict(zip(tickers, rig.bring(tickers, connection), strict=True))
+        brought[connection] += len(tickers)
+        rig.now_s += wait_s
+    assert [len(batch.ticks) for batch in rig.out] == [len(tickers) for _, tickers, _ in batches]
+    assert rig.activity.ticks() == {connection: n for connection, n in brought.items() if n}
+    assert all(rig.gaps.last[ticker] is tick for ticker, tick in last.items())
+    rig.now_s += 1
+    counts = Counter("".join(tickers for _, tickers, _ in batches))
+    rates = rig.activity.measure()
+    assert rates.keys() == counts.keys()
+    ratios = [rates[ticker] / counts[ticker] for ticker in counts]
+    assert ratios == pytest.approx(ratios[:1] * len(ratios))
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=20), st.integers(0, 8))
+def test_a_connection_s_rate_is_that_of_its_last_five_full_seconds(per_second, silence_s):
+    """The screen shows what comes now, not since the morning; and zero once nothing comes."""
+    rig = Rig()
+    rig.bring("A")
+    for count in per_second:
+        rig.now_s += 1
+        rig.bring("A" * count)
+        rig.bring("A" * count)
+    rig.now_s += 1 + silence_s
+    full = [1, *(2 * count for count in per_second), *[0] * silence_s][-module.WINDOW_S :]
+    assert rig.activity.ticks_per_s()["one"] == sum(full) / len(full)
+
+
+def test_rates_are_those_since_the_measurement_before(rig):
+    """Routing moves tickers by what they bring now; one that has fallen silent weighs nothing."""
+    assert rig.activity.measure() == rig.activity.rates == {}
+    rig.bring("AAB")
+    rig.now_s += 2
+    assert rig.activity.measure() == {"A": 1.0, "B": 0.5}
+    rig.bring("AC")
+    rig.now_s += 0.5
+    assert rig.activity.measure() == {"A": 1.0, "B": 0.5}, "half a second is no measurement"
+    rig.now_s += 1.5
+    assert rig.activity.measure() == rig.activity.rates == {"A": 0.5, "B": 0.0, "C": 0.5}
+
+
+def test_too_many_tickers_are_forgotten_at_once(rig, monkeypatch):
+    """A feed of ever new symbols (options) does not eat the memory, nor give a negative rate."""
+    monkeypatch.setattr(module, "TICKERS_KEPT", 2)
+    rig.bring("AAAB")
+    rig.now_s += 1
+    rig.activity.measure()
+    rig.bring("AC")
+    rig.now_s += 1
+    assert rig.activity.measure() == {"A": 1.0, "C": 1.0}
+    assert rig.gaps.last.keys() == {"A", "C"}
+
+
+def test_ends_pass_through(rig):
+    """The stream ends for its subscribers as it ended for us."""
+    rig.source.on_completed()
+    assert rig.ends == [None]
+    other, error = Rig(), RuntimeError("the end")
+    other.source.on_error(error)
+    assert other.ends == [error]

@@ -1,0 +1,343 @@
+from collections import defaultdict, deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reactivex import Subject
+
+from pipeline import status
+from pipeline.activity import Activity
+from pipeline.gaps import SETTLE_S, Gaps
+from pipeline.status import Gap
+from pipeline.ticks import Quote, SecondAggregate, TickBatch
+
+MS = 1_000_000
+SETTLE_MS = int(SETTLE_S * 1000)
+
+
+class Loop:
+    """Runs timers when its time is moved."""
+
+    def __init__(self):
+        self.now_ms = 1000
+        self._timers = []
+
+    def schedule_relative(self, delay_s, action):
+        self._timers.append((self.now_ms + round(delay_s * 1000), action))
+
+    def advance(self, by_ms):
+        end_ms = self.now_ms + by_ms
+        while due := [timer for timer in self._timers if timer[0] <= end_ms]:
+            first = min(due, key=lambda timer: timer[0])
+            self._timers.remove(first)
+            self.now_ms = max(self.now_ms, first[0])
+            first[1]()
+        self.now_ms = end_ms
+
+
+class Pipeline:
+    """Holds batches and actions in their order, until it is told to go on."""
+
+    def __init__(self):
+        self.queue = deque()
+
+    def schedule(self, action):
+        self.queue.append(action)
+
+    def go_on(self, most=10_000_000):
+        for _ in range(min(most, len(self.queue))):
+            self.queue.popleft()()
+
+
+class World:
+    """A feed, three connections, the reading thread and the pipeline thread, all moved by hand."""
+
+    def __init__(self):
+        self.loop = Loop()
+        self.pipeline = Pipeline()
+        self.events = []
+        self.gaps = Gaps(self.events.append, self.loop, self.pipeline, lambda: self.loop.now_ms * MS)
+        self.batches = Subject()
+        self.delivered = defaultdict(list)
+        self.made = defaultdict(list)
+        self.on = {}
+        self.lost_with = {}
+        self.flying = defaultdict(list)
+        activity = Activity(self.gaps, lambda: self.loop.now_ms / 1000)
+        self.subscription = self.batches.pipe(activity).subscribe(self._deliver)
+
+    def _deliver(self, batch):
+        for tick in batch.ticks:
+            self.delivered[tick.ticker].append(tick.event_ms * MS)
+
+    def make(self, ticker):
+        """Let something happen; whoever is subscribed is sent it."""
+        self.loop.advance(1)
+        if ticker in self.on or ticker in self.lost_with:
+            self.made[ticker].append(self.loop.now_ms * MS)
+        if ticker in self.on:
+            self.flying[self.on[ticker]].append(Quote(ticker=ticker, event_ms=self.loop.now_ms))
+
+    def read(self, connection):
+        """Read what was sent; the pipeline gets it later."""
+        self.loop.advance(1)
+        ticks, self.flying[connection] = self.flying[connection], []
+        self.bring(connection, ticks)
+
+    def bring(self, connection, ticks):
+        batch = TickBatch(connection=connection, received_ns=self.loop.now_ms * MS, ticks=ticks)
+        self.pipeline.schedule(lambda: self.batches.on_next(batch))
+
+    def subscribe(self, connection, tickers):
+        """Carry these there, from now on."""
+        self.loop.advance(1)
+        lost = defaultdict(list)
+        for ticker in tickers:
+            if ticker not in self.on:
+                self.on[ticker] = connection
+                if ticker in self.lost_with:
+                    lost[self.lost_with.pop(ticker)].append(ticker)
+        for loser, its in lost.items():
+            self.gaps.close(loser, its, self.loop.now_ms * MS)
+
+    def cut(self, connection):
+        """End a session; what was on its way is lost."""
+        self.loop.advance(1)
+        self.flying[connection].clear()
+        tickers = [ticker for ticker, its in self.on.items() if its == connection]
+        for ticker in tickers:
+            del self.on[ticker]
+            self.lost_with[ticker] = connection
+        if tickers:
+            self.gaps.open(connection, tickers, self.loop.now_ms * MS)
+
+    def losses(self):
+        return [event for event in self.events if isinstance(event, status.Loss)]
+
+    def told(self):
+        return [gap for loss in self.losses() for gap in loss.gaps]
+
+
+@pytest.fixture
+def world():
+    """Two tickers on one connection, each of which has ticked."""
+    world = World()
+    world.subscribe("one", ["A", "B"])
+    world.make("A")
+    world.make("B")
+    world.read("one")
+    world.pipeline.go_on()
+    return world
+
+
+TICKERS = st.sampled_from("ABCD")
+CONNECTIONS = st.sampled_from(["one", "two", "three"])
+STEPS = st.one_of(
+    st.tuples(st.just("make"), TICKERS),
+    st.tuples(st.just("make"), TICKERS),
+    st.tuples(st.just("read"), CONNECTIONS),
+    st.tuples(st.just("cut"), CONNECTIONS),
+    st.tuples(st.just("subscribe"), CONNECTIONS, st.sets(TICKERS, min_size=1)),
+    st.tuples(st.just("advance"), st.integers(1, 2 * SETTLE_MS)),
+    st.tuples(st.just("go_on"), st.integers(1, 10)),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(STEPS, max_size=60), st.booleans())
+def test_the_gaps_cover_exactly_what_is_missing(steps, in_peace):
+    """Whoever fills the gaps from another source fetches all that is missing, and nothing twice."""
+    world = World()
+    world.subscribe("one", "ABC")
+    moves = {"advance": world.loop.advance, "go_on": world.pipeline.go_on}
+    for name, *arguments in steps:
+        (moves.get(name) or getattr(world, name))(*arguments)
+    if in_peace:
+        world.subscribe("two", "ABCD")
+        for _ in range(2):
+            world.loop.advance(SETTLE_MS + 1)
+            world.pipeline.go_on()
+        assert not world.gaps.watching, "it watches for ever, which costs every batch"
+    for connection in ("one", "two", "three"):
+        world.read(connection)
+    world.pipeline.go_on()
+    world.loop.advance(1)
+    world.gaps.flush()
+    for ticker in "ABCD":
+        gaps = [gap for gap in world.told() if gap.ticker == ticker]
+        for event_ns in world.made[ticker]:
+            inside = any(gap.from_ns < event_ns < gap.to_ns for gap in gaps)
+            assert inside != (event_ns in world.delivered[ticker])
+    for loss in world.losses():
+        assert loss.tickers == tuple(gap.ticker for gap in loss.gaps)
+        assert (loss.from_ns, loss.to_ns) == (
+            min(gap.from_ns for gap in loss.gaps),
+            max(gap.to_ns for gap in loss.gaps),
+        )
+    assert not world.gaps.watching
+
+
+def test_an_outage_is_one_event(world):
+    """A status subscriber, and a phone, hear of a dead socket once, with each ticker's own span."""
+    a, b = (world.made[ticker][-1] for ticker in "AB")
+    world.cut("one")
+    world.loop.advance(500)
+    world.subscribe("two", "A")
+    world.subscribe("three", "B")
+    world.make("A")
+    world.make("B")
+    world.read("two")
+    world.read("three")
+    world.pipeline.go_on()
+    (loss,) = world.losses()
+    assert loss.gaps == (Gap("A", a, world.made["A"][-1]), Gap("B", b, world.made["B"][-1]))
+    assert (loss.connection, loss.where, loss.reason, loss.count) == ("one", "feed", "disconnected", None)
+    assert (loss.from_ns, loss.to_ns, loss.tickers) == (a, world.made["B"][-1], ("A", "B"))
+    assert not world.gaps.watching
+
+
+def test_frames_of_a_dead_session_that_wait_are_before(world):
+    """Under a backlog the gap does not begin where the pipeline was when the socket died."""
+    world.make("A")
+    world.read("one")
+    waiting = world.made["A"][-1]
+    world.cut("one")
+    world.subscribe("two", "AB")
+    world.make("A")
+    world.make("B")
+    world.read("two")
+    world.pipeline.go_on()
+    assert world.told()[0] == Gap("A", waiting, world.made["A"][-1])
+
+
+def test_a_quiet_ticker_s_gap_ends_with_its_confirmation(world):
+    """A ticker that trades once an hour is not reported as missing for an hour; nor is it never told."""
+    b = world.made["B"][-1]
+    world.cut("one")
+    world.subscribe("two", "AB")
+    confirmed = world.loop.now_ms * MS
+    world.make("A")
+    world.read("two")
+    world.pipeline.go_on()
+    world.loop.advance(SETTLE_MS - 3)
+    world.pipeline.go_on()
+    assert not world.losses()
+    world.loop.advance(1)
+    world.pipeline.go_on()
+    (loss,) = world.losses()
+    assert loss.gaps[1] == Gap("B", b, confirmed)
+    assert not world.gaps.watching
+
+
+def test_a_backlog_does_not_make_a_ticker_quiet(world):
+    """A pipeline that is seconds behind still finds the first tick after: it goes by when it was received."""
+    world.cut("one")
+    world.subscribe("two", "AB")
+    world.make("A")
+    world.make("B")
+    world.read("two")
+    world.loop.advance(3 * SETTLE_MS)
+    world.pipeline.go_on()
+    assert [gap.to_ns for gap in world.told()] == [world.made["A"][-1], world.made["B"][-1]]
+
+
+def test_a_stream_of_others_shows_that_a_ticker_stays_quiet(world):
+    """Where the pipeline is never idle its batches tell the time."""
+    world.cut("one")
+    world.subscribe("two", "AB")
+    confirmed = world.loop.now_ms * MS
+    world.pipeline.queue.clear()
+    world.loop.now_ms += SETTLE_MS + 1  # no timer fires
+    world.bring("three", [])
+    world.pipeline.go_on()
+    assert [gap.to_ns for gap in world.told()] == [confirmed] * 2
+
+
+def test_tickers_that_find_no_place_do_not_hold_up_the_others(world):
+    """One refused channel of 500 must not keep the other gaps from being told."""
+    world.cut("one")
+    world.subscribe("two", "A")
+    world.make("A")
+    world.read("two")
+    world.loop.advance(SETTLE_MS + 1)
+    world.pipeline.go_on()
+    assert [loss.tickers for loss in world.losses()] == [("A",)]
+    world.subscribe("three", "B")
+    world.make("B")
+    world.read("three")
+    world.pipeline.go_on()
+    assert [loss.tickers for loss in world.losses()] == [("A",), ("B",)]
+
+
+def test_a_session_that_dies_again_and_again_has_one_gap(world):
+    """A socket that flaps before anything comes is told as one gap, not one a try."""
+    a = world.made["A"][-1]
+    for _ in range(3):
+        world.cut("one")
+        world.subscribe("one", "AB")
+    world.make("A")
+    world.make("B")
+    world.read("one")
+    world.pipeline.go_on()
+    assert [gap.ticker for gap in world.told()] == ["A", "B"]
+    assert world.told()[0].from_ns == a
+
+
+def test_removed_tickers_are_not_missed(world):
+    """Whoever removes a ticker during an outage is not told of it for ever."""
+    world.cut("one")
+    world.gaps.forget(["A", "unknown"])
+    world.subscribe("two", "B")
+    world.make("B")
+    world.read("two")
+    world.pipeline.go_on()
+    assert [loss.tickers for loss in world.losses()] == [("B",)]
+    assert not world.gaps.watching
+
+
+def test_what_is_open_at_the_end_is_told(world):
+    """Closing the stream during an outage does not hide it."""
+    a, b = (world.made[ticker][-1] for ticker in "AB")
+    world.cut("one")
+    world.subscribe("two", "A")
+    confirmed = world.loop.now_ms * MS
+    world.loop.advance(10)
+    world.gaps.flush()
+    assert world.told() == [Gap("A", a, confirmed), Gap("B", b, world.loop.now_ms * MS)]
+
+
+def test_a_ticker_that_never_ticked_is_missing_since_its_connection_s_last_tick(world):
+    """A ticker subscribed a moment ago has lost what the dead socket had not brought, and not more."""
+    last = world.made["B"][-1]
+    world.subscribe("one", "C")
+    world.cut("one")
+    world.subscribe("two", "ABC")
+    world.make("C")
+    world.read("two")
+    world.pipeline.go_on()
+    world.gaps.flush()
+    assert [gap for gap in world.told() if gap.ticker == "C"] == [Gap("C", last, world.made["C"][-1])]
+
+
+def test_a_bar_does_not_end_a_gap_before_it_was_sent(world):
+    """A bar ends at a full second and comes later: trades in between are missing too."""
+    world.cut("one")
+    world.loop.advance(500)
+    world.subscribe("two", "AB")
+    confirmed = world.loop.now_ms * MS
+    end_ms = world.loop.now_ms - 100
+    world.loop.advance(50)
+    world.bring("two", [SecondAggregate(ticker="A", event_ms=end_ms, tick_close=1)])
+    world.pipeline.go_on()
+    world.gaps.flush()
+    assert next(gap for gap in world.told() if gap.ticker == "A").to_ns == confirmed
+
+
+def test_nothing_is_done_while_all_is_well(world):
+    """A stream without trouble pays one test a batch, and confirmations of a start cost nothing."""
+    world.gaps.open("one", [], 0)
+    world.gaps.close("one", ["A"], 0)
+    world.gaps.forget(["A"])
+    assert not world.gaps.watching
+    world.gaps.flush()
+    assert not world.events
