@@ -11,8 +11,8 @@ from pipeline.session_hours import session_hours
 
 FIRST_DAY = date(2026, 11, 16)  # a Monday, so that the tests do not depend on today's date
 
-# The library still reads pandas in a way that pandas 4 will change.
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
+# The library still reads pandas in ways that pandas 4 will change.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def ns(text):
@@ -39,7 +39,7 @@ def ns(text):
     ],
 )
 def test_hours_are_those_of_the_exchange(exchange, when, is_open):
-    """A holiday taken for a session would make connections reconnect for nothing; a session for one hides all."""
+    """A holiday taken for a session makes connections reconnect for nothing; a session for one hides all."""
     assert session_hours(exchange, FIRST_DAY)(ns(when)) is is_open
 
 
