@@ -263,8 +263,7 @@ class TickStream(Observable[Tick]):
 
         Each balances to zero at any moment. What waits undecoded counts as received and queued.
         """
-        engine = self._engine
-        waiting = Counter[str]() if engine is None else engine.ingest.waiting()
+        waiting = self._waiting()
         return {outlet.name: outlet.accounts(waiting) for outlet in tuple(self._outlets)}
 
     def account(self, subscriber: str | None = None) -> Account:
@@ -275,10 +274,13 @@ class TickStream(Observable[Tick]):
 
     def health(self) -> dict[str, Any]:
         """Return how everything is doing, in plain values that JSON can take; from any thread."""
-        engine = self._engine
         state = "closed" if self._closed else "running" if self._users else "idle"
         latencies = self.latencies.snapshot()
-        return stream_health(state, engine, tuple(self._outlets), self.accounts(), latencies)
+        return stream_health(state, self._engine, tuple(self._outlets), self._waiting(), latencies)
+
+    def _waiting(self) -> Counter[str]:
+        engine = self._engine
+        return Counter() if engine is None else engine.ingest.waiting()
 
 
 def _clean(tickers: Iterable[str]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ class Rig:
 
 @pytest.fixture
 def rig():
+    """Nothing has come yet."""
     return Rig()
 
 

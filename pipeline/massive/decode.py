@@ -138,7 +138,7 @@ def decode(
 
 
 class RejectLog:
-    """Counts rejects by reason and logs a sample, at most one in 10 s a connection and reason.
+    """Counts rejects by reason and by connection; logs a sample, one in 10 s a connection and reason.
 
     Called on the pipeline thread; the counters may be read from any.
 
@@ -150,10 +150,12 @@ class RejectLog:
         self._monotonic = monotonic
         self._next_s: dict[tuple[str, str], float] = {}
         self.by_reason: Counter[str] = Counter()
+        self.by_connection: Counter[str] = Counter()
 
     def __call__(self, connection: str, reject: Reject) -> None:
         """Count and perhaps log; the `OnReject` of `decode`."""
         self.by_reason[reject.reason] += 1
+        self.by_connection[connection] += 1
         now_s = self._monotonic()
         key = (connection, reject.reason)
         if now_s >= self._next_s.get(key, now_s):

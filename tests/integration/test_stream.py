@@ -8,6 +8,7 @@ from reactivex import operators as ops
 from pipeline import build_pipeline, status
 from pipeline.errors import Closed
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
+from pipeline.massive.simulator.wire import encode_frame
 from pipeline.sinks.sink import DELIVERED
 from pipeline.ticks import Quote, TickBatch, Trade
 from tests.conftest import our_sockets, our_threads, wait_until
@@ -282,6 +283,29 @@ def test_health_is_plain_and_holds_no_secret(config):
     assert [connection["phase"] for connection in health["connections"]] == ["live"] * 3
     assert health["latency_ms"]["delivered"]["callback"]["count"] > 0
     assert health["subscribers"]["callback"]["account"]["imbalance"] == 0
+
+
+def test_health_says_how_each_connection_does_and_all_of_them(simulator, config):
+    """A screen that asks once a second needs no arithmetic of its own, and no other source."""
+    with Run(config) as run:
+        wait_until(lambda: all(c["ticks_per_s"] for c in run.stream.health()["connections"]), 15, "rates")
+        simulator.close_clients(1001, only=1)
+        simulator.send_raw(encode_frame(b'[{"ev":"Q","bp":1}]'), only=2)
+        wait_until(lambda: run.stream.health()["totals"]["reconnects"] == 1, 15, "the reconnect")
+        wait_until(lambda: run.stream.health()["totals"]["connected"] == 3, 15, "three connected")
+        wait_until(lambda: run.stream.health()["totals"]["errors"] == 2, 15, "the rejected element")
+        health = run.stream.health()
+        totals, connections = health["totals"], health["connections"]
+        assert {c["id"]: c["tickers"] for c in connections} == {
+            name: len(tickers) for name, tickers in run.stream.tickers().items()
+        }
+        for name in ("ticks", "ticks_per_s", "errors", "reconnects", "queued", "tickers"):
+            assert totals[name] == sum(c[name] for c in connections), name
+        assert totals["connections"] == 3
+        assert sorted(c["errors"] for c in connections) == [0, 1, 1]
+        assert all(c["status"] == c["phase"] and c["ticks"] for c in connections)
+        assert all(0 < c["latency_ms"]["p50"] <= c["latency_ms"]["p99"] for c in connections)
+    assert run.stream.health()["totals"]["connected"] == 0
 
 
 def test_no_status_event_log_line_or_repr_shows_the_key(config, caplog):

@@ -170,3 +170,4 @@ def test_rejects_are_counted_and_sampled_at_most_every_ten_seconds(caplog):
         reject_log("connection_1", Reject("malformed", b"sample"))
     assert len(caplog.records) == 2
     assert reject_log.by_reason == {"malformed": 1001}
+    assert reject_log.by_connection == {"connection_1": 1001}
