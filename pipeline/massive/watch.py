@@ -92,9 +92,8 @@ class Watch:
         self._probe_timer.disposable = Disposable()
 
     def relearn(self) -> None:
-        """Forget the rhythm, since the channels that are left may be quieter; not while it is in question."""
-        if not self._probing:
-            self._rhythm.begin(self._monotonic())
+        """Forget the rhythm: the channels that are left may be quieter ones."""
+        self._rhythm.begin(self._monotonic())
 
     def read(self, now_s: float) -> None:
         """Note that bytes came, a pong if nothing else."""

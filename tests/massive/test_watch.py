@@ -183,6 +183,7 @@ def test_a_probe_of_what_is_not_live_or_never_spoke_does_nothing():
     world.wire.admit()
     world.wire.confirm_all()
     probe(world)
+    world.wire.say(TRADE)
     world.wire.end()
     probe(world)
     assert not world.of(status.Stale)
@@ -199,6 +200,31 @@ def test_what_is_lost_while_it_is_probed_is_not_lost_twice():
     world.run(PROBE_S + 1)
     assert world.phase is Phase.LIVE
     assert len(world.of(status.Disconnected)) == 1
+    assert not world.connection.snapshot().stale
+
+
+def test_a_late_acknowledgement_is_no_tick():
+    """The answer to the probe's own unsubscription would pass for a sign of life, and the probe be over."""
+    world = learned()
+    fall_silent(world)
+    probe(world)
+    world.wire.confirm("T.A", "Q.A")
+    world.wire.status("success", "unsubscribed to: T.A")
+    assert world.connection.snapshot().stale
+    assert not world.of(status.Fresh)
+
+
+def test_a_probe_asks_for_unanswered_channels_too():
+    """Those may be the very ones that the server forgot."""
+    world = World(persistence=NO_PINGS).start()
+    world.wire.admit()
+    world.wire.confirm("T.A")
+    world.run(30)
+    assert world.of(status.Unanswered)[0].channels == ("Q.A",)
+    world.wire.say(TRADE)
+    world.wire.sent.clear()
+    probe(world)
+    assert world.wire.subscriptions() == [["T.A", "Q.A"]]
 
 
 def test_reconnect_ends_the_session_with_its_reason_and_dials():
