@@ -121,12 +121,10 @@ class Allowance:
         self._out[name] = None
         if self._trying == name or self._trying in self._in:
             self._trying = None
-        if self._trying is not None or (places and self._swaps >= SWAPS_MAX):
-            self._due_s = inf
-        else:
-            self._due_s = now_s + (LATER_TRIES_S if self._tries else FIRST_TRY_S)
-        next_look_s = self.next_look_s()
-        return Verdict(places, by, other_program, None if next_look_s is None else next_look_s - now_s)
+        stop = self._trying is not None or (places > 0 and self._swaps >= SWAPS_MAX)
+        wait_s = inf if stop else LATER_TRIES_S if self._tries else FIRST_TRY_S
+        self._due_s = now_s + wait_s
+        return Verdict(places, by, other_program, None if stop else wait_s)
 
     def _learn(self, now_s: float) -> None:
         if self._in and now_s - max(self._in.values()) > RECENT_S:

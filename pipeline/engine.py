@@ -64,7 +64,9 @@ class Engine(abc.DisposableBase):
             if self._started or self._disposed:
                 return
             self._started = True
-            self.sources, self.carriage = make_sources(self.settings, self.loop, self.status, self.clock)
+            self.sources, self.carriage = make_sources(
+                self.settings, self.loop, self.status, self.clock, self.gaps, self.activity
+            )
         self._subscription.disposable = braid(self).subscribe(self._output)
 
     def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:

@@ -1,45 +1,49 @@
 """The pool: keeps every wanted ticker on a living connection; decides when one moves.
 
-Where it moves is `pipeline.routing.assign`. Everything here runs on the reading thread, so there is no lock;
-the methods marked so may be called from any thread.
+Where it moves is `pipeline.routing.assign`, how is `pipeline.seating`, and how many connections there may be
+is `pipeline.allowance`.
 """
 
-import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass
+from math import inf
 from typing import Final, Protocol
 
 from reactivex import abc
 from reactivex.disposable import Disposable, SerialDisposable
 
 from . import status
-from .massive.protocol import channels_for
-from .routing.assign import Assignment, Line, assign
+from .allowance import Allowance, Verdict
+from .routing.assign import Assignment, Line
+from .seating import Carrier, Seat, Seating
+from .staleness import judge
 
-__all__ = ["Carrier", "Pool", "PoolPolicy"]
+__all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
 
-log = logging.getLogger("tickbraid.pool")
-
-OVERLAP_S: Final = 2.0
-"""A ticker that moves between two living connections is on both for so long; dedupe takes the copies out."""
+UNEVEN: Final = 1.5
+"""So many times the mean is too much for one connection."""
+UNEVEN_CHECKS: Final = 2
+"""So many times in a row, before tickers move."""
 
 _SETTLING: Final = (status.Subscribed, status.Refused, status.Unanswered)
 """After one of these with nothing pending, a connection carries all that it ever will."""
 
 
-class Carrier(Protocol):
-    """Is what the pool needs of a connection."""
+class Gaps(Protocol):
+    """Is told which tickers a connection stopped carrying, and when they are carried again."""
 
-    id: str
-
-    def want(self, channels: Iterable[str]) -> None:
-        """Subscribe now if live, and on every session from now on."""
+    def open(self, connection: str, tickers: Iterable[str], cut_ns: int) -> None:
+        """Note that nothing of these comes over the connection after ``cut_ns``."""
         ...
 
-    def give_up(self, channels: Iterable[str]) -> None:
-        """Unsubscribe, and forget."""
+    def close(self, connection: str, tickers: Iterable[str], confirmed_ns: int) -> None:
+        """Note that these are confirmed again, wherever."""
+        ...
+
+    def forget(self, tickers: Iterable[str]) -> None:
+        """Note that nobody wants these any more."""
         ...
 
 
@@ -52,40 +56,23 @@ class PoolPolicy:
         redundant: tickers carried twice.
         failover: move the tickers of a connection that is down.
         failover_after_s: for so long it must be down; and up again, before they come home.
-        come_home: move them back when it returns.
+        auto_rebalance: move them back when it returns, and away from a busy one.
+        check_every_s: between two looks at load and silence.
     """
 
     strategy: str = "manual"
     redundant: frozenset[str] = frozenset()
     failover: bool = True
     failover_after_s: float = 2.0
-    come_home: bool = True
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What the pool knows of one connection."""
-
-    carrier: Carrier
-    line: Line
-    event_types: tuple[str, ...]
-    carries: dict[str, None] = field(default_factory=dict)
-    releasing: dict[str, None] = field(default_factory=dict)
-    """Tickers that have moved away and are still subscribed here until the overlap is over."""
-    counted: bool = True
-    """Routing counts on it."""
-    failing: bool = False
-    """It is down, and will not be counted on if it stays so."""
-    up: bool = False
-    confirmed: bool = False
-    """All that it was asked to carry is confirmed."""
-    timer: SerialDisposable = field(default_factory=SerialDisposable)
-    gap_from_ns: int | None = None
-    gap_tickers: dict[str, None] = field(default_factory=dict)
+    auto_rebalance: bool = True
+    check_every_s: float = 30.0
 
 
 class Pool:
-    """Moves tickers between connections as these die and return.
+    """Moves tickers between connections as these die, return, are evicted or have too much to do.
+
+    `hear` and all timers run on the loop's thread, so only what waits for it takes a lock; the other methods
+    may be called from any thread.
 
     Args:
         carriers: the connections, in the order of their numbers.
@@ -95,8 +82,11 @@ class Pool:
         policy: as above.
         scheduler: the loop, or virtual time.
         emit: takes status events; must not block.
-        loads: measured ticks/s by ticker, for ``load-balanced``; asked at each move.
+        gaps: is told what was not carried, and since when.
+        measure: returns ticks/s by ticker, as measured until now.
+        market_open: tells whether the exchange is open at a wall-clock time, ns.
         clock: wall clock, ns.
+        monotonic: seconds.
     """
 
     def __init__(
@@ -109,42 +99,95 @@ class Pool:
         policy: PoolPolicy,
         scheduler: abc.SchedulerBase,
         emit: Callable[[status.StatusEvent], None],
-        loads: Callable[[], Mapping[str, float]] = dict,
+        gaps: Gaps,
+        measure: Callable[[], Mapping[str, float]],
+        market_open: Callable[[int], bool] = lambda _ns: True,
         clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seats = {c.id: _Seat(c, lines[c.id], event_types[c.id]) for c in carriers}
+        self._seats = {c.id: Seat(c, lines[c.id], event_types[c.id]) for c in carriers}
         self._policy = policy
         self._scheduler = scheduler
         self._emit = emit
-        self._loads = loads
+        self._gaps = gaps
+        self._measure = measure
+        self._market_open = market_open
         self._clock = clock
-        self._overflow: tuple[str, ...] = ()
-        self._wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
+        self._monotonic = monotonic
+        self._seating = Seating(
+            tuple(self._seats.values()),
+            assignment,
+            strategy=policy.strategy,
+            redundant=policy.redundant,
+            scheduler=scheduler,
+            emit=emit,
+            clock=clock,
+        )
+        self._allowances = {c.url: Allowance() for c in carriers}
+        self._missed: dict[str, str] = {}
+        """Ticker to the connection with which it was lost, until it is confirmed again."""
+        self._uneven_checks = 0
+        self._undecided = set(self._seats)
+        """Connections that have been neither up nor sent away."""
+        self._decision = threading.Condition()
+        self._try_timer = SerialDisposable()
+        self._check_timer = SerialDisposable()
         self._disposed = False
-        for seat in self._seats.values():
-            self._carry(seat, assignment.tickers.get(seat.carrier.id, ()))
+        self._check_later()
 
     # -- from any thread ------------------------------------------------------------------------------------
 
     def add_tickers(self, tickers: Iterable[str]) -> None:
-        """Carry these too, each where the strategy puts it. From any thread."""
-        new = dict.fromkeys(tickers)
-        self._soon(lambda: self._change(self._wanted | new))
+        """Carry these too, each where the strategy puts it."""
+        new = tuple(tickers)
+        self._soon(lambda: self._seating.add(new))
 
     def remove_tickers(self, tickers: Iterable[str]) -> None:
-        """Carry these no more. From any thread."""
+        """Carry these no more."""
         gone = frozenset(tickers)
-        self._soon(lambda: self._change({t: None for t in self._wanted if t not in gone}))
+        self._soon(lambda: self._remove(gone))
 
-    def dispose(self) -> None:
-        """Move nothing any more. From any thread."""
-        self._disposed = True
-        for seat in self._seats.values():
-            seat.timer.dispose()
+    def move_ticker(self, ticker: str, connection: str) -> None:
+        """Carry this on that connection whenever it is up; a ticker not carried yet is added.
+
+        Raises:
+            ValueError: there is no such connection.
+        """
+        self._seat(connection)
+        self._soon(lambda: self._seating.move(ticker, connection))
+
+    def rebalance(self, tell: Callable[[tuple[status.Moved, ...]], None]) -> None:
+        """Spread the tickers anew by what is measured; ``tell`` is given what moved, on the loop's thread."""
+        self._soon(lambda: tell(self._rebalance()))
+
+    def reconnect(self, connection: str) -> None:
+        """End a connection's session and begin another; one that was evicted tries now.
+
+        Raises:
+            ValueError: there is no such connection.
+        """
+        self._seat(connection).carrier.reconnect("asked for")
 
     def tickers(self) -> dict[str, tuple[str, ...]]:
-        """Return what each connection is to carry. From any thread."""
+        """Return what each connection is to carry."""
         return {name: tuple(seat.carries) for name, seat in self._seats.items()}
+
+    def wait_connected(self, timeout_s: float) -> tuple[str, ...]:
+        """Wait until every connection is up, evicted or given up; return the ids of those that are up."""
+        with self._decision:
+            self._decision.wait_for(lambda: not self._undecided or self._disposed, timeout_s)
+        return tuple(name for name, seat in self._seats.items() if seat.up)
+
+    def dispose(self) -> None:
+        """Move nothing any more."""
+        with self._decision:
+            self._disposed = True
+            self._decision.notify_all()
+        self._try_timer.dispose()
+        self._check_timer.dispose()
+        self._seating.dispose()
+        for seat in self._seats.values():
+            seat.timer.dispose()
 
     # -- what happens to connections ------------------------------------------------------------------------
 
@@ -153,38 +196,68 @@ class Pool:
         seat = self._seats.get(event.connection or "")
         if seat is None or self._disposed:
             return
-        if isinstance(event, status.Disconnected):
-            self._lost(seat, event)
-        elif isinstance(event, status.Failed):
-            self._down(seat)
+        allowance, now_s = self._allowances[seat.carrier.url], self._monotonic()
+        if isinstance(event, _SETTLING):
+            if not event.pending:
+                self._confirmed(seat, event.at_ns)
+            return
+        if isinstance(event, status.Connected):
+            allowance.comes(seat.carrier.id)
         elif isinstance(event, status.Authenticated):
+            allowance.enters(seat.carrier.id, now_s)
             self._returned(seat)
-        elif isinstance(event, _SETTLING) and not event.pending:
-            self._confirmed(seat)
+        elif isinstance(event, status.Disconnected) and event.evicted:
+            self._evicted(seat, event, allowance.evict(seat.carrier.id, now_s))
+        elif isinstance(event, status.Disconnected):
+            allowance.leaves(seat.carrier.id, now_s)
+            self._lost(seat, event.at_ns)
+        elif isinstance(event, status.Failed):
+            allowance.gives_up(seat.carrier.id, now_s)
+            self._decided(seat)
+            self._down(seat)
+        self._try_later()
 
-    def _lost(self, seat: _Seat, event: status.Disconnected) -> None:
-        if seat.up and seat.carries:
-            if seat.gap_from_ns is None:
-                seat.gap_from_ns = event.last_frame_ns or event.at_ns
-            seat.gap_tickers |= seat.carries
-        was_up, seat.up, seat.confirmed = seat.up, False, False
-        self._let_go(seat)
+    def _evicted(self, seat: Seat, event: status.Disconnected, verdict: Verdict) -> None:
+        self._emit(
+            status.Crowded(
+                connection=seat.carrier.id,
+                at_ns=self._clock(),
+                places=verdict.places,
+                by=verdict.by,
+                other_program=verdict.other_program,
+                next_try_s=verdict.next_try_s,
+            )
+        )
+        self._decided(seat)
+        self._lost(seat, event.at_ns)
+        self._down(seat)
+
+    def _lost(self, seat: Seat, at_ns: int) -> None:
+        was_up, seat.up = seat.up, False
+        if was_up:
+            self._open_gaps(seat, at_ns)
+        seat.confirmed = False
+        self._seating.let_go(seat)
         if not seat.counted:
             seat.timer.disposable = Disposable()
         elif was_up or not seat.failing:  # an attempt that fails meanwhile does not begin the wait anew
             seat.failing = True
             self._after(seat, self._policy.failover_after_s, lambda: self._down(seat))
 
-    def _down(self, seat: _Seat) -> None:
+    def _down(self, seat: Seat) -> None:
         """Count on it no more, and move its tickers to those that are left."""
         seat.timer.disposable = Disposable()
         seat.counted = seat.failing = False
+        if not any(other.counted for other in self._seats.values()):
+            for other in self._seats.values():
+                other.counted = other.up  # there is nobody else, so it need not prove itself first
         if self._policy.failover:
-            self._route("failover")
+            self._seating.route("failover")
 
-    def _returned(self, seat: _Seat) -> None:
+    def _returned(self, seat: Seat) -> None:
         seat.up = True
         seat.failing = False
+        self._decided(seat)
         if seat.counted:
             seat.timer.disposable = Disposable()
         elif not any(other.counted for other in self._seats.values()):
@@ -192,141 +265,102 @@ class Pool:
         else:
             self._after(seat, self._policy.failover_after_s, lambda: self._up(seat))
 
-    def _up(self, seat: _Seat) -> None:
+    def _up(self, seat: Seat) -> None:
         """Count on it again."""
         seat.counted = True
-        if self._policy.come_home or self._overflow or not self._carried():
-            self._route("return")
+        carried = any(other.carries for other in self._seats.values() if other.counted and other.up)
+        if self._policy.auto_rebalance or self._seating.overflow or not carried:
+            self._seating.route("return")
 
-    def _confirmed(self, seat: _Seat) -> None:
-        seat.confirmed = True
-        for lost in self._seats.values():
-            back = [ticker for ticker in lost.gap_tickers if ticker in seat.carries]
-            if back and lost.gap_from_ns is not None:
-                self._tell_gap(lost, back, lost.gap_from_ns)
+    # -- gaps -----------------------------------------------------------------------------------------------
 
-    def _tell_gap(self, seat: _Seat, tickers: list[str], from_ns: int) -> None:
-        """Say that ticks may be missing from the last frame before until now."""
-        for ticker in tickers:
-            del seat.gap_tickers[ticker]
-        # What goes on over another connection at the same time has missed nothing.
-        missed = tuple(t for t in tickers if t not in self._policy.redundant or not self._has_twin(seat, t))
-        if not seat.gap_tickers:
-            seat.gap_from_ns = None
+    def _open_gaps(self, seat: Seat, cut_ns: int) -> None:
+        others = [
+            other for other in self._seats.values() if other is not seat and other.up and other.confirmed
+        ]
+        goes_on = {
+            ticker for other in others for ticker in other.holds
+        }  # over another line: nothing is missed
+        missed = [t for t in seat.carries if t not in goes_on and t not in self._missed]
         if missed:
-            self._emit(
-                status.Loss(
-                    connection=seat.carrier.id,
-                    at_ns=self._clock(),
-                    where="feed",
-                    reason="disconnected",
-                    count=None,
-                    tickers=missed,
-                    from_ns=from_ns,
-                    to_ns=self._clock(),
-                )
-            )
+            self._missed |= dict.fromkeys(missed, seat.carrier.id)
+            self._gaps.open(seat.carrier.id, missed, cut_ns)
 
-    def _has_twin(self, seat: _Seat, ticker: str) -> bool:
-        others = (other for other in self._seats.values() if other is not seat)
-        return any(other.up and other.gap_from_ns is None and ticker in other.carries for other in others)
+    def _confirmed(self, seat: Seat, at_ns: int) -> None:
+        seat.confirmed = True
+        back: dict[str, list[str]] = {}
+        for ticker in [t for t in self._missed if t in seat.carries]:
+            back.setdefault(self._missed.pop(ticker), []).append(ticker)
+        for connection, tickers in back.items():
+            self._gaps.close(connection, tickers, at_ns)
 
-    # -- moving ---------------------------------------------------------------------------------------------
+    def _remove(self, tickers: frozenset[str]) -> None:
+        for ticker in tickers:
+            self._missed.pop(ticker, None)
+        self._gaps.forget(tickers)
+        self._seating.remove(tickers)
 
-    def _change(self, wanted: dict[str, None]) -> None:
-        gone = [ticker for ticker in self._wanted if ticker not in wanted]
-        self._wanted = wanted
-        for seat in self._seats.values():
-            held = [t for t in gone if t in seat.carries or t in seat.releasing]
-            for ticker in held:
-                seat.carries.pop(ticker, None)
-                seat.releasing.pop(ticker, None)
-                seat.gap_tickers.pop(ticker, None)
-            seat.carrier.give_up(channels_for(held, seat.event_types))
-        self._route("wanted")
+    # -- looking after them ---------------------------------------------------------------------------------
 
-    def _route(self, reason: str) -> None:
-        """Ask routing anew and carry out the difference: first the new places, then the old ones."""
-        nobody = not any(seat.counted for seat in self._seats.values())
-        if nobody and reason != "wanted":
-            return  # all stay where they are, and come back with it
-        lines = [replace(seat.line, alive=seat.counted or nobody) for seat in self._seats.values()]
-        current = {name: (*seat.carries, *seat.releasing) for name, seat in self._seats.items()}
-        result = assign(
-            self._wanted,
-            lines,
-            self._policy.strategy,
-            self._loads(),
-            current,
-            redundant=self._policy.redundant,
+    def _check(self) -> None:
+        """Look whether one is silent and should not be, or has much more to do than the others."""
+        self._check_later()
+        live = [seat.carrier.snapshot() for seat in self._seats.values() if seat.up]
+        for name in judge(live, market_open=self._market_open(self._clock())):
+            self._seats[name].carrier.probe()
+        self._seating.rates = self._measure()
+        self._uneven_checks = self._uneven_checks + 1 if self._is_uneven() else 0
+        if self._uneven_checks >= UNEVEN_CHECKS and self._policy.auto_rebalance:
+            self._uneven_checks = 0
+            self._seating.route("rebalance")
+
+    def _is_uneven(self) -> bool:
+        counted = [seat for seat in self._seats.values() if seat.counted]
+        rates = self._seating.rates
+        loads = [sum(rates.get(ticker, 0.0) for ticker in seat.carries) for seat in counted]
+        over = any(
+            load > (seat.line.max_ticks_per_s or inf) for seat, load in zip(counted, loads, strict=True)
         )
-        if result.overflow != self._overflow:
-            self._overflow = result.overflow
-            for warning in result.warnings:
-                log.warning("%s", warning)
-        before = {name: tuple(seat.carries) for name, seat in self._seats.items()}
-        for name, seat in self._seats.items():
-            kept = dict.fromkeys(result.tickers.get(name, ()))
-            for ticker in [t for t in seat.carries if t not in kept]:
-                del seat.carries[ticker]
-                seat.releasing[ticker] = None
-            self._carry(seat, kept)
-        self._tell_moves(before, reason)
-        for seat in self._seats.values():
-            if seat.releasing and not seat.up:
-                self._let_go(seat)
-            elif seat.releasing:
-                self._scheduler.schedule_relative(OVERLAP_S, lambda *_, seat=seat: self._release(seat))
+        return over or max(loads, default=0.0) * len(loads) > UNEVEN * sum(loads)
 
-    def _carry(self, seat: _Seat, tickers: Iterable[str]) -> None:
-        new = [ticker for ticker in tickers if ticker not in seat.carries]
-        fresh = [ticker for ticker in new if ticker not in seat.releasing]
-        for ticker in new:
-            seat.releasing.pop(ticker, None)
-            seat.carries[ticker] = None
-        if fresh:
-            seat.confirmed = False
-            seat.carrier.want(channels_for(fresh, seat.event_types))
+    def _rebalance(self) -> tuple[status.Moved, ...]:
+        self._seating.rates = self._measure()
+        return self._seating.route("rebalance")
 
-    def _release(self, seat: _Seat) -> None:
-        """End the overlap of those tickers whose new place is sure; the others wait for it."""
-        sure = {t for other in self._seats.values() if other.up and other.confirmed for t in other.carries}
-        self._let_go(seat, sure)
-        if seat.releasing and seat.up and not self._disposed:
-            self._scheduler.schedule_relative(OVERLAP_S, lambda *_: self._release(seat))
+    def _try(self) -> None:
+        """Let an evicted connection try again, if its time has come."""
+        for allowance in self._allowances.values():
+            name = allowance.look(self._monotonic())
+            if name is not None:
+                self._seats[name].carrier.resume()
+        self._try_later()
 
-    def _let_go(self, seat: _Seat, tickers: Iterable[str] | None = None) -> None:
-        chosen = seat.releasing if tickers is None else set(tickers)
-        gone = [ticker for ticker in seat.releasing if ticker in chosen]
-        for ticker in gone:
-            del seat.releasing[ticker]
-        if gone:
-            seat.carrier.give_up(channels_for(gone, seat.event_types))
+    def _try_later(self) -> None:
+        looks_s = [look_s for a in self._allowances.values() if (look_s := a.next_look_s()) is not None]
+        # A timer may be early by a rounding error, and must not be set for it again and again.
+        wait_s = max(0.01, min(looks_s) - self._monotonic()) if looks_s else None
+        self._try_timer.disposable = Disposable() if wait_s is None else self._later(wait_s, self._try)
 
-    def _tell_moves(self, before: Mapping[str, tuple[str, ...]], reason: str) -> None:
-        origin = {ticker: name for name, tickers in before.items() for ticker in tickers}
-        for name, seat in self._seats.items():
-            had = set(before[name])
-            moved: dict[str, list[str]] = {}
-            for ticker in seat.carries:
-                if ticker not in had and ticker in origin:
-                    moved.setdefault(origin[ticker], []).append(ticker)
-            for source, tickers in moved.items():
-                self._emit(
-                    status.Moved(
-                        connection=name,
-                        at_ns=self._clock(),
-                        source=source,
-                        tickers=tuple(tickers),
-                        reason=reason,
-                    )
-                )
+    def _check_later(self) -> None:
+        self._check_timer.disposable = self._later(self._policy.check_every_s, self._check)
 
-    def _carried(self) -> bool:
-        return any(seat.carries for seat in self._seats.values() if seat.counted and seat.up)
+    def _decided(self, seat: Seat) -> None:
+        with self._decision:
+            self._undecided.discard(seat.carrier.id)
+            self._decision.notify_all()
+
+    def _seat(self, connection: str) -> Seat:
+        try:
+            return self._seats[connection]
+        except KeyError:
+            known = ", ".join(self._seats)
+            raise ValueError(f"connection must be one of {known}, not {connection!r}") from None
 
     def _soon(self, action: Callable[[], None]) -> None:
         self._scheduler.schedule(lambda *_: action())
 
-    def _after(self, seat: _Seat, delay_s: float, action: Callable[[], None]) -> None:
-        seat.timer.disposable = self._scheduler.schedule_relative(delay_s, lambda *_: action())
+    def _after(self, seat: Seat, delay_s: float, action: Callable[[], None]) -> None:
+        seat.timer.disposable = self._later(delay_s, action)
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> abc.DisposableBase:
+        return self._scheduler.schedule_relative(delay_s, lambda *_: action())

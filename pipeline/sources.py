@@ -7,6 +7,8 @@ from typing import Protocol
 from reactivex import Observable, Subject, operators
 
 from . import status
+from .activity import Activity
+from .gaps import Gaps
 from .massive.connection import Connection
 from .massive.frames import Frames
 from .massive.loop import SocketLoop
@@ -16,6 +18,7 @@ from .massive.socket import wire_opener
 from .pool import Pool, PoolPolicy
 from .routing.route import plan
 from .routing.universe import universes_of
+from .session_hours import session_hours
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
 from .synthetic import SyntheticSource
@@ -51,6 +54,22 @@ class Carriage(Protocol):
         """Carry these no more."""
         ...
 
+    def move_ticker(self, ticker: str, connection: str) -> None:
+        """Carry this on that connection whenever it is up."""
+        ...
+
+    def rebalance(self, tell: Callable[[tuple[status.Moved, ...]], None]) -> None:
+        """Spread the tickers anew, and tell what moved, on whatever thread."""
+        ...
+
+    def reconnect(self, connection: str) -> None:
+        """End a connection's session and begin another."""
+        ...
+
+    def wait_connected(self, timeout_s: float) -> tuple[str, ...]:
+        """Wait until each source is up or will not be; return the ids of those that are up."""
+        ...
+
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to what it carries."""
         ...
@@ -60,8 +79,13 @@ class Carriage(Protocol):
         ...
 
 
-def make_sources(
-    settings: Settings, loop: SocketLoop, status_stream: StatusStream, clock: Callable[[], int]
+def make_sources(  # noqa: PLR0917  # the parts of an engine
+    settings: Settings,
+    loop: SocketLoop,
+    status_stream: StatusStream,
+    clock: Callable[[], int],
+    gaps: Gaps,
+    activity: Activity,
 ) -> tuple[list[Source], Carriage]:
     """Make what the settings ask for, not yet opened.
 
@@ -72,6 +96,8 @@ def make_sources(
         loop: reads the sockets and runs the timers.
         status_stream: where the connections' events go.
         clock: wall clock, ns.
+        gaps: is told what a lost connection carried.
+        activity: says how busy each ticker is.
     """
     lines, redundant, assignment = plan(settings, universes_of(settings))
     for warning in assignment.warnings:
@@ -105,10 +131,14 @@ def make_sources(
             redundant=redundant,
             failover=settings.websocket_failover_enabled,
             failover_after_s=settings.websocket_failover_after,
-            come_home=settings.websocket_auto_rebalance,
+            auto_rebalance=settings.websocket_auto_rebalance,
+            check_every_s=settings.websocket_health_check_interval,
         ),
         scheduler=loop,
         emit=status_stream.emit,
+        gaps=gaps,
+        measure=activity.measure,
+        market_open=session_hours(settings.market_calendar),
         clock=clock,
     )
     return list[Source](connections), pool
@@ -174,6 +204,20 @@ class _Synthetic:
     def remove_tickers(self, tickers: Iterable[str]) -> None:
         self._market.remove_tickers(tickers)
 
+    def move_ticker(self, ticker: str, connection: str) -> None:
+        self._check(connection)
+        self._market.add_tickers([ticker])
+
+    def rebalance(self, tell: Callable[[tuple[status.Moved, ...]], None]) -> None:
+        tell(())
+
+    def reconnect(self, connection: str) -> None:
+        self._check(connection)
+
+    def wait_connected(self, timeout_s: float) -> tuple[str, ...]:
+        del timeout_s  # it is always up
+        return (self.id,)
+
     def tickers(self) -> dict[str, tuple[str, ...]]:
         return {self.id: self._market.tickers}
 
@@ -194,6 +238,10 @@ class _Synthetic:
             messages=self._messages,
             received_bytes=self._bytes,
         )
+
+    def _check(self, connection: str) -> None:
+        if connection != self.id:
+            raise ValueError(f"connection must be {self.id}, not {connection!r}")
 
     def _count(self, frames: Frames) -> None:
         self._messages += len(frames.messages)

@@ -14,9 +14,11 @@ __all__ = [
     "Closed",
     "Connected",
     "Connecting",
+    "Crowded",
     "Disconnected",
     "Evicted",
     "Failed",
+    "Fresh",
     "Gap",
     "Loss",
     "Moved",
@@ -25,6 +27,7 @@ __all__ = [
     "SinkDown",
     "SinkUp",
     "Skipped",
+    "Stale",
     "StatusEvent",
     "Subscribed",
     "Unanswered",
@@ -140,6 +143,34 @@ class Evicted(StatusEvent, frozen=True):
         return f"evicted, too many connections with this key: {self.message}"
 
 
+class Crowded(StatusEvent, frozen=True):
+    """Why a connection was evicted, as far as ours can tell; its tickers go over those that are left.
+
+    Args:
+        places: how many connections of ours are left.
+        by: the connection of ours that took its place, None if none did.
+        other_program: our own connections are not too many: somebody else uses the same key.
+        next_try_s: in how long one of those that were evicted tries again, None if none does by itself.
+    """
+
+    places: int
+    by: str | None
+    other_program: bool
+    next_try_s: float | None
+
+    def _words(self) -> str:
+        left = f"{self.places} of our connections" if self.places else "none of our connections"
+        if self.other_program:
+            why = (
+                "another program uses the same key (or the server still counts a connection of ours that has"
+                f" died), which leaves {left}"
+            )
+        else:
+            why = f"the account allows {left}" + (f", and {self.by} took its place" if self.by else "")
+        again = "" if self.next_try_s is None else f" in {self.next_try_s:g} s"
+        return f"{why}; one more is tried{again or ' only when asked for'}"
+
+
 class Disconnected(StatusEvent, frozen=True):
     """The connection ended, or never came about.
 
@@ -147,11 +178,13 @@ class Disconnected(StatusEvent, frozen=True):
         reason: the trouble in words.
         code: the WebSocket close code, None without one.
         last_frame_ns: when the last bytes came, None if none did; ticks after it may be missing.
+        evicted: the server sent it away since there are too many; it waits until it may try again.
     """
 
     reason: str
     code: int | None = None
     last_frame_ns: int | None = None
+    evicted: bool = False
 
     def _words(self) -> str:
         return f"disconnected: {self.reason}"
@@ -195,7 +228,8 @@ class Moved(StatusEvent, frozen=True):
     Args:
         source: the id of the connection that carried them.
         tickers: which.
-        reason: ``failover``, ``return``, or ``wanted`` after tickers were added or removed.
+        reason: ``failover``, ``return``, ``rebalance``, ``moved`` by hand, or ``wanted`` after tickers were
+            added or removed.
     """
 
     source: str
@@ -204,6 +238,32 @@ class Moved(StatusEvent, frozen=True):
 
     def _words(self) -> str:
         return f"takes over from {self.source} ({self.reason}): {_some(self.tickers)}"
+
+
+class Stale(StatusEvent, frozen=True):
+    """No ticks come, though the server answers pings; the channels are asked for anew.
+
+    What comes of it is told by `Fresh`, or by `Disconnected` and a new connection.
+
+    Args:
+        silent_for_s: since the last ticks.
+        usually_s: the longest silence of the minutes before.
+    """
+
+    silent_for_s: float
+    usually_s: float
+
+    def _words(self) -> str:
+        return f"stale: no ticks for {self.silent_for_s:.1f} s, usually {self.usually_s:.1f} s at most"
+
+
+class Fresh(StatusEvent, frozen=True):
+    """A stale connection brings ticks again."""
+
+    silent_for_s: float
+
+    def _words(self) -> str:
+        return f"ticks flow again after {self.silent_for_s:.1f} s"
 
 
 class Gap(msgspec.Struct, frozen=True):

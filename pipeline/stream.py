@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -25,12 +26,15 @@ from .settings import Settings
 from .sinks.callback import CallbackSink
 from .sinks.sink import DELIVERED, Outcome, Sink
 from .sources import Carriage
+from .status import Moved
 from .status_stream import StatusStream
 from .ticks import Tick, TickBatch
 
 __all__ = ["TickStream"]
 
 DRAIN_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 15.0
+REBALANCE_TIMEOUT_S: Final = 5.0
 ENDED_OUTLETS_KEPT: Final = 16
 REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
@@ -206,6 +210,50 @@ class TickStream(Observable[Tick]):
             ValueError: one of them cannot be a symbol.
         """
         self._carriage().remove_tickers(_clean(tickers))
+
+    def move_ticker(self, ticker: str, connection: str) -> None:
+        """Carry this on that connection whenever it is up, from any thread; a new ticker is added.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing runs.
+            ValueError: it cannot be a symbol, or there is no such connection.
+        """
+        (symbol,) = _clean([ticker])
+        self._carriage().move_ticker(symbol, connection)
+
+    def rebalance(self) -> tuple[Moved, ...]:
+        """Spread the tickers by what is measured now; return what moved, as the status stream tells it too.
+
+        From any thread. What moves is on both connections for two seconds more, and missed by none.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing runs, or the stream was closed meanwhile.
+        """
+        moved: SimpleQueue[tuple[Moved, ...]] = SimpleQueue()
+        self._carriage().rebalance(moved.put)
+        try:
+            return moved.get(timeout=REBALANCE_TIMEOUT_S)
+        except Empty:
+            raise Closed("the stream was closed while it was to rebalance") from None
+
+    def reconnect(self, connection: str) -> None:
+        """End a connection's session and begin another; one that was evicted tries now. From any thread.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing runs.
+            ValueError: there is no such connection.
+        """
+        self._carriage().reconnect(connection)
+
+    def wait_connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> tuple[str, ...]:
+        """Wait until each connection is up, evicted or given up; return the ids of those that are up.
+
+        One is enough to carry everything. From any thread but ``tickbraid-io``.
+
+        Raises:
+            Closed: nobody is subscribed, so nothing connects.
+        """
+        return self._carriage().wait_connected(timeout_s)
 
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to the tickers it is to carry; empty while nobody is subscribed."""

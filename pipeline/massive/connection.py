@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
@@ -15,7 +15,8 @@ from pipeline.errors import (
     ConnectFailed,
     ConnectionTrouble,
     PeerClosed,
-    Silent,
+    ReconnectAsked,
+    StaleFeed,
     retryable,
 )
 from pipeline.secret import Secret
@@ -35,15 +36,20 @@ from .protocol import (
 from .snapshot import ConnectionSnapshot, Phase
 from .socket import Opener, Transport
 from .subscriptions import Subscriptions
+from .watch import Watch
 
 __all__ = ["Connection"]
+
+EVICTION_CLOSE_S: Final = 10.0
+"""The server closes soon after it says that there are too many; a later end has another reason."""
 
 
 class Connection:
     """Keeps one WebSocket to Massive alive and emits what it brings.
 
     Trouble never ends `frames`: it is a status event, and the connection comes back with all its channels,
-    whatever the close code, until it is closed, its key is refused or its retries are used up.
+    whatever the close code, until it is closed, its key is refused or its retries are used up. Only after an
+    eviction it waits for `resume`: coming back by itself it would evict its siblings, and they it.
 
     Everything runs on the scheduler's thread, so there is no lock; the methods marked so may be called from
     any thread.
@@ -85,7 +91,7 @@ class Connection:
         self._opener = opener
         self._scheduler = scheduler
         self._on_status = on_status
-        self._persistence = persistence or Persistence()
+        self._persistence = persistence = persistence or Persistence()
         self._clock = clock
         self._monotonic = monotonic
         self._backoff = Backoff(self._persistence, uniform)
@@ -94,15 +100,17 @@ class Connection:
         self._observer: abc.ObserverBase[Frames] | None = None
         self._transport: Transport | None = None
         self._subscriptions = Subscriptions(self._send, self._tell, scheduler, monotonic)
+        renew = self._subscriptions.renew
+        self._watch = Watch(
+            persistence, scheduler, monotonic, ping=self._ping, renew=renew, tell=self._tell, lose=self._lose
+        )
         self._dial = SerialDisposable()
         self._phase_timer = SerialDisposable()
-        self._ping_timer = SerialDisposable()
 
         self._dials = 0
-        self._evicted = False
+        self._evicted_s: float | None = None
         self._live_since_s: float | None = None
         self._session_ns = 0
-        self._last_read_s: float | None = None
         self._last_message_s: float | None = None
         self._last_frames: Frames | None = None
         self._messages = 0
@@ -122,12 +130,35 @@ class Connection:
     def give_up(self, channels: Iterable[str]) -> None:
         """Unsubscribe from ``channels``. From any thread."""
         unwanted = tuple(channels)
-        self._soon(lambda: self._subscriptions.give_up(unwanted))
+        if unwanted:
+            self._soon(lambda: self._subscriptions.give_up(unwanted))
+            self._soon(self._watch.relearn)
+
+    def probe(self) -> None:
+        """Find out whether ticks still come, and connect anew if not; see `Watch.probe`. From any thread."""
+        self._soon(self._watch.probe)
+
+    def reconnect(self, reason: str) -> None:
+        """End the session for a reason in words and connect anew, now if it only waits. From any thread."""
+        asked, waiting = ReconnectAsked(reason), {Phase.BACKING_OFF, Phase.HELD}
+        self._soon(lambda: self._open() if self._phase in waiting else self._lose(asked))
+
+    def resume(self) -> None:
+        """Connect again after an eviction. From any thread."""
+
+        def resume() -> None:
+            if self._phase is Phase.HELD:
+                self._open()
+
+        self._soon(resume)
 
     def take_statuses(self, received_ns: int, statuses: list[ServerStatus]) -> None:
         """Take status elements that the decoder found in frames not inspected here. From any thread."""
 
         def take() -> None:
+            last = self._last_frames
+            if last is not None and last.received_ns == received_ns:
+                last.inspected = True
             if self._phase is Phase.LIVE and received_ns >= self._session_ns:
                 self._handle(statuses)
 
@@ -158,6 +189,7 @@ class Connection:
             attempt=self._backoff.attempt,
             last_message_age_s=None if last_s is None else self._monotonic() - last_s,
             last_trouble=self._last_trouble,
+            **self._watch.silence()._asdict(),
         )
 
     def _subscribe(
@@ -206,7 +238,6 @@ class Connection:
         self._connects += 1
         self._session_ns = self._clock()
         self._last_frames = None
-        self._last_read_s = self._monotonic()
         self._tell(status.Connected, url=self.url)
         limit_s = self._persistence.auth_timeout_s
         self._limit(limit_s, AuthTimedOut(f"no answer to the key in {limit_s:g} s"))
@@ -218,30 +249,33 @@ class Connection:
         self._phase_timer.disposable = Disposable()
         self._tell(status.Authenticated)
         self._subscriptions.begin()
-        self._ping()
+        self._watch.begin()
 
     # -- reading --------------------------------------------------------------------------------------------
 
     def _read(self, received_ns: int, messages: list[bytes], size_bytes: int) -> None:
-        self._last_read_s = self._monotonic()
+        now_s = self._monotonic()
+        self._watch.read(now_s)
         if not messages:
             return
-        self._last_message_s = self._last_read_s
+        self._last_message_s = now_s
         self._messages += len(messages)
         self._received_bytes += size_bytes
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
         # of ticks; at other times the decoder hands them back, and reading costs nothing.
-        inspect = self._phase is not Phase.LIVE or self._subscriptions.awaits_answers
+        inspect = self._phase is not Phase.LIVE or self._subscriptions.awaits_answers or self._watch.probing
         frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspect)
         self._last_frames = frames
         if self._observer is not None:
             self._observer.on_next(frames)
-        if inspect:
-            self._inspect(messages)
+        if not inspect or self._inspect(frames):
+            self._watch.heard(now_s, received_ns)
 
-    def _inspect(self, messages: list[bytes]) -> None:
-        for message in messages:
-            self._handle(statuses_in(message))
+    def _inspect(self, frames: Frames) -> bool:
+        """Handle the status elements; return whether there was anything else."""
+        statuses = [element for message in frames.messages for element in statuses_in(message)]
+        self._handle(statuses)
+        return frames.count_elements() > len(statuses)
 
     def _handle(self, statuses: list[ServerStatus]) -> None:
         confirmed: list[str] = []
@@ -268,7 +302,7 @@ class Connection:
         elif kind is Kind.AUTH_TIMEOUT:
             self._lose(AuthTimedOut(message))
         elif kind is Kind.MAX_CONNECTIONS:
-            self._evicted = True
+            self._evicted_s = self._monotonic()
             self._evictions += 1
             self._tell(status.Evicted, message=message)
         elif kind is Kind.REFUSED and self._subscriptions.awaits_answers:
@@ -284,30 +318,15 @@ class Connection:
         if self._transport is not None:
             self._transport.send(text)
 
-    # -- watching -------------------------------------------------------------------------------------------
-
     def _ping(self) -> None:
-        """Ping, and see later whether anything came: any bytes count, for a busy server answers late."""
-        if self._transport is None or self._phase is not Phase.LIVE:
-            return
-        pinged_s = self._monotonic()
-        self._transport.ping()
         if self._transport is not None:
-            timeout_s = self._persistence.ping_timeout_s
-            self._ping_timer.disposable = self._later(timeout_s, lambda: self._check_life(pinged_s))
-
-    def _check_life(self, pinged_s: float) -> None:
-        if self._last_read_s is None or self._last_read_s < pinged_s:
-            self._lose(Silent(f"not a byte for {self._persistence.ping_timeout_s:g} s after a ping"))
-        else:
-            rest_s = self._persistence.ping_interval_s - self._persistence.ping_timeout_s
-            self._ping_timer.disposable = self._later(max(0.0, rest_s), self._ping)
+            self._transport.ping()
 
     # -- ending ---------------------------------------------------------------------------------------------
 
     def _lose(self, trouble: ConnectionTrouble) -> None:
         """Give this session up; connect again unless that is pointless."""
-        if self._phase in {Phase.IDLE, Phase.BACKING_OFF, Phase.FAILED, Phase.CLOSED}:
+        if self._phase in {Phase.IDLE, Phase.BACKING_OFF, Phase.HELD, Phase.FAILED, Phase.CLOSED}:
             return
         was_live = self._phase is Phase.LIVE
         self._phase = Phase.BACKING_OFF  # first: what follows may call back into here
@@ -316,24 +335,30 @@ class Connection:
         last = self._last_frames
         if last is not None and not last.inspected:
             last.inspected = True
-            self._inspect(last.messages)  # the server says why just before it closes
+            self._inspect(last)  # the server says why just before it closes
         last_frame_ns = None if last is None else last.received_ns
+        if isinstance(trouble, StaleFeed):
+            last_frame_ns = trouble.last_ticks_ns
         self._last_trouble = str(trouble)
+        evicted_s, self._evicted_s = self._evicted_s, None
+        evicted = evicted_s is not None and self._monotonic() - evicted_s <= EVICTION_CLOSE_S
         self._tell(
             status.Disconnected,
             reason=str(trouble),
             code=trouble.code if isinstance(trouble, PeerClosed) else None,
             last_frame_ns=last_frame_ns,
+            evicted=evicted,
         )
         if was_live and self._live_since_s is not None and self._last_message_s is not None:
             self._backoff.session_lasted(self._last_message_s - self._live_since_s)
         if not retryable(trouble):
             self._fail(str(trouble))
+        elif evicted:
+            self._phase = Phase.HELD
         elif self._backoff.exhausted:
             self._fail(f"the retries are used up; last: {trouble}")
         else:
-            delay_s = self._backoff.delay_s(evicted=self._evicted)
-            self._evicted = False
+            delay_s = self._backoff.delay_s()
             self._tell(status.BackOff, delay_s=delay_s, attempt=self._backoff.attempt + 1)
             self._phase_timer.disposable = self._later(delay_s, self._open)
 
@@ -354,7 +379,8 @@ class Connection:
 
     def _hang_up(self) -> None:
         self._subscriptions.end()
-        for timer in (self._dial, self._phase_timer, self._ping_timer):
+        self._watch.end()
+        for timer in (self._dial, self._phase_timer):
             timer.disposable = Disposable()
         transport, self._transport = self._transport, None
         if transport is not None:

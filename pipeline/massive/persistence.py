@@ -8,8 +8,6 @@ __all__ = ["Backoff", "Persistence"]
 
 STEADY_AFTER_S: Final = 60.0
 """A session that brought data for so long was a good one: the next trouble starts from the base again."""
-EVICTED_DELAYS_S: Final = (60.0, 300.0)
-"""A client that comes back at once evicts its own siblings, and they it, for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,6 @@ class Backoff:
     def __init__(self, persistence: Persistence, uniform: Callable[[], float]) -> None:
         self._persistence = persistence
         self._uniform = uniform
-        self._evictions = 0
         self.attempt = 0
         """Attempts since the last steady session, the present one counted."""
 
@@ -65,14 +62,9 @@ class Backoff:
         """Note how long the ended session brought data; a steady one makes the counting start anew."""
         if data_for_s >= STEADY_AFTER_S:
             self.attempt = 0
-            self._evictions = 0
 
-    def delay_s(self, *, evicted: bool) -> float:
+    def delay_s(self) -> float:
         """Return how long to wait before the next attempt."""
-        if evicted:
-            delay_s = EVICTED_DELAYS_S[min(self._evictions, len(EVICTED_DELAYS_S) - 1)]
-            self._evictions += 1
-            return delay_s
         doublings = min(max(0, self.attempt - 1), 30)
         return self._uniform() * min(
             self._persistence.max_delay_s, self._persistence.base_delay_s * 2.0**doublings

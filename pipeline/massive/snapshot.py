@@ -15,6 +15,8 @@ class Phase(enum.Enum):
     AUTHENTICATING = "authenticating"
     LIVE = "live"
     BACKING_OFF = "backing_off"
+    HELD = "held"
+    """Evicted, and waiting until it may try again."""
     FAILED = "failed"
     CLOSED = "closed"
 
@@ -27,6 +29,9 @@ class ConnectionSnapshot:
         connects: sockets opened.
         attempt: the attempts since the last steady session.
         confirmed: channels, as are ``pending``, ``refused`` and ``unanswered``.
+        silent_for_s: since the last ticks; None where it is not live, or none came in this session.
+        limit_s: from when on that is far longer than usual; None where nobody can tell yet.
+        stale: it was found to be, and is being asked for ticks.
     """
 
     id: str
@@ -45,3 +50,6 @@ class ConnectionSnapshot:
     attempt: int = 0
     last_message_age_s: float | None = None
     last_trouble: str | None = None
+    silent_for_s: float | None = None
+    limit_s: float | None = None
+    stale: bool = False

@@ -77,7 +77,7 @@ def assign(
         if not isfinite(rate) or rate < 0:
             raise ValueError(f"loads[{ticker!r}] must be a number of 0 or more, not {rate!r}")
     wanted = tuple(dict.fromkeys(tickers))
-    board = Board(wanted, connections, rates, current or {}, redundant, pinned or {})
+    board = Board(wanted, connections, rates, current or {}, redundant, pinned=pinned or {})
     if board.alive:
         if strategy in _BY_RATE:
             board.weigh_by_rate()

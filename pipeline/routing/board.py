@@ -51,6 +51,7 @@ class Board:
         rates: Mapping[str, float],
         current: Mapping[str, Collection[str]],
         redundant: Collection[str],
+        *,
         pinned: Mapping[str, str],
     ) -> None:
         self.wanted = wanted

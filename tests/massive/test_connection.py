@@ -183,21 +183,42 @@ def test_pongs_are_no_data():
 
 
 @pytest.mark.parametrize("inspected", [True, False])
-def test_an_eviction_waits_a_minute_then_five(inspected):
-    """Coming back at once evicts our own sibling, which comes back and evicts us, for ever."""
-    world = World()
-    for delay_s in (60.0, 300.0, 300.0):
-        if world.wires:
-            world.redial(301)
-        else:
-            world.start()
+def test_an_evicted_connection_waits_until_it_may_try(inspected):
+    """Coming back by itself it evicts its own sibling, which comes back and evicts it, for ever."""
+    world = World().start()
+    for dials in (1, 2, 3):
         world.wire.admit()
         if not inspected:
             world.wire.confirm_all()
         world.wire.status("max_connections", "Maximum number of websocket connections exceeded.")
         world.wire.end(1008, "max connections")
-        assert world.of(status.BackOff)[-1].delay_s == delay_s
+        assert world.phase is Phase.HELD
+        world.run(1000)
+        assert world.dials == dials
+        world.connection.resume()
+        world.run(0.1)
     assert len(world.of(status.Evicted)) == 3
+    assert [event.evicted for event in world.of(status.Disconnected)] == [True] * 3
+    world.wire.admit()
+    world.wire.confirm_all()
+    world.connection.resume()
+    world.run(0.1)
+    assert (world.phase, world.dials) == (Phase.LIVE, 4)
+
+
+def test_an_end_long_after_the_word_of_too_many_is_no_eviction():
+    """A server that only warns must not make the next hiccup cost a minute."""
+    world = World().go_live()
+    world.wire.status("max_connections", "too many")
+    too_many = ServerStatus(status="max_connections", message="too many")
+    world.connection.take_statuses(world.frames[-1].received_ns, [too_many])
+    for _ in range(11):
+        world.run(1)
+        world.wire.pong()
+    world.wire.end(1006)
+    assert len(world.of(status.Evicted)) == 1
+    assert not world.of(status.Disconnected)[0].evicted
+    world.redial()
 
 
 def test_silence_with_tcp_up_is_noticed():
@@ -424,6 +445,7 @@ def test_after_any_history_a_kind_server_gets_everything_confirmed(history):
     for wire in world.wires:
         wire.end(1006)
     for _ in range(40):
+        world.connection.resume()  # as the pool does when its turn has come
         world.run(20)
         wire = world.wire
         if wire.closed is None:

@@ -16,7 +16,7 @@ def test_a_herd_spreads_out(attempt):
         backoff = Backoff(Persistence(), random.Random(seed).random)
         for _ in range(attempt):
             backoff.begin()
-        delays.append(backoff.delay_s(evicted=False))
+        delays.append(backoff.delay_s())
     bound_s = min(30.0, 2.0 ** (attempt - 1))
     tenths = Counter(int(10 * delay_s / bound_s) for delay_s in delays)
     assert set(tenths) == set(range(10))
@@ -28,7 +28,7 @@ def test_a_delay_is_never_above_its_bound(attempts, draw, base_s, max_s):
     """After a night of failing attempts the doubling must neither overflow nor exceed the maximum."""
     backoff = Backoff(Persistence(base_delay_s=base_s, max_delay_s=max_s), lambda: draw)
     backoff.attempt = attempts
-    assert 0 <= backoff.delay_s(evicted=False) <= max_s
+    assert 0 <= backoff.delay_s() <= max_s
 
 
 def test_retries_are_counted_from_the_last_steady_session():
@@ -43,11 +43,3 @@ def test_retries_are_counted_from_the_last_steady_session():
     assert backoff.exhausted
     backoff.session_lasted(60.0)
     assert not backoff.exhausted
-
-
-def test_evictions_in_a_row_wait_longer_until_a_steady_session():
-    """60 s, then five minutes; a steady session in between makes it a new story."""
-    backoff = Backoff(Persistence(), lambda: 0.5)
-    assert [backoff.delay_s(evicted=True) for _ in range(3)] == [60.0, 300.0, 300.0]
-    backoff.session_lasted(61.0)
-    assert backoff.delay_s(evicted=True) == 60.0
