@@ -353,12 +353,13 @@ def test_every_strategy_fails_over_and_comes_home(strategy):
 
 
 def up(world):
+    """Return the connections that have a session."""
     return set(world.held())
 
 
 @pytest.mark.parametrize("newest_goes", [True, False])
 def test_an_account_with_fewer_places_is_shrunk_to(newest_goes):
-    """Three configured and one allowed: everything flows over one, and nobody fights for the rest of the day."""
+    """Three configured and one allowed: everything flows over one, and nobody fights all day."""
     world = PoolWorld(limit=1, newest_goes=newest_goes)
     world.run(5)
     (left,) = up(world)

@@ -145,6 +145,15 @@ EVENTS = [
         status.Evicted(**AT, message="m"),
         "c: evicted, too many connections with this key: m",
     ),
+    (
+        status.Crowded(**AT, places=1, by="d", other_program=False, next_try_s=60.0),
+        "c: the account allows 1 of our connections, and d took its place; one more is tried in 60 s",
+    ),
+    (
+        status.Crowded(**AT, places=0, by=None, other_program=True, next_try_s=None),
+        "c: another program uses the same key (or the server still counts a connection of ours that has"
+        " died), which leaves none of our connections; one more is tried only when asked for",
+    ),
     (status.Disconnected(**AT, reason="gone"), "c: disconnected: gone"),
     (event(), "connection_1: connecting again in 1.0 s (attempt 2)"),
     (
