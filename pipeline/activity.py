@@ -30,7 +30,7 @@ class _Flow:
     def __init__(self, second: int) -> None:
         self.total = 0
         self._since = second
-        self._marks: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 2)
+        self._marks: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 1)
         """Seconds in which something came, and the total before each; they reach back over the window."""
 
     def add(self, count: int, second: int) -> None:

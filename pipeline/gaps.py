@@ -142,11 +142,11 @@ class Gaps:
         self._orders.append(order)
         self.watching = True  # after the order, see `_rest`
 
-    def _look_later(self) -> None:
+    def _look_later(self, delay_s: float = SETTLE_S) -> None:
         """Have a look when the wait is over: perhaps no batch comes that shows it."""
         if not self._looks:
             self._looks = True
-            self._loop.schedule_relative(SETTLE_S, self._look_soon)
+            self._loop.schedule_relative(delay_s, self._look_soon)
 
     def _look_soon(self, *_: Any) -> None:
         # Frames received until now are handed over before this action: it comes after their batches.
@@ -181,7 +181,10 @@ class Gaps:
         self._rest()
         self._looks = False
         # Whoever confirms meanwhile either is seen here, or sees that nobody looks; both do no harm.
-        if self._settling or self._orders:
+        if self._settling:
+            rest_s = (self._settling[0][0] - now_ns) / 1e9
+            self._look_later(min(max(rest_s, 0.0), SETTLE_S))  # whatever the wall clock does
+        elif self._orders:
             self._look_later()
 
     def _rest(self) -> None:

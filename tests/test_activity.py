@@ -74,6 +74,7 @@ def test_a_connection_s_rate_is_that_of_its_last_five_full_seconds(per_second, s
         rig.bring("A" * count)
         rig.bring("A" * count)
     rig.now_s += 1 + silence_s
+    rig.bring("AAA")  # of a second that is not over
     full = [1, *(2 * count for count in per_second), *[0] * silence_s][-module.WINDOW_S :]
     assert rig.activity.ticks_per_s()["one"] == sum(full) / len(full)
 
