@@ -26,7 +26,7 @@ def stream_health(
     waiting: Mapping[str, int],
     latencies: LatenciesSnapshot,
 ) -> dict[str, Any]:
-    """Return what ``TickStream.health()`` returns; JSON can take it. It takes about a ms.
+    """Return what ``TickStream.health()`` returns; JSON can take it. It costs some ms.
 
     Each connection has what its `ConnectionSnapshot` has, and ``status`` (its phase's word), ``tickers``
     (how many it is to carry), ``ticks`` and ``ticks_per_s`` (duplicates not counted; of the last five full
