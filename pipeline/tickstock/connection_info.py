@@ -18,7 +18,7 @@ class ConnectionInfo:
         assigned_tickers: what it carries, or will where nothing runs.
         status: disconnected, connecting, connected or error (which is tried again).
         message_count: ticks from it that the callback was given.
-        error_count: how often it was lost, or did not come about.
+        error_count: how often it was lost or did not come about, and what it sent that is no tick.
         last_message_time: float seconds since the epoch; 0.0 before the first message.
     """
 

@@ -263,7 +263,7 @@ class MultiConnectionManager:
             assigned_tickers=set(tickers),
             status=_STATUS.get(health.get("phase", ""), "disconnected"),
             message_count=delivered,
-            error_count=health.get("disconnects", 0),
+            error_count=health.get("errors", 0),
             last_message_time=0.0 if age_s is None else time.time() - age_s,
         )
 

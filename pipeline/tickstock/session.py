@@ -1,5 +1,6 @@
 """A running stream with TickStock's callbacks: what all faces have in common."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,7 +10,9 @@ from typing import Any, Final
 
 from pipeline import status
 from pipeline.build import build_pipeline
+from pipeline.errors import Closed
 from pipeline.massive.protocol import channels_for
+from pipeline.massive.snapshot import Phase
 from pipeline.setting_kinds import clean_symbols
 from pipeline.settings import Settings
 from pipeline.stream import TickStream
@@ -62,11 +65,10 @@ class Session:
         self._calling_back: int | None = None
         """The thread on which the status callback runs, while it does."""
 
-    def open(self, timeout_s: float = CONNECT_TIMEOUT_S) -> bool:
+    def open(self) -> bool:
         """Connect, and tell whether at least one connection is up; where none is, close again.
 
-        Args:
-            timeout_s: returns sooner, as soon as every connection is up or has failed for good.
+        Returns as soon as every connection is up or has failed for good, after 15 s at most.
         """
         with self._opening:
             if self.stream is not None and self.up():
@@ -77,9 +79,10 @@ class Session:
             self._live.clear()
             self._channels.clear()
             stream.status.subscribe(lambda event: self._hear(stream, event))
-            stream.attach(TickDataSink(self._on_tick, CALLBACK))
-            if _wait_connected(stream, timeout_s):
-                return True
+            with contextlib.suppress(Closed):  # somebody disconnects meanwhile
+                stream.attach(TickDataSink(self._on_tick, CALLBACK))
+                if stream.wait_connected(CONNECT_TIMEOUT_S) and self._is_open:
+                    return True
             self._close()
             return False
 
@@ -88,8 +91,10 @@ class Session:
         self._close()
 
     def up(self) -> tuple[str, ...]:
-        """Return the ids of the connections that are up."""
-        return () if self.stream is None or not self._is_open else _wait_connected(self.stream, 0)
+        """Return the ids of the connections that are up; already so when the callback hears "connected"."""
+        if not self._is_open:
+            return ()
+        return tuple(id_ for id_, its in self.connections().items() if its["phase"] == Phase.LIVE.value)
 
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return connection id to the tickers it carries; empty where nothing runs."""
@@ -242,13 +247,3 @@ def symbols_of(tickers: Iterable[str] | str) -> tuple[str, ...]:
 
 def _ignore(_: TickData) -> None:
     """Take a tick nobody asked for."""
-
-
-def _wait_connected(stream: TickStream, timeout_s: float) -> tuple[str, ...]:
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        phases = {c["id"]: c["phase"] for c in stream.health()["connections"]}
-        over = all(phase in {"live", "failed", "closed"} for phase in phases.values())
-        if over or time.monotonic() > deadline_s:
-            return tuple(id_ for id_, phase in phases.items() if phase == "live")
-        time.sleep(0.01)

@@ -1,5 +1,6 @@
 """`SyntheticDataAdapter`: generated ticks where there is no account, with TickStock's interface."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from .session import Session, TickCallback, symbols_of
 from .words import StatusCallback
 
 __all__ = ["SyntheticDataAdapter"]
+
+log = logging.getLogger("tickbraid.tickstock")
 
 
 class SyntheticDataAdapter:
@@ -68,4 +71,7 @@ class SyntheticDataAdapter:
             self._tell("disconnected", "no more ticks are generated")
 
     def _tell(self, word: str, message: str) -> None:
-        self.status_callback(word, {"message": message, "connection_id": "synthetic"})
+        try:
+            self.status_callback(word, {"message": message, "connection_id": "synthetic"})
+        except Exception:  # user code; the ticks go on
+            log.exception("the status callback raised on %s", word)
