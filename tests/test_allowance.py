@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,5 +120,5 @@ def test_whatever_the_server_allows_nobody_fights(configured, places, newest_goe
         now_s = end_s
         if not inside and limit > 0:
             raise AssertionError("nobody is in, though there is room")
-    gaps_s = [later - earlier for earlier, later in zip(tries, tries[1:], strict=False)]
+    gaps_s = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert all(gap_s >= min(FIRST_TRY_S, LATER_TRIES_S) for gap_s in gaps_s)

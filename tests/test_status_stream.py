@@ -151,8 +151,10 @@ EVENTS = [
     ),
     (
         status.Crowded(**AT, places=0, by=None, other_program=True, next_try_s=None),
-        "c: another program uses the same key (or the server still counts a connection of ours that has"
-        " died), which leaves none of our connections; one more is tried only when asked for",
+        (
+            "c: another program uses the same key (or the server still counts a connection of ours that has"
+            " died), which leaves none of our connections; one more is tried only when asked for"
+        ),
     ),
     (status.Disconnected(**AT, reason="gone"), "c: disconnected: gone"),
     (event(), "connection_1: connecting again in 1.0 s (attempt 2)"),
