@@ -74,18 +74,19 @@ class _Memory:
     def take_out_duplicates(self, batch: Batch) -> None:
         """Leave in a batch the ticks not remembered, and remember them."""
         identities = self._identify(batch.ticks)
+        new = set(identities)
         younger = self._younger
-        before, count = len(younger), len(identities)
+        # Mostly no tick of a batch is a duplicate, and set arithmetic shows that for all at once: it hashes
+        # each identity once, and sets keep the hashes.
         if (
-            before + count <= self._window
-            and younger.isdisjoint(identities)
-            and self._older.isdisjoint(identities)
+            len(new) == len(identities)
+            and len(younger) + len(new) <= self._window
+            and new.isdisjoint(younger)
+            and new.isdisjoint(self._older)
+            and None not in new
         ):
-            # Mostly no tick of a batch is a duplicate, and set arithmetic shows that for all at once.
-            younger.update(identities)
-            if len(younger) == before + count and None not in younger:
-                return
-            younger.difference_update(identities)  # one came twice, or has none: tick by tick, then
+            younger |= new
+            return
         ticks = zip(batch.ticks, identities, strict=True)
         kept = [tick for tick, identity in ticks if identity is None or self._is_new(identity)]
         batch.deduplicated += len(batch.ticks) - len(kept)
