@@ -275,12 +275,9 @@ class Pool:
     # -- gaps -----------------------------------------------------------------------------------------------
 
     def _open_gaps(self, seat: Seat, cut_ns: int) -> None:
-        others = [
-            other for other in self._seats.values() if other is not seat and other.up and other.confirmed
-        ]
-        goes_on = {
-            ticker for other in others for ticker in other.holds
-        }  # over another line: nothing is missed
+        others = [o for o in self._seats.values() if o is not seat and o.up and o.confirmed]
+        # What goes on over another line misses nothing.
+        goes_on = {ticker for other in others for ticker in other.holds}
         missed = [t for t in seat.carries if t not in goes_on and t not in self._missed]
         if missed:
             self._missed |= dict.fromkeys(missed, seat.carrier.id)
@@ -318,9 +315,8 @@ class Pool:
         counted = [seat for seat in self._seats.values() if seat.counted]
         rates = self._seating.rates
         loads = [sum(rates.get(ticker, 0.0) for ticker in seat.carries) for seat in counted]
-        over = any(
-            load > (seat.line.max_ticks_per_s or inf) for seat, load in zip(counted, loads, strict=True)
-        )
+        limits = [seat.line.max_ticks_per_s or inf for seat in counted]
+        over = any(load > limit for load, limit in zip(loads, limits, strict=True))
         return over or max(loads, default=0.0) * len(loads) > UNEVEN * sum(loads)
 
     def _rebalance(self) -> tuple[status.Moved, ...]:

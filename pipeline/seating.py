@@ -108,7 +108,7 @@ class Seating:
         clock: Callable[[], int],
     ) -> None:
         self.wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
-        self.overflow: tuple[str, ...] = ()
+        self.overflow = assignment.overflow
         """Tickers that fit nowhere at present."""
         self.rates: Mapping[str, float] = {}
         """Measured ticks/s by ticker; those of unknown rate are not in it."""
@@ -119,6 +119,8 @@ class Seating:
         self._emit = emit
         self._clock = clock
         self._pinned: dict[str, str] = {}
+        if self.overflow:
+            self._tell_overflow()
         for seat in seats:
             self._carry(seat, assignment.tickers.get(seat.carrier.id, ()))
 
@@ -168,9 +170,10 @@ class Seating:
             pinned=self._pinned,
         )
         if result.overflow != self.overflow:
+            self.overflow = result.overflow
             for warning in result.warnings:
                 log.warning("%s", warning)
-        self.overflow = result.overflow
+            self._tell_overflow()
         before = {seat.carrier.id: tuple(seat.carries) for seat in self._seats}
         for seat in self._seats:
             kept = dict.fromkeys(result.tickers.get(seat.carrier.id, ()))
@@ -199,6 +202,9 @@ class Seating:
         """End no overlap any more. From any thread."""
         for seat in self._seats:
             seat.overlap.dispose()
+
+    def _tell_overflow(self) -> None:
+        self._emit(status.Unplaced(at_ns=self._clock(), tickers=self.overflow))
 
     def _carry(self, seat: Seat, tickers: Iterable[str]) -> None:
         new = [ticker for ticker in tickers if ticker not in seat.carries]

@@ -31,6 +31,7 @@ __all__ = [
     "StatusEvent",
     "Subscribed",
     "Unanswered",
+    "Unplaced",
     "Unsubscribed",
 ]
 
@@ -279,6 +280,17 @@ class Gap(msgspec.Struct, frozen=True):
     ticker: str
     from_ns: int
     to_ns: int
+
+
+class Unplaced(StatusEvent, frozen=True):
+    """Wanted tickers that no connection carries, for want of room; without tickers: all are carried again."""
+
+    tickers: tuple[str, ...]
+
+    def _words(self) -> str:
+        if not self.tickers:
+            return "every wanted ticker is carried again"
+        return f"carried by no connection, since none has room: {_some(self.tickers)}"
 
 
 class Loss(StatusEvent, frozen=True):

@@ -29,6 +29,7 @@ _WARNINGS: Final = (
     status.SinkDown,
     status.Skipped,
     status.Unanswered,
+    status.Unplaced,
 )
 
 

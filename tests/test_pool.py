@@ -77,7 +77,7 @@ class Noted:
 class PoolWorld:
     """Three real connections and a pool, in virtual time; servers are reached unless they are down."""
 
-    def __init__(self, homes=None, *, limit=99, newest_goes=False, down=(), **policy):
+    def __init__(self, homes=None, *, limit=99, newest_goes=False, down=(), max_tickers=0, **policy):
         homes = homes or HOMES
         self.scheduler = VirtualTimeScheduler(1000.0)
         self.events = []
@@ -91,7 +91,9 @@ class PoolWorld:
         self.wires = {}
         self.dials = dict.fromkeys(homes, 0)
         self.connections = {name: self._connect(name) for name in homes}
-        lines = {name: Line(id=name, tickers=tickers) for name, tickers in homes.items()}
+        lines = {
+            name: Line(id=name, tickers=tickers, max_tickers=max_tickers) for name, tickers in homes.items()
+        }
         wanted = [ticker for tickers in homes.values() for ticker in tickers]
         its_policy = PoolPolicy(**policy)
         self.pool = Pool(
@@ -525,6 +527,23 @@ def test_a_ticker_moved_by_hand_stays_there():
     assert "A" in world.held()["c1"], "removed and added again, it is where it belongs"
     with pytest.raises(ValueError, match="must be one of c1, c2, c3, not 'nowhere'"):
         world.pool.move_ticker("A", "nowhere")
+
+
+def test_what_fits_nowhere_is_told():
+    """Two sockets die and the third is full: whoever trades the rest must know that nothing comes."""
+    world = PoolWorld(max_tickers=3)
+    assert not world.of(status.Unplaced)
+    world.kill("c1")
+    world.kill("c2")
+    world.run(5)
+    told = world.of(status.Unplaced)[-1].tickers
+    assert set(told) == set(TICKERS) - world.held()["c3"]
+    assert len(told) == 3
+    world.revive("c1")
+    world.revive("c2")
+    world.run(10)
+    assert world.of(status.Unplaced)[-1].tickers == ()
+    assert world.held() == {name: set(home) for name, home in HOMES.items()}
 
 
 def test_waiting_ends_when_every_connection_is_decided():

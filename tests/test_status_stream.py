@@ -168,6 +168,11 @@ EVENTS = [
         "c: takes over from d (failover): A",
     ),
     (
+        status.Unplaced(at_ns=1, tickers=("A", "B")),
+        "carried by no connection, since none has room: A, B",
+    ),
+    (status.Unplaced(at_ns=1, tickers=()), "every wanted ticker is carried again"),
+    (
         status.Loss(at_ns=1, where="callback", reason="overflow", count=1234, from_ns=0, to_ns=500_000_000),
         "lost 1,234 ticks at callback (overflow), received within 0.500 s",
     ),
