@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from benchmarks import peers
 from benchmarks.templates import TICKERS
 from benchmarks.turns import CLIENT_CORE, Turn, measure, pin
 
@@ -175,6 +176,9 @@ CLIENTS: Final = {
     "limit": Client(limit, "the limit: picows + msgspec + callback, nothing else"),
     "official": Client(official, "`massive`, the official client"),
     "naive": Client(naive, "WebSocketApp + json + Subject"),
+    "alpaca": Client(peers.alpaca, "alpaca-py", "alpaca"),
+    "cryptofeed": Client(peers.cryptofeed, "cryptofeed (BitMEX trades)", "bitmex"),
+    "unicorn": Client(peers.unicorn, "unicorn-binance on picows", "binance", sizes=(1,)),
     "ours": Client(lambda turn: tickbraid(turn, 3), "**Tickbraid**, three connections"),
     "ours-1": Client(lambda turn: tickbraid(turn, 1), "**Tickbraid**, one connection"),
     "batches": Client(lambda turn: tickbraid(turn, 3, batches=True), "**Tickbraid**, `stream.batches`"),
