@@ -104,10 +104,13 @@ class MarketDataService:
 
     def stop(self) -> None:
         """Disconnect; what was received is published first, for 2 s at most. Harmless where nothing runs."""
+        adapter = self.data_adapter
+        if adapter is None:
+            return
+        adapter.disconnect()  # without the lock: it ends a start that still waits
         with self._lock:
-            if self._running and self.data_adapter is not None:
+            if self._running:
                 self._running = False
-                self.data_adapter.disconnect()
                 self._redis_before += self._redis_delivered()
                 self.data_adapter = None
 

@@ -9,6 +9,7 @@ from werkzeug.serving import make_server
 
 from pipeline import SettingsError
 from pipeline.embedded import RedisServer
+from pipeline.massive.simulator import Silence
 from pipeline.tick_data import TICK_DATA_FIELDS
 from pipeline.tickstock import MarketDataService, RealTimeDataAdapter, SyntheticDataAdapter
 from tests.conftest import wait_until
@@ -174,6 +175,19 @@ def test_start_and_stop_may_be_repeated(make):
     assert service.start() is True
     assert service.is_running() is True
     wait_until(lambda: service.stats.ticks_processed > before)
+
+
+def test_stop_ends_a_start_that_waits(make, simulator):
+    """Ctrl-C during start-up would have to wait for 15 s."""
+    simulator.set_faults(silence=Silence.ALL)
+    service = make(config_of(simulator, REDIS_ENABLED=False))
+    results = []
+    starting = threading.Thread(target=lambda: results.append(service.start()))
+    starting.start()
+    simulator.wait_for(lambda report: report.clients)
+    service.stop()
+    starting.join(5)
+    assert results == [False]
 
 
 def test_stats_and_health_have_tickstock_s_names(make):
