@@ -56,7 +56,7 @@ class ConnectionFace:
             tickers: symbols, or one; what is subscribed already stays as it is.
 
         Returns:
-            False where it is not connected, or all that is new was refused.
+            False where it is not connected, or all of them were refused.
 
         Raises:
             ValueError: one of them cannot be a symbol.

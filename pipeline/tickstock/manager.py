@@ -119,7 +119,7 @@ class MultiConnectionManager:
         Waits some seconds until they are confirmed.
 
         Returns:
-            False where nothing is connected, or all that is new was refused.
+            False where nothing is connected, or all of them were refused.
 
         Raises:
             ValueError: one of them cannot be a symbol.

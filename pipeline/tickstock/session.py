@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
 from pipeline import status
@@ -124,36 +124,34 @@ class Session:
     def subscribe(self, tickers: Iterable[str] | str, connection: str | None = None) -> bool:
         """Carry these too, and wait some seconds until the server has confirmed them.
 
-        What is carried already stays where it is, and costs nothing. On the thread of the status callback,
-        which is told of confirmations, they are not waited for.
+        What is carried already stays where it is. On the thread of the status callback, which is told of
+        confirmations, they are not waited for.
 
         Args:
             tickers: symbols, or one.
             connection: where to; the strategy chooses by default.
 
         Returns:
-            False where nothing is connected, or every new ticker was refused.
+            False where nothing is connected, or every one was refused.
 
         Raises:
             ValueError: one of them cannot be a symbol.
         """
         wanted = symbols_of(tickers)
-        if self.stream is None or not self.up():
+        up = self.up()
+        if self.stream is None or not up:
             log.warning("cannot subscribe: not connected")
             return False
-        carried = {ticker for its in self.tickers().values() for ticker in its}
-        new = [ticker for ticker in wanted if ticker not in carried]
-        if new:
-            self.stream.add_tickers(new)
+        self.stream.add_tickers(wanted)
         if connection is not None and len(self.settings.connections) > 1:
             for ticker in wanted:
                 self.stream.move_ticker(ticker, connection)
         if self._calling_back == threading.get_ident():
             return True
-        if not self._wait(lambda: self._is_settled(wanted, connection)):
+        if not self._wait(lambda: self._is_settled(wanted, up, connection)):
             log.warning("not confirmed within %g s, and waited for no longer: %s", CONFIRM_TIMEOUT_S, wanted)
-            return True
-        return not new or bool({t for id_ in self.tickers() for t in self.confirmed(id_)}.intersection(new))
+        answers = self._answers()
+        return not wanted or any(answers.get(ticker, True) for ticker in wanted)
 
     def unsubscribe(self, tickers: Iterable[str] | str) -> bool:
         """Carry these no more.
@@ -171,8 +169,11 @@ class Session:
         self.stream.remove_tickers(gone)
         return self._wait(lambda: not set(gone).intersection(*[set().union(*self.tickers().values())]))
 
-    def _is_settled(self, tickers: Iterable[str], connection: str | None) -> bool:
-        """Tell whether each ticker is somewhere, and the server has answered for all its channels there."""
+    def _is_settled(self, tickers: Iterable[str], up: Collection[str], connection: str | None) -> bool:
+        """Tell whether each ticker is somewhere, and the server has answered for all its channels there.
+
+        What is on a connection that is not up is not waited for: it will be subscribed to when that returns.
+        """
         types = {line.id: line.event_types for line in self.settings.connections}
         homes: dict[str, list[str]] = defaultdict(list)
         for id_, its in self.tickers().items():
@@ -182,10 +183,22 @@ class Session:
             homes[ticker]
             and (connection is None or connection in homes[ticker])
             and all(
-                self._channels[id_].keys() >= {*channels_for([ticker], types[id_])} for id_ in homes[ticker]
+                self._channels[id_].keys() >= {*channels_for([ticker], types[id_])}
+                for id_ in homes[ticker]
+                if id_ in up
             )
             for ticker in tickers
         )
+
+    def _answers(self) -> dict[str, bool]:
+        """Return by ticker whether any of its channels was confirmed; without those not answered for yet."""
+        answers: dict[str, bool] = {}
+        with self._changed:
+            for channels in self._channels.values():
+                for channel, good in channels.items():
+                    ticker = channel.partition(".")[2]
+                    answers[ticker] = good or answers.get(ticker, False)
+        return answers
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         """Wait until a condition holds, and tell whether it does; looks at each event, and every 10 ms."""

@@ -182,6 +182,7 @@ def stingy(heard, connected):
 def test_a_subscription_that_is_refused_is_false(stingy, heard):
     """Nobody would notice that the plan does not cover the watchlist."""
     assert stingy.subscribe(["S1"]) is False
+    assert stingy.subscribe(["S1"]) is False
     assert stingy.subscription_confirmations == set()
     wait_until(lambda: any(data.get("status") == "refused" for _, data in heard.statuses))
 

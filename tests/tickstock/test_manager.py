@@ -4,7 +4,7 @@ from pipeline import SettingsError
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from pipeline.routing import universe
 from pipeline.routing.universe import register_provider
-from pipeline.tickstock import ConnectionInfo, MultiConnectionManager
+from pipeline.tickstock import ConnectionInfo, MultiConnectionManager, session
 from tests.conftest import wait_until
 from tests.integration.harness import Gate
 from tests.tickstock.harness import KEY, TICKERS, config_of, held, many_of
@@ -297,10 +297,23 @@ def test_a_lost_connection_shows_while_it_is_away(make, simulator, connected):
     wait_until(lambda: manager.connections["connection_1"].status == "error")
     assert manager.is_connected()
     assert manager.connections["connection_1"].client.connected is False
+    wait_until(lambda: not manager.connections["connection_1"].client.subscription_confirmations)
     gate.open()
     wait_until(lambda: manager.connections["connection_1"].status == "connected")
     manager.disconnect()
     gate.shut()
+
+
+def test_what_is_on_a_lost_connection_is_not_waited_for(make, simulator, connected, monkeypatch):
+    """A page that is opened while one of three is down would hang for as long as it is."""
+    monkeypatch.setattr(session, "CONFIRM_TIMEOUT_S", 600)
+    gate = Gate(simulator.port)
+    manager = connected(make(WEBSOCKET_CONNECTION_1_URL=gate.url, WEBSOCKET_FAILOVER_ENABLED=False))
+    gate.shut()
+    wait_until(lambda: manager.connections["connection_1"].status == "error")
+    assert manager.subscribe(TICKERS) is True
+    assert manager.subscribe(HOMES["connection_1"]) is True
+    manager.disconnect()
 
 
 def test_ticks_of_all_connections_come_on_one_thread(manager, heard):
