@@ -8,30 +8,37 @@ import argparse
 import contextlib
 import itertools
 import json
-import mmap
+import os
 import selectors
 import socket
+import sys
+import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from benchmarks import templates
-from benchmarks.templates import TICKERS, Chunk
-from benchmarks.turns import SENDER_CORE, pin
+from benchmarks.templates import CHUNK_BYTES, TICKERS, Chunk
+from benchmarks.turns import SENDER_CORE, open_shared, pin
 from pipeline.massive.simulator.options import Options
 from pipeline.massive.simulator.session import Outcome, Session, status
 from pipeline.massive.simulator.wire import FrameReader, Opcode, answer_upgrade, encode_frame
 
-FULL_PAUSE_S: Final = 0.0001
-"""How long to wait where the reader has been sent all that it may have in flight."""
+PAUSE_S: Final = 0.0001
+"""How long to wait where the reader may have no more at the moment."""
 SERIALS: Final = range(100_000, 1_000_000)
 
 
+Make = Callable[[Sequence[str]], list[Chunk]]
+
+
 class Dialect(Protocol):
-    """Is what a feed says before its ticks."""
+    """Is what a feed says before its ticks, and how it makes those."""
+
+    make: templates.Maker
 
     def greeting(self) -> list[bytes]:
         """Return the frames that go out at once."""
@@ -116,33 +123,73 @@ class Binance:
 DIALECTS: Final = {"massive": Massive, "alpaca": Alpaca, "bitmex": BitMex, "binance": Binance}
 
 
+class Phase(NamedTuple):
+    """Says how many ticks/s to send for how long."""
+
+    time_s: float
+    ticks_per_s: float
+
+
 class Flow:
-    """Counts what all connections were sent together, and holds them to what may be in flight."""
+    """Counts what all connections were sent together, and says when there is to be more.
 
-    def __init__(self, delivered: mmap.mmap, window: int) -> None:
-        self._delivered = memoryview(delivered).cast("Q")
+    Args:
+        shared: see `turns.open_shared`.
+        window: ticks that may be in flight.
+        phases: one after the other, then nothing more; without any, as fast as the reader takes it.
+    """
+
+    def __init__(self, shared: memoryview, window: int, phases: Sequence[Phase]) -> None:
+        self._shared = shared
         self._window = window
+        self._phases = phases
         self._serials = itertools.cycle(SERIALS)
-        self.sent = 0
+        self.begin()
 
-    @property
-    def full(self) -> bool:
-        """Whether the reader has as much in flight as it may."""
-        return self.sent - self._delivered[0] >= self._window
+    def begin(self) -> None:
+        """Begin at nothing, for a new client."""
+        self._sent = self._shared[1] = self._shared[2] = self._shared[3] = 0
+        self._due = 0.0
+        self._left = list(self._phases)
+        self._phase_s: float | None = None
+
+    def may_send(self) -> bool:
+        """Tell whether the reader may have more now."""
+        if self._phases and self._sent >= self._due:
+            self._let_time_pass()
+            if self._sent >= self._due:
+                return False
+        return self._sent - self._shared[0] < self._window
 
     def next(self, chunk: Chunk) -> memoryview:
         """Return a chunk as it goes out."""
-        self.sent += chunk.ticks
+        self._sent += chunk.ticks
+        self._shared[1] = self._sent
+        self._shared[2] += chunk.trades
         return chunk.fill(next(self._serials))
+
+    def _let_time_pass(self) -> None:
+        """Add what is due; a phase ends when all its ticks are sent, and the next then begins."""
+        now_s = time.perf_counter()
+        if self._phase_s is None:
+            self._phase_s, self._base = now_s, 0.0
+        if not self._left:
+            return
+        time_s, ticks_per_s = self._left[0]
+        self._due = self._base + min(now_s - self._phase_s, time_s) * ticks_per_s
+        if now_s - self._phase_s >= time_s and self._sent >= self._due:
+            self._left.pop(0)
+            self._phase_s, self._base = now_s, float(self._sent)
+            self._shared[3] = time.time_ns()
 
 
 class Reader:
     """Is one connection of a client."""
 
-    def __init__(self, sock: socket.socket, dialect: Dialect, events: int, flow: Flow) -> None:
+    def __init__(self, sock: socket.socket, dialect: Dialect, make: Make, flow: Flow) -> None:
         self._sock = sock
         self._dialect = dialect
-        self._events = events
+        self._make = make
         self._flow = flow
         self._frames = FrameReader()
         self._rest = memoryview(b"")
@@ -168,15 +215,15 @@ class Reader:
             elif opcode in {Opcode.TEXT, Opcode.BINARY}:
                 answers, tickers = self._dialect.answer(payload)
                 if tickers and self.chunks is None:
-                    self.chunks = itertools.cycle(self._dialect.make(tickers, self._events))
+                    self.chunks = itertools.cycle(self._make(tickers))
                 self._say(b"".join(answers))
         return bool(data)
 
     def send(self) -> bool:
         """Send a piece; return whether it is still there."""
         if not self._rest:
-            if self._flow.full:
-                time.sleep(FULL_PAUSE_S)
+            if not self._flow.may_send():
+                time.sleep(PAUSE_S)
                 return True
             self._rest = self._flow.next(next(self.chunks))
         try:
@@ -195,10 +242,10 @@ class Reader:
             self._rest = memoryview(b"")
 
 
-def serve(dialect: type[Dialect], events: int, flow: Flow) -> None:
+def serve(dialect: type[Dialect], make: Make, flow: Flow) -> None:
     """Say where it listens, and serve one client after the other, each with any number of connections."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-    chunks = dialect.make(TICKERS, events)
+    chunks = make(TICKERS)
     bytes_a_tick = sum(len(chunk.frames) for chunk in chunks) / sum(chunk.ticks for chunk in chunks)
     print(json.dumps({"port": listener.getsockname()[1], "bytes_a_tick": bytes_a_tick}), flush=True)
     selector = selectors.DefaultSelector()
@@ -209,7 +256,7 @@ def serve(dialect: type[Dialect], events: int, flow: Flow) -> None:
             if key.data is None:
                 sock = listener.accept()[0]
                 with contextlib.suppress(OSError):
-                    selector.register(sock, selectors.EVENT_READ, Reader(sock, dialect(), events, flow))
+                    selector.register(sock, selectors.EVENT_READ, Reader(sock, dialect(), make, flow))
                 continue
             reader = key.data
             here = not ready & selectors.EVENT_READ or reader.listen()
@@ -221,7 +268,7 @@ def serve(dialect: type[Dialect], events: int, flow: Flow) -> None:
                 selector.unregister(sock)
                 sock.close()
                 if len(selector.get_map()) == 1:
-                    flow.sent = 0  # the next client begins at nothing, too
+                    flow.begin()
 
 
 def main() -> None:
@@ -229,13 +276,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dialect", choices=DIALECTS, default="massive")
     parser.add_argument("--events", type=int, default=1, help="of a frame")
+    parser.add_argument("--chunk-bytes", type=int, default=CHUNK_BYTES, help="of what goes out in one piece")
     parser.add_argument("--window", type=int, help="ticks that may be in flight")
-    parser.add_argument("--shared", type=Path, help="file with the reader's count")
+    parser.add_argument("--shared", help="file with the counts")
+    parser.add_argument("--phases", default="", help="SECONDS:TICKS_PER_S,…, then nothing")
     arguments = parser.parse_args()
     pin(SENDER_CORE)
-    with arguments.shared.open("r+b") as file, mmap.mmap(file.fileno(), 8) as delivered:
-        flow = Flow(delivered, arguments.window)
-        serve(DIALECTS[arguments.dialect], arguments.events, flow)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    phases = [Phase(*map(float, phase.split(":"))) for phase in arguments.phases.split(",") if phase]
+    with open_shared(arguments.shared) as shared:
+        dialect = DIALECTS[arguments.dialect]
+        make = partial(dialect.make, events=arguments.events, chunk_bytes=arguments.chunk_bytes)
+        serve(dialect, make, Flow(shared, arguments.window, phases))
+
+
+def end_with_parent() -> None:
+    """End this process when whoever started it is gone, however that came."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":

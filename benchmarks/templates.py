@@ -20,7 +20,7 @@ from pipeline.market import SyntheticMarket
 from pipeline.massive.simulator.feeds import join
 from pipeline.massive.simulator.wire import Opcode, encode_frame
 
-__all__ = ["TICKERS", "Chunk", "Maker", "alpaca", "binance", "bitmex", "massive"]
+__all__ = ["CHUNK_BYTES", "TICKERS", "Chunk", "Maker", "alpaca", "binance", "bitmex", "massive"]
 
 TICKERS: Final = tuple(f"SIM{number:03d}" for number in range(240))
 """Two channels of each fit in one subscription request."""
@@ -33,8 +33,8 @@ NOW_MS: Final = b"^" * 13
 """Stand in the template where the serial number of the chunk and the time belong, and are as long."""
 START_MS: Final = 1_234_567_890_123
 
-Maker = Callable[[Sequence[str], int], list["Chunk"]]
-"""Makes chunks of frames of so many events each, of some tickers."""
+Maker = Callable[[Sequence[str], int, int], list["Chunk"]]
+"""Makes chunks of about so many bytes, of frames of so many events each, of some tickers."""
 
 
 class Chunk:
@@ -47,6 +47,7 @@ class Chunk:
 
     def __init__(self, frames: bytes, ticks: int) -> None:
         self.ticks = ticks
+        self.trades = frames.count(b'"ev":"T"')
         self.frames = bytearray(frames)
         self._serials = _Marks(self.frames, SERIAL)
         self._times = _Marks(self.frames, NOW_MS)
@@ -71,7 +72,7 @@ class _Marks:
 
 
 @lru_cache
-def massive(tickers: Sequence[str], events: int, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:
+def massive(tickers: Sequence[str], events: int, chunk_bytes: int) -> list[Chunk]:
     """Return frames of a Massive market: four quotes to a trade, the first tickers the most active."""
     market = SyntheticMarket(tickers, seed=SEED, start_ms=START_MS, event_types=("T", "Q"))
     numbers = itertools.count()
@@ -88,7 +89,7 @@ def _numbered(element: bytes, number: int) -> bytes:
     return element.replace(b"%d" % START_MS, NOW_MS)
 
 
-def alpaca(tickers: Sequence[str], events: int) -> list[Chunk]:
+def alpaca(tickers: Sequence[str], events: int, chunk_bytes: int) -> list[Chunk]:
     """Return frames of Alpaca's feed, which is MessagePack: the same market, its times those of now."""
     source = random.Random(SEED)
     when = datetime.now(UTC)
@@ -106,10 +107,10 @@ def alpaca(tickers: Sequence[str], events: int) -> list[Chunk]:
             )
     encode = msgspec.msgpack.encode
     frames = [encode_frame(encode(part), Opcode.BINARY) for part in _parts(elements, events)]
-    return _chunks(frames, events, CHUNK_BYTES)
+    return _chunks(frames, events, chunk_bytes)
 
 
-def bitmex(_: Sequence[str], events: int) -> list[Chunk]:
+def bitmex(_: Sequence[str], events: int, chunk_bytes: int) -> list[Chunk]:
     """Return frames of BitMEX's trades, the feed known to cryptofeed with many events a frame."""
     stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     trade = {"timestamp": stamp, "symbol": "XBTUSD", "side": "Sell", "size": 100, "price": 96210.5}
@@ -121,10 +122,10 @@ def bitmex(_: Sequence[str], events: int) -> list[Chunk]:
         encode_frame(msgspec.json.encode({"table": "trade", "action": "insert", "data": part}))
         for part in _parts(rows, events)
     ]
-    return _chunks(frames, events, CHUNK_BYTES)
+    return _chunks(frames, events, chunk_bytes)
 
 
-def binance(_: Sequence[str], events: int) -> list[Chunk]:
+def binance(_: Sequence[str], events: int, chunk_bytes: int) -> list[Chunk]:
     """Return frames of Binance's trades: always one a frame."""
     if events != 1:
         raise ValueError("Binance sends one event a frame")
@@ -135,7 +136,7 @@ def binance(_: Sequence[str], events: int) -> list[Chunk]:
         )
         for number in range(TICKS)
     ]
-    return _chunks(frames, events, CHUNK_BYTES)
+    return _chunks(frames, events, chunk_bytes)
 
 
 def _parts(things: list, events: int) -> list[list]:

@@ -19,7 +19,19 @@ from operator import sub
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-__all__ = ["CLIENT_CORE", "SENDER_CORE", "Blaster", "Turn", "blaster", "measure", "pin", "take_turn"]
+__all__ = [
+    "CLIENT_CORE",
+    "SENDER_CORE",
+    "UNLIMITED",
+    "Blaster",
+    "Turn",
+    "ask",
+    "blaster",
+    "measure",
+    "open_shared",
+    "pin",
+    "take_turn",
+]
 
 _CORES: Final = sorted(os.sched_getaffinity(0))
 SENDER_CORE: Final = _CORES[0]
@@ -28,6 +40,7 @@ IN_FLIGHT_TICKS: Final = 50_000
 SAMPLE_S: Final = 0.01
 START_TIMEOUT_S: Final = 20.0
 UNLIMITED: Final = 2**62
+SHARED_BYTES: Final = 4 * 8
 
 
 class Blaster(NamedTuple):
@@ -35,7 +48,7 @@ class Blaster(NamedTuple):
 
     port: int
     bytes_a_tick: float
-    shared: Path
+    shared: str
 
 
 class Turn(NamedTuple):
@@ -43,7 +56,7 @@ class Turn(NamedTuple):
 
     port: int
     bytes_a_tick: float
-    shared: Path
+    shared: str
     warm_s: float
     time_s: float
 
@@ -55,17 +68,28 @@ def pin(core: int) -> None:
 
 @contextlib.contextmanager
 def blaster(dialect: str, events: int, *options: str) -> Iterator[Blaster]:
-    """Run a sender."""
+    """Run a sender, which ends with this process at the latest."""
     with tempfile.NamedTemporaryFile() as shared:
-        shared.write(bytes(8))
+        shared.write(bytes(SHARED_BYTES))
         shared.flush()
         command = [sys.executable, "-m", "benchmarks.blaster", f"--dialect={dialect}", f"--events={events}"]
         command += [f"--window={IN_FLIGHT_TICKS}", f"--shared={shared.name}", *options]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
-                yield Blaster(**json.loads(process.stdout.readline()), shared=Path(shared.name))
+                yield Blaster(**json.loads(process.stdout.readline()), shared=shared.name)
             finally:
                 process.kill()
+
+
+@contextlib.contextmanager
+def open_shared(path: str) -> Iterator[memoryview]:
+    """Open what they share: ticks delivered; ticks sent, trades sent, when the last phase ended (ns)."""
+    with Path(path).open("r+b") as file, mmap.mmap(file.fileno(), SHARED_BYTES) as shared:
+        cells = memoryview(shared).cast("Q")
+        try:
+            yield cells
+        finally:
+            cells.release()
 
 
 def take_turn(client: str, sender: Blaster, warm_s: float, time_s: float) -> dict[str, Any]:
@@ -74,15 +98,23 @@ def take_turn(client: str, sender: Blaster, warm_s: float, time_s: float) -> dic
     Raises:
         RuntimeError: it failed; the message is what it said.
     """
-    turn = Turn(*sender, warm_s, time_s)._replace(shared=str(sender.shared))
-    command = [sys.executable, "-m", "benchmarks.clients", client, json.dumps(turn._asdict())]
-    timeout_s = START_TIMEOUT_S + warm_s + time_s
+    turn = json.dumps(Turn(*sender, warm_s, time_s)._asdict())
+    return ask("benchmarks.clients", client, turn, timeout_s=START_TIMEOUT_S + warm_s + time_s)
+
+
+def ask(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
+    """Run a module in a process of its own and return what its last line says.
+
+    Raises:
+        RuntimeError: it failed; the message is what it said.
+    """
+    command = [sys.executable, "-m", module, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{client} hangs: {error.stderr}") from None
+        raise RuntimeError(f"{arguments[0]} hangs: {error.stderr}") from None
     if done.returncode:
-        raise RuntimeError(f"{client} failed: {done.stderr.strip()[-600:]}")
+        raise RuntimeError(f"{arguments[0]} failed: {done.stderr.strip()[-600:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -99,8 +131,7 @@ def measure(
     """
 
     def run() -> None:
-        with Path(turn.shared).open("r+b") as file, mmap.mmap(file.fileno(), 8) as delivered:
-            shared = memoryview(delivered).cast("Q")
+        with open_shared(turn.shared) as shared:
             shared[0] = 0 if tells else UNLIMITED
             ready.set()
             marks = []
@@ -119,6 +150,8 @@ def measure(
             result = dict(zip(("seconds", "ticks", "cpu_s"), map(sub, after, before), strict=True))
             shared[0] = UNLIMITED  # who waits for the end of the feed gets it
             print(json.dumps(result | finish()), flush=True)
+            if not result["ticks"]:
+                print("it got no ticks", file=sys.stderr, flush=True)
             os._exit(0 if result["ticks"] else 1)  # most peers cannot be told to end
 
     ready = threading.Event()
