@@ -1,7 +1,8 @@
 import pytest
 
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
-from tests.tickstock.harness import KEY, TICKERS, Heard
+from pipeline.tickstock import MassiveWebSocketClient
+from tests.tickstock.harness import KEY, TICKERS, Heard, config_of
 
 
 @pytest.fixture
@@ -31,3 +32,15 @@ def connected(request):
     yield connect
     for face in faces:
         face.disconnect()
+
+
+@pytest.fixture
+def make_client(simulator, heard):
+    """Make a client of the simulator, with more configuration."""
+    return lambda **more: MassiveWebSocketClient(KEY, heard.tick, heard.status, config_of(simulator, **more))
+
+
+@pytest.fixture
+def client(make_client, connected):
+    """A client that is connected."""
+    return connected(make_client())

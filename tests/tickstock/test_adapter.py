@@ -4,7 +4,7 @@ import pytest
 
 from pipeline import SettingsError
 from pipeline.tickstock import MassiveWebSocketClient, MultiConnectionManager, RealTimeDataAdapter, adapter
-from tests.tickstock.harness import KEY, config_of, held, many_of
+from tests.tickstock.harness import KEY, TICKERS, config_of, held, many_of
 
 HOMES = [["S0", "S1", "S2"], ["S3", "S4", "S5"], ["S6", "S7", "S8"]]
 
@@ -137,6 +137,14 @@ def test_connect_connects_and_subscribes(made, simulator, heard):
     heard.wait_for_tickers(["S1", "S5"])
     assert {"S1", "S5"} <= set.union(*held(simulator).values())
     assert {"S1", "S5"} <= made.client.get_subscribed_tickers()
+
+
+def test_the_universe_is_the_caller_s_business(config, simulator, heard):
+    """TickStock looks SYMBOL_UNIVERSE_KEY up itself: what it leaves out would be subscribed to all the same."""
+    made = RealTimeDataAdapter(config | {"SYMBOL_UNIVERSE_KEY": "etf:sector_spdrs"}, heard.tick, heard.status)
+    made.connect(["S1"])
+    assert made.client.get_subscribed_tickers() <= set(TICKERS)
+    made.disconnect()
 
 
 def test_connect_with_no_tickers_connects(made):

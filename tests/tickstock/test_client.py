@@ -1,40 +1,26 @@
-import copy
 import threading
 
 import pytest
 
-from pipeline import SettingsError, TickData
-from pipeline.massive.simulator import Options, Silence, Simulator, SyntheticFeed
+from pipeline import SettingsError
+from pipeline.massive.simulator import Options, Silence, Simulator
 from pipeline.tickstock import MassiveWebSocketClient, session
 from tests.conftest import our_threads, wait_until
-from tests.tickstock.harness import KEY, TICKERS, Heard, config_of, held
-
-
-@pytest.fixture
-def make(simulator, heard):
-    """Make a client of the simulator, with more configuration."""
-    return lambda **more: MassiveWebSocketClient(KEY, heard.tick, heard.status, config_of(simulator, **more))
-
-
-@pytest.fixture
-def client(make, connected):
-    """A client that is connected."""
-    return connected(make())
-
+from tests.tickstock.harness import KEY, Heard, config_of, held
 
 # -- connecting ---------------------------------------------------------------------------------------------
 
 
-def test_it_is_connected_as_soon_as_connect_returns(make, simulator, connected):
+def test_it_is_connected_as_soon_as_connect_returns(make_client, simulator, connected):
     """TickStock subscribes on the next line, and would be told that it is not connected."""
-    client = connected(make())
+    client = connected(make_client())
     assert client.connected is client.is_connected() is True
     assert [c.key for c in simulator.report().clients] == [KEY]
 
 
-def test_nothing_is_connected_before_connect(make, simulator):
+def test_nothing_is_connected_before_connect(make_client, simulator):
     """Building the application would open sockets."""
-    client = make()
+    client = make_client()
     assert (client.connected, client.is_connected(), client.subscribed_tickers) == (False, False, set())
     assert simulator.report().attempts == 0
 
@@ -49,20 +35,20 @@ def test_a_refused_key_is_false_and_leaves_nothing_behind(simulator, heard):
     wait_until(lambda: not {name for name in our_threads() if "simulator" not in name})
 
 
-def test_nobody_listening_is_false_once_the_retries_are_used_up(make, simulator, heard):
+def test_nobody_listening_is_false_once_the_retries_are_used_up(make_client, simulator, heard):
     """TickStock's MASSIVE_WEBSOCKET_MAX_RETRIES would be ignored, and start-up would take 15 s."""
     simulator.stop()
-    client = make(MASSIVE_WEBSOCKET_MAX_RETRIES="2")
+    client = make_client(MASSIVE_WEBSOCKET_MAX_RETRIES="2")
     assert client.connect() is False
     heard.wait_for_word("error", 4)  # three attempts, and that it is given up
     assert "connected" not in heard.words()
 
 
-def test_a_server_that_says_nothing_is_false_after_the_time_limit(make, simulator, monkeypatch):
+def test_a_server_that_says_nothing_is_false_after_the_time_limit(make_client, simulator, monkeypatch):
     """A half-dead server would hang the application's start."""
     monkeypatch.setattr(session, "CONNECT_TIMEOUT_S", 0.2)
     simulator.set_faults(silence=Silence.ALL)
-    assert make().connect() is False
+    assert make_client().connect() is False
 
 
 def test_connect_when_connected_opens_no_second_socket(client, simulator):
@@ -71,10 +57,10 @@ def test_connect_when_connected_opens_no_second_socket(client, simulator):
     assert simulator.report().attempts == 1
 
 
-def test_a_client_that_failed_can_be_connected_later(make, simulator, connected):
+def test_a_client_that_failed_can_be_connected_later(make_client, simulator, connected):
     """The application would need a restart once the server is back."""
     simulator.stop()
-    client = make(MASSIVE_WEBSOCKET_MAX_RETRIES=1)
+    client = make_client(MASSIVE_WEBSOCKET_MAX_RETRIES=1)
     assert client.connect() is False
     simulator.start()
     connected(client)
@@ -137,9 +123,9 @@ def test_what_is_subscribed_already_is_true_and_not_asked_for_again(client, simu
     assert simulator.report().sent.largest_request == before == 6
 
 
-def test_subscribe_before_connect_is_false(make):
+def test_subscribe_before_connect_is_false(make_client):
     """The application would believe that it gets data."""
-    assert make().subscribe(["S1"]) is False
+    assert make_client().subscribe(["S1"]) is False
 
 
 def test_subscribe_after_disconnect_is_false(client):
@@ -214,9 +200,9 @@ def test_unsubscribe_of_what_is_not_there_is_true(client):
     assert client.unsubscribe(["S5"]) is True
 
 
-def test_unsubscribe_when_not_connected_is_false(make):
+def test_unsubscribe_when_not_connected_is_false(make_client):
     """The application would believe that it was done."""
-    assert make().unsubscribe(["S1"]) is False
+    assert make_client().unsubscribe(["S1"]) is False
 
 
 def test_the_set_of_tickers_is_the_caller_s_to_change(client):
@@ -244,218 +230,22 @@ def test_the_status_callback_may_subscribe(simulator, connected):
     heard.wait_for_tickers(["S1"])
 
 
-# -- ticks --------------------------------------------------------------------------------------------------
-
-
-def test_ticks_are_tick_data(client, heard):
-    """TickStock's code reads the fields of its own class, and calls to_dict."""
-    client.subscribe(["S1", "S2"])
-    heard.wait_for_tickers(["S1", "S2"])
-    wait_until(lambda: {tick.event_type for tick in list(heard.ticks)} == {"T", "Q"})
-    assert {type(tick) for tick in heard.ticks} == {TickData}
-    assert all(tick.price > 0 and tick.source == "massive" for tick in heard.ticks)
-
-
-def test_ticks_come_one_at_a_time_on_a_thread_of_their_own_and_in_order(client, heard):
-    """Code that was written for one thread would break, and prices go back in time."""
-    client.subscribe(TICKERS)
-    heard.wait_for_ticks(500)
-    assert heard.threads == {"tickbraid-tickstock"}
-    assert heard.most_at_once == 1
-    for ticks in heard.by_ticker().values():
-        times = [tick.timestamp for tick in ticks]
-        assert times == sorted(times)
-
-
-def test_a_slow_tick_callback_does_not_delay_the_socket(simulator, connected):
-    """TickStock's callback writes to a database: the server would cut it off as a slow reader."""
-    release, entered = threading.Event(), threading.Event()
-
-    def slow(_):
-        entered.set()
-        release.wait(30)
-
-    client = MassiveWebSocketClient(KEY, slow, None, config_of(simulator))
-    try:
-        connected(client)
-        client.subscribe(TICKERS)
-        assert entered.wait(10)
-        wait_until(lambda: client.stream.account(session.CALLBACK).queued > 300, 10, "ticks waiting")
-        assert client.subscribe(["S99"]) is True
-        assert client.connected
-    finally:
-        release.set()
-
-
-def test_a_tick_callback_that_raises_gets_the_next_tick(simulator, connected):
-    """One bad tick would end the stream."""
-    calls = []
-
-    def bad(tick):
-        calls.append(tick)
-        raise RuntimeError("a bug of the application")
-
-    client = connected(MassiveWebSocketClient(KEY, bad, None, config_of(simulator)))
-    client.subscribe(["S1"])
-    wait_until(lambda: len(calls) > 10)
-    assert client.connected
-
-
-def test_a_tick_without_a_price_is_rejected_and_counted(heard, connected):
-    """TickData of no price would be refused by TickStock's own checks, or taken for a price of 0."""
-    feed = SyntheticFeed(["S1"], rate=500, event_types=("T", "LULD"))
-    with Simulator([feed], Options(keys=frozenset({KEY}))) as server:
-        config = config_of(server, MASSIVE_EVENT_TYPES="T,LULD")
-        client = connected(MassiveWebSocketClient(KEY, heard.tick, heard.status, config))
-        client.subscribe("S1")
-        wait_until(lambda: client.stream.account(session.CALLBACK).rejected)
-        wait_until(lambda: heard.ticks)
-        assert {tick.event_type for tick in heard.ticks} == {"T"}
-        account = client.stream.account(session.CALLBACK)
-        assert account.imbalance == 0
-        sink = client.stream.health()["subscribers"][session.CALLBACK]["sink"]
-        assert set(sink["rejected"]) == {"no_price"}
-        client.disconnect()
-
-
-def test_without_callbacks_it_runs_all_the_same(simulator, connected):
-    """Both are optional in TickStock."""
-    client = connected(MassiveWebSocketClient(api_key=KEY, config=config_of(simulator)))
-    client.subscribe(["S1"])
-    wait_until(lambda: client.stream.account(session.CALLBACK).delivered)
-
-
-# -- status -------------------------------------------------------------------------------------------------
-
-
-def test_statuses_use_tickstock_s_words(client, heard):
-    """The application switches on these four words."""
-    client.subscribe(["S1"])
-    heard.wait_for_word("connected")
-    client.disconnect()
-    heard.wait_for_word("disconnected")
-    assert set(heard.words()) == {"status_update", "connected", "disconnected"}
-    assert dict(heard.statuses)["connected"]["message"] == "Authentication successful"
-
-
-def test_confirmations_come_as_status_updates(client, heard):
-    """TickStock's log of subscriptions reads status and message."""
-    client.subscribe(["S1"])
-    wait_until(lambda: any(data.get("status") == "success" for _, data in heard.statuses))
-    (data,) = [data for _, data in heard.statuses if data.get("status") == "success"][:1]
-    assert set(data["channels"]) <= {"T.S1", "Q.S1"}
-    assert "confirmed" in data["message"]
-
-
-def test_a_connection_that_was_cut_comes_back_with_its_tickers(client, simulator, heard):
-    """After each hiccup of the night the application would sit there without data."""
-    client.subscribe(["S1", "S2"])
-    heard.wait_for_word("connected")
-    simulator.close_clients(1006)
-    heard.wait_for_word("disconnected")
-    heard.wait_for_word("connected", 2)
-    heard.wait_for_tickers(["S1", "S2"])
-    wait_until(lambda: client.subscription_confirmations == {"S1", "S2"})
-    assert client.subscribed_tickers == {"S1", "S2"}
-
-
-def test_a_status_callback_that_raises_hears_the_next(simulator, connected):
-    """The application would never hear that the connection is back."""
-    words = []
-
-    def bad(word, _):
-        words.append(word)
-        raise RuntimeError("a bug of the application")
-
-    client = connected(MassiveWebSocketClient(KEY, None, bad, config_of(simulator)))
-    client.subscribe(["S1"])
-    wait_until(lambda: words.count("status_update") > 2 and "connected" in words)
-
-
-def test_neither_the_configuration_nor_a_status_is_shared(simulator, connected):
-    """TickStock hands one dict to all its parts, and changes the data it gets."""
-    config = config_of(simulator)
-    before = copy.deepcopy(config)
-    seen = []
-
-    def greedy(_word, data):
-        seen.append(dict(data))
-        data.clear()
-
-    client = connected(MassiveWebSocketClient(KEY, None, greedy, config))
-    client.subscribe(["S1"])
-    wait_until(lambda: len(seen) > 3)
-    assert all(data["connection_id"] == "connection_1" for data in seen)
-    assert config == before
-
-
-# -- disconnecting ------------------------------------------------------------------------------------------
-
-
-def test_nothing_is_called_back_after_disconnect(client, simulator, heard):
-    """The application closes its database next."""
-    client.subscribe(TICKERS)
-    heard.wait_for_ticks(50)
-    client.disconnect()
-    count = len(heard.ticks)
-    account = client.stream.account(session.CALLBACK)
-    assert (account.queued, account.imbalance, account.delivered) == (0, 0, count)
-    simulator.wait_for(lambda report: not report.clients)
-    assert len(heard.ticks) == count
-    assert (client.connected, client.subscribed_tickers) == (False, set())
-
-
-def test_disconnect_may_be_called_at_any_time(make):
-    """Shutdown code does not know how far start-up came."""
-    client = make()
-    client.disconnect()
-    assert client.connect()
-    client.disconnect()
-    client.disconnect()
-    assert not client.connected
-
-
-def test_disconnect_ends_a_connect_that_hangs(make, simulator):
-    """Ctrl-C during start-up would have to wait for 15 s."""
-    simulator.set_faults(silence=Silence.ALL)
-    client = make()
-    results = []
-    starting = threading.Thread(target=lambda: results.append(client.connect()))
-    starting.start()
-    simulator.wait_for(lambda report: report.clients)
-    client.disconnect()
-    starting.join(5)
-    assert results == [False]
-
-
-def test_it_can_be_connected_again(client, heard, connected):
-    """TickStock's restart button does just that; only what is subscribed anew flows."""
-    client.subscribe(["S1"])
-    heard.wait_for_tickers(["S1"])
-    client.disconnect()
-    connected(client)
-    assert client.subscribed_tickers == set()
-    assert client.subscribe(["S2"]) is True
-    heard.wait_for_tickers(["S2"])
-    heard.wait_for_word("connected", 2)
-
-
 # -- configuration ------------------------------------------------------------------------------------------
 
 
-def test_values_that_come_as_text_are_read_by_their_type(make, connected):
+def test_values_that_come_as_text_are_read_by_their_type(make_client, connected):
     """TickStock fills its configuration from the environment, where everything is text."""
-    client = make(MASSIVE_WEBSOCKET_MAX_RETRIES="3", MASSIVE_PING_INTERVAL="1.5", DEDUPE_WINDOW="0")
+    client = make_client(MASSIVE_WEBSOCKET_MAX_RETRIES="3", MASSIVE_PING_INTERVAL="1.5", DEDUPE_WINDOW="0")
     settings = connected(client).stream.settings
     assert settings.massive_websocket_max_retries == 3
     assert settings.massive_ping_interval == 1.5
     assert settings.dedupe_window == 0
 
 
-def test_a_bad_value_fails_before_connecting_and_names_its_key(make):
+def test_a_bad_value_fails_before_connecting_and_names_its_key(make_client):
     """A typo in a number would show when the market opens."""
     with pytest.raises(SettingsError, match="MASSIVE_WEBSOCKET_MAX_RETRIES"):
-        make(MASSIVE_WEBSOCKET_MAX_RETRIES="five")
+        make_client(MASSIVE_WEBSOCKET_MAX_RETRIES="five")
 
 
 def test_without_a_key_it_says_so(simulator):

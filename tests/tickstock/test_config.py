@@ -60,3 +60,5 @@ def test_nothing_counts_as_not_set(monkeypatch):
     monkeypatch.setenv("MASSIVE_EVENT_TYPES", "Q")
     assert settings_of({"MASSIVE_EVENT_TYPES": None}).massive_event_types == ("Q",)
     assert settings_of({"MASSIVE_EVENT_TYPES": "T"}).massive_event_types == ("T",)
+    both = {"MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY": None, "MASSIVE_WEBSOCKET_MAX_RECONNECT_DELAY": 60}
+    assert settings_of(both).massive_websocket_reconnect_max_delay == 60
