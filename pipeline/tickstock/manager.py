@@ -107,7 +107,7 @@ class MultiConnectionManager:
         Returns as soon as each is up or has failed for good, after 15 s at most. One that is not up by then
         is tried again, as is each that is lost later.
         """
-        return bool(self._lines) and self._session.open()
+        return self._session.open()
 
     def disconnect(self) -> None:
         """Close; what was received is still called back, for 2 s at most, and nothing afterwards."""

@@ -140,7 +140,7 @@ def test_connect_connects_and_subscribes(made, simulator, heard):
 
 
 def test_the_universe_is_the_caller_s_business(config, simulator, heard):
-    """TickStock looks SYMBOL_UNIVERSE_KEY up itself: what it leaves out would be subscribed to all the same."""
+    """TickStock looks SYMBOL_UNIVERSE_KEY up itself: what it leaves out would come all the same."""
     made = RealTimeDataAdapter(config | {"SYMBOL_UNIVERSE_KEY": "etf:sector_spdrs"}, heard.tick, heard.status)
     made.connect(["S1"])
     assert made.client.get_subscribed_tickers() <= set(TICKERS)
