@@ -35,8 +35,8 @@ class Plan(NamedTuple):
     """Says how long to measure."""
 
     rounds: int = 5
-    warm_s: float = 1.0
-    time_s: float = 2.0
+    warm_s: float = 0.5
+    time_s: float = 1.5
 
 
 THOROUGH: Final = Plan()

@@ -37,6 +37,8 @@ _CORES: Final = sorted(os.sched_getaffinity(0))
 SENDER_CORE: Final = _CORES[0]
 CLIENT_CORE: Final = _CORES[-1]
 IN_FLIGHT_TICKS: Final = 50_000
+ROOT: Final = Path(__file__).parents[1]
+"""Where Python finds the benchmarks."""
 SAMPLE_S: Final = 0.01
 START_TIMEOUT_S: Final = 20.0
 UNLIMITED: Final = 2**62
@@ -74,7 +76,9 @@ def blaster(dialect: str, events: int, *options: str) -> Iterator[Blaster]:
         shared.flush()
         command = [sys.executable, "-m", "benchmarks.blaster", f"--dialect={dialect}", f"--events={events}"]
         command += [f"--window={IN_FLIGHT_TICKS}", f"--shared={shared.name}", *options]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        ) as process:
             try:
                 yield Blaster(**json.loads(process.stdout.readline()), shared=shared.name)
             finally:
@@ -110,7 +114,9 @@ def ask(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
     """
     command = [sys.executable, "-m", module, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT
+        )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{arguments[0]} hangs: {error.stderr}") from None
     if done.returncode:
