@@ -90,6 +90,14 @@ def test_subscribe_takes_a_list(client, simulator):
     assert list(held(simulator).values()) == [{"S1", "S2"}]
 
 
+def test_only_what_is_subscribed_is_carried(make_client, connected):
+    """After a roll-back the keys of the first connection still stand there; the watchlist is the caller's."""
+    more = {"WEBSOCKET_CONNECTION_1_SYMBOLS": "S7", "WEBSOCKET_REDUNDANT_SYMBOLS": "S8"}
+    assert connected(make_client(**more)).subscribed_tickers == set()
+    more = {"WEBSOCKET_CONNECTION_1_UNIVERSE_KEY": "etf:sector_spdrs"}
+    assert connected(make_client(**more)).subscribed_tickers == set()
+
+
 def test_subscribe_takes_one_string(client):
     """A string would be taken for a list of letters."""
     assert client.subscribe("S1") is True

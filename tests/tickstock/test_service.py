@@ -225,6 +225,7 @@ def test_every_tick_reaches_redis_and_the_browser(make, simulator, redis_server,
     service = make(config, web)
     assert service.start() is True
     wait_until(lambda: {u["ticker"] for u in list(browser.updates)} == set(TICKERS))
+    wait_until(lambda: service.stats.events_published > service.stats.ticks_processed, 10, "both counted")
     assert service.get_health_status()["redis_connected"] is True
     service.stop()
 
