@@ -119,8 +119,8 @@ def test_the_migration_s_rehearsal_runs_as_it_stands(start):
     simulator = start(*arguments)
     simulator.wait_for("Listening on ")
     (port,) = re.findall(r"Listening on ws://127\.0\.0\.1:(\d+)/", "".join(simulator.err))
-    lines = run(program, **{"8765": port}).splitlines()
-    assert "True" in lines
-    assert any(line.startswith("connected connection_2") for line in lines)
-    assert any(re.fullmatch(r"NVDA \d+\.\d+", line) for line in lines)
-    assert "'total_connections': 2" in lines[-1]
+    connected, statuses, health, ticks = run(program, **{"8765": port}).splitlines()
+    assert connected == "True"
+    assert "('connected', 'connection_2')" in statuses
+    assert "'total_connections': 2, 'connected': 0," in health
+    assert re.match(r"\d+ ticks, the last: \{'ticker': '(AAPL|MSFT|NVDA)', 'price': \d", ticks)
