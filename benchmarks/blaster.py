@@ -14,8 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -36,9 +35,7 @@ Make = Callable[[Sequence[str]], list[Chunk]]
 
 
 class Dialect(Protocol):
-    """Is what a feed says before its ticks, and how it makes those."""
-
-    make: templates.Maker
+    """Is what a feed says before its ticks."""
 
     def greeting(self) -> list[bytes]:
         """Return the frames that go out at once."""
@@ -49,8 +46,6 @@ class Dialect(Protocol):
 
 class Massive:
     """Speaks Massive's protocol by means of the simulator's session."""
-
-    make = staticmethod(templates.massive)
 
     def __init__(self) -> None:
         self._session = Session(Options())
@@ -72,8 +67,6 @@ class Massive:
 class Alpaca:
     """Speaks Alpaca's protocol: MessagePack, a list a message."""
 
-    make = staticmethod(templates.alpaca)
-
     def greeting(self) -> list[bytes]:
         """See `Dialect`."""
         return [self._say({"T": "success", "msg": "connected"})]
@@ -93,8 +86,6 @@ class Alpaca:
 class BitMex:
     """Speaks what cryptofeed needs of BitMEX."""
 
-    make = staticmethod(templates.bitmex)
-
     def greeting(self) -> list[bytes]:
         """See `Dialect`."""
         return []
@@ -108,8 +99,6 @@ class BitMex:
 class Binance:
     """Speaks Binance's protocol."""
 
-    make = staticmethod(templates.binance)
-
     def greeting(self) -> list[bytes]:
         """See `Dialect`."""
         return []
@@ -120,7 +109,12 @@ class Binance:
         return [encode_frame(msgspec.json.encode({"result": None, "id": number}))], TICKERS
 
 
-DIALECTS: Final = {"massive": Massive, "alpaca": Alpaca, "bitmex": BitMex, "binance": Binance}
+DIALECTS: Final[dict[str, tuple[Callable[[], Dialect], templates.Maker]]] = {
+    "massive": (Massive, templates.massive),
+    "alpaca": (Alpaca, templates.alpaca),
+    "bitmex": (BitMex, templates.bitmex),
+    "binance": (Binance, templates.binance),
+}
 
 
 class Phase(NamedTuple):
@@ -193,7 +187,7 @@ class Reader:
         self._flow = flow
         self._frames = FrameReader()
         self._rest = memoryview(b"")
-        self.chunks: itertools.cycle[Chunk] | None = None
+        self.chunks: Iterator[Chunk] | None = None
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         request = b""
         while not request.endswith(b"\r\n\r\n"):
@@ -222,7 +216,7 @@ class Reader:
     def send(self) -> bool:
         """Send a piece; return whether it is still there."""
         if not self._rest:
-            if not self._flow.may_send():
+            if self.chunks is None or not self._flow.may_send():
                 time.sleep(PAUSE_S)
                 return True
             self._rest = self._flow.next(next(self.chunks))
@@ -242,7 +236,7 @@ class Reader:
             self._rest = memoryview(b"")
 
 
-def serve(dialect: type[Dialect], make: Make, flow: Flow) -> None:
+def serve(dialect: Callable[[], Dialect], make: Make, flow: Flow) -> None:
     """Say where it listens, and serve one client after the other, each with any number of connections."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=16)
     chunks = make(TICKERS)
@@ -285,9 +279,9 @@ def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     phases = [Phase(*map(float, phase.split(":"))) for phase in arguments.phases.split(",") if phase]
     with open_shared(arguments.shared) as shared:
-        dialect = DIALECTS[arguments.dialect]
-        make = partial(dialect.make, events=arguments.events, chunk_bytes=arguments.chunk_bytes)
-        serve(dialect, make, Flow(shared, arguments.window, phases))
+        dialect, maker = DIALECTS[arguments.dialect]
+        flow = Flow(shared, arguments.window, phases)
+        serve(dialect, lambda tickers: maker(tickers, arguments.events, arguments.chunk_bytes), flow)
 
 
 def end_with_parent() -> None:

@@ -10,7 +10,6 @@ in whole ms. Memory is the process's peak.
 import argparse
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -84,8 +83,8 @@ def simulator() -> Iterator[str]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
             os.sched_setaffinity(process.pid, {SENDER_CORE})
-            found = re.search(r"ws://\S+?(?=/stocks)", process.stderr.readline())
-            yield found[0]
+            greeting = process.stderr.readline() if process.stderr else ""
+            yield greeting.split()[-1].removesuffix("/stocks")
         finally:
             process.kill()
 
@@ -176,7 +175,7 @@ def main() -> None:
     match parser.parse_args().client:
         case [name, *rest]:
             pin(CLIENT_CORE)
-            print(json.dumps({"quiet": quiet, "burst": burst}[name](*rest)), flush=True)
+            print(json.dumps(quiet(*rest) if name == "quiet" else burst(*rest)), flush=True)
         case _:
             for line in lines():
                 print(line, flush=True)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from benchmarks.stages import Source
 from benchmarks.templates import CHUNK_BYTES, TICKERS, massive
 from operators.dedupe import dedupe
-from pipeline.identity import Identities
+from pipeline.identity import Seen
 from pipeline.massive.decode import decode_message
 from pipeline.massive.framing import FrameSplitter
 from pipeline.ticks import TickBatch
@@ -45,9 +45,9 @@ def lines() -> Iterator[str]:
 
 
 def _dedupe_bytes(keys: int) -> int:
-    """Return what one generation of so many identities weighs; there are two at most."""
+    """Return what its memory weighs once a window of so many ticks is full; it grows to about twice that."""
     source = Source()
-    source.pipe(dedupe(keys, Identities())).subscribe(lambda _: None)
+    source.pipe(dedupe(lambda: Seen(keys))).subscribe(lambda _: None)
     tracemalloc.start()
     for message in itertools.islice(_messages(), keys // EVENTS):
         ticks: list[Any] = decode_message(message)[0]

@@ -26,7 +26,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.scheduler import BufferingScheduler
 from pipeline.activity import Activity
 from pipeline.gaps import Gaps
-from pipeline.identity import Identities
+from pipeline.identity import Seen
 from pipeline.massive.decode import decode
 from pipeline.massive.frames import Frames
 from pipeline.massive.framing import FrameSplitter
@@ -71,7 +71,7 @@ class Stages:
         gaps = Gaps(lambda _: None, self._loop, self._scheduler, time.time_ns)
         operators = (
             decode(),
-            dedupe(WINDOW, Identities()),
+            dedupe(lambda: Seen(WINDOW)),
             latency_stamp(time.time_ns, Latencies()),
             Activity(gaps),
         )
@@ -80,7 +80,7 @@ class Stages:
             stream = operator(stream).pipe(self._look)
         self.count = 0
         self._sink = CallbackSink(self._on_tick)
-        stream.subscribe(lambda batch: self._sink.write([batch]))
+        stream.subscribe(self._deliver)
 
     def read(self, data: memoryview) -> list[int]:
         """Take a chunk the whole way; return the ns that each stage took."""
@@ -113,6 +113,9 @@ class Stages:
             return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
         return Observable(subscribe)
+
+    def _deliver(self, batch: TickBatch) -> None:
+        self._sink.write([batch])
 
     def _on_tick(self, _: Any) -> None:
         self.count += 1

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ NOW_MS: Final = b"^" * 13
 """Stand in the template where the serial number of the chunk and the time belong, and are as long."""
 START_MS: Final = 1_234_567_890_123
 
+_Thing = TypeVar("_Thing")
 Maker = Callable[[Sequence[str], int, int], list["Chunk"]]
 """Makes chunks of about so many bytes, of frames of so many events each, of some tickers."""
 
@@ -139,7 +140,7 @@ def binance(_: Sequence[str], events: int, chunk_bytes: int) -> list[Chunk]:
     return _chunks(frames, events, chunk_bytes)
 
 
-def _parts(things: list, events: int) -> list[list]:
+def _parts(things: list[_Thing], events: int) -> list[list[_Thing]]:
     return [things[start : start + events] for start in range(0, len(things), events)]
 
 

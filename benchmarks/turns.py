@@ -80,7 +80,8 @@ def blaster(dialect: str, events: int, *options: str) -> Iterator[Blaster]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
         ) as process:
             try:
-                yield Blaster(**json.loads(process.stdout.readline()), shared=shared.name)
+                announced = json.loads(process.stdout.readline()) if process.stdout else {}
+                yield Blaster(**announced, shared=shared.name)
             finally:
                 process.kill()
 
@@ -118,10 +119,11 @@ def ask(module: str, *arguments: str, timeout_s: float) -> dict[str, Any]:
             command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT
         )
     except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{arguments[0]} hangs: {error.stderr}") from None
+        raise RuntimeError(f"{arguments[0]} hangs: {error.stderr!r}") from None
     if done.returncode:
         raise RuntimeError(f"{arguments[0]} failed: {done.stderr.strip()[-600:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def measure(
