@@ -9,7 +9,6 @@ in whole ms. Memory is the process's peak.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -82,7 +81,7 @@ def simulator() -> Iterator[str]:
     command += [f"--tickers={len(QUIET_TICKERS)}", f"--rate={QUIET_TICKS_PER_S}", "--start-after=3"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
-            os.sched_setaffinity(process.pid, {SENDER_CORE})
+            pin(SENDER_CORE, process.pid)
             greeting = process.stderr.readline() if process.stderr else ""
             yield greeting.split()[-1].removesuffix("/stocks")
         finally:

@@ -33,7 +33,7 @@ __all__ = [
     "take_turn",
 ]
 
-_CORES: Final = sorted(os.sched_getaffinity(0))
+_CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SENDER_CORE: Final = _CORES[0]
 CLIENT_CORE: Final = _CORES[-1]
 IN_FLIGHT_TICKS: Final = 50_000
@@ -63,9 +63,10 @@ class Turn(NamedTuple):
     time_s: float
 
 
-def pin(core: int) -> None:
-    """Keep this process on a core."""
-    os.sched_setaffinity(0, {core})
+def pin(core: int, process: int = 0) -> None:
+    """Keep a process, this one by default, on a core, where the system lets us."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process, {core})
 
 
 @contextlib.contextmanager
