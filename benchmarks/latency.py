@@ -9,6 +9,7 @@ in whole ms. Memory is the process's peak.
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -37,6 +38,7 @@ BURST_CHUNK_BYTES: Final = 4096
 CALM_MS: Final = 5.0
 """As late as ticks may be, 99 in 100, once the burst is over."""
 SLOT_MS: Final = 100
+CALM_SLOTS: Final = 5
 SETTLE_S: Final = 60.0
 
 
@@ -158,9 +160,10 @@ def burst(port: str, shared_path: str) -> dict[str, str]:
 
 
 def _calm_after_s(slots: dict[int, list[float]], ended_ns: int) -> float:
-    """Return the end of the last slot that had a p99 above `CALM_MS`, from the end of the burst on."""
-    late = [slot for slot, found in slots.items() if sorted(found)[len(found) * 99 // 100] > CALM_MS]
-    return max(0.0, (max(late) + 1) * SLOT_MS / 1000 - ended_ns / 1e9) if late else 0.0
+    """Return how long after the burst `CALM_SLOTS` in a row began in which p99 was within `CALM_MS`."""
+    calm = {slot for slot, found in slots.items() if sorted(found)[len(found) * 99 // 100] <= CALM_MS}
+    firsts = (slot for slot in sorted(calm) if calm.issuperset(range(slot, slot + CALM_SLOTS)))
+    return max(0.0, next(firsts, math.inf) * SLOT_MS / 1000 - ended_ns / 1e9)
 
 
 def _peak_bytes() -> int:
