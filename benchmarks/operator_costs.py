@@ -31,7 +31,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.scheduler import BufferingScheduler
 from operators.share import share
-from pipeline.identity import Identities
+from pipeline.identity import Seen
 from pipeline.ticks import Quote, TickBatch, Trade
 
 ROUNDS: Final = 5
@@ -53,7 +53,7 @@ def main() -> None:
         frames = make_frames(max(100_000 // size // (10 if size == 1 else 1), 100), size)
         count = len(frames)
         row("source alone", count, size, chain(frames))
-        row("dedupe", count, size, chain(frames, dedupe(WINDOW, Identities())))
+        row("dedupe", count, size, chain(frames, dedupe(lambda: Seen(WINDOW))))
         row("latency_stamp", count, size, chain(frames, latency_stamp(time.time_ns, Latencies())))
         row("merge", count, size, chain(frames, merge), "reactivex.merge", chain(frames, reactivex.merge))
         row(
@@ -75,17 +75,16 @@ def main() -> None:
         )
         row("buffered, conflate, full", len(few), size, conflated(few))
     small = make_frames(30, 100)
-    identities = Identities()
     row(
         "dedupe of 3,000 ticks",
         30,
         100,
-        chain(small, dedupe(WINDOW, Identities())),
+        chain(small, dedupe(lambda: Seen(WINDOW))),
         "ops.distinct, tick by tick",
         chain(
             small,
             ops.flat_map(lambda batch: reactivex.from_iterable(batch.ticks)),
-            ops.distinct(lambda tick: identities([tick])[0]),
+            ops.distinct(lambda tick: (tick.ticker, tick.sequence)),
         ),
     )
     print()
@@ -253,7 +252,7 @@ def memory() -> None:
     frames = make_frames(2 * WINDOW // 100 + 10, 100)
     tracemalloc.start()
     source = Source()
-    source.pipe(dedupe(WINDOW, Identities())).subscribe(lambda _: None)
+    source.pipe(dedupe(lambda: Seen(WINDOW))).subscribe(lambda _: None)
     peak = 0
     for batch in decoded(frames):
         source.emit(batch)

@@ -116,7 +116,7 @@ class LatencyHistogram:
         if value_ns > self._max:  # noqa: PLR1730 - as in `_bucket_of`
             self._max = value_ns
 
-    def record_since(self, moments_ms: list[float], now_ns: int) -> None:
+    def record_since(self, moments_ms: list[float], now_ns: int, count: int = 1) -> None:
         """Count how long ago each of some moments was, at C speed if they are near each other.
 
         Once they are sorted, those of one bucket stand together, and a bisection finds where they end.
@@ -124,6 +124,7 @@ class LatencyHistogram:
         Args:
             moments_ms: ms since the epoch, int or float; the list is sorted. One before 1970 counts as 1970.
             now_ns: ns since the epoch; moments after it count as negative.
+            count: how many values each stands for.
         """
         moments_ms.sort()
         if moments_ms and moments_ms[0] < 0:
@@ -140,10 +141,10 @@ class LatencyHistogram:
             bucket = _bucket_of(age_ns)
             # The last moment that is at least as old as the bucket's lower edge.
             end = bisect_right(moments_ms, (now_ns - _EDGES[bucket]) // 1_000_000, index + 1, past)
-            buckets[bucket] += end - index
+            buckets[bucket] += (end - index) * count
             index = end
-        self._total += now_ns * past - int(sum(moments_ms[:past]) * 1_000_000)
-        self._negative += len(moments_ms) - past
+        self._total += (now_ns * past - int(sum(moments_ms[:past]) * 1_000_000)) * count
+        self._negative += (len(moments_ms) - past) * count
 
     def snapshot(self) -> HistogramSnapshot:
         """Return what it holds; it takes some µs."""

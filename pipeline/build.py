@@ -11,7 +11,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 
 from .engine import Engine
-from .identity import Identities
+from .identity import Seen
 from .massive.decode import decode
 from .settings import Settings, load_settings
 from .sinks.redis import RedisSink
@@ -53,7 +53,7 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         return merge(*(source.frames for source in engine.sources)).pipe(
             engine.ingest,
             decode(engine.return_statuses, engine.rejects),
-            dedupe(window, Identities()) if window else lambda batches: batches,
+            dedupe(lambda: Seen(window)) if window else lambda batches: batches,
             latency_stamp(clock, latencies),
             engine.activity,
         )

@@ -209,7 +209,7 @@ class Settings:
         whole(65_536, 2**36), 67_108_864, "received and not yet decoded, bytes"
     )
     dedupe_window: int = _buffers(
-        whole(0, 2**26), 65_536, "identities remembered to tell duplicates; 0: duplicates pass"
+        whole(0, 2**26), 65_536, "ticks remembered to tell duplicates; 0: duplicates pass"
     )
     subscriber_buffer_ticks: int = _buffers(
         whole(1, 100_000_000), 100_000, "ticks that may wait for one subscriber"

@@ -111,3 +111,17 @@ def test_ends_pass_through(rig):
     other, error = Rig(), RuntimeError("the end")
     other.source.on_error(error)
     assert other.ends == [error]
+
+
+def test_large_batches_are_counted_by_sample():
+    """The rates that tickers are spread by must come out the same, however the reads fall together."""
+    rig = Rig()
+    for _ in range(80):
+        for connection, tickers in (("one", "A" * 90 + "B" * 10), ("two", "C" * 100)):
+            rig.bring(tickers, connection)
+    rig.now_s += 10
+    assert rig.activity.measure() == {"A": 720.0, "B": 80.0, "C": 800.0}
+    assert rig.activity.ticks() == {"one": 8000, "two": 8000}
+    rig.bring("A")
+    rig.now_s += 10
+    assert rig.activity.measure() == {"A": 0.1, "B": 0.0, "C": 0.0}

@@ -1,4 +1,3 @@
-import itertools
 import math
 
 import msgspec
@@ -7,14 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import TickRejected
-from pipeline.identity import Identities
 from pipeline.massive.decode import decode_message
 from pipeline.tick_data import TickData
 from pipeline.ticks import (
-    FairMarketValue,
-    IndexValue,
-    LimitUpLimitDown,
-    MinuteAggregate,
     Quote,
     SecondAggregate,
     Trade,
@@ -155,76 +149,6 @@ def test_odd_times_are_told_by_their_magnitude(kind, moment):
     names = {"LULD": {"T": "A"}, "FMV": {"sym": "A", "fmv": 1}, "V": {"T": "A", "val": 1}}
     tick = only({"ev": kind, "t": moment, **names[kind]})
     assert tick.timestamp == pytest.approx(1_700_000_000.123)
-
-
-TRADE = {"ticker": "A", "price": 1, "event_ms": 1, "exchange": 4, "trade_id": "9", "trf_id": 2}
-
-
-def identities(*ticks):
-    """Tell the identities of ticks."""
-    return Identities()(ticks)
-
-
-@pytest.mark.parametrize("name", ["ticker", "exchange", "trade_id", "trf_id"])
-def test_trades_that_differ_in_their_identity_are_two(name):
-    """Two venues number their trades alike; dropping one as a duplicate is a silent loss."""
-    other = {**TRADE, name: "B" if name == "ticker" else 99}
-    again = {**TRADE, "price": 2, "sequence": 5}
-    one, two, three = identities(Trade(**TRADE), Trade(**other), Trade(**again))
-    assert one != two
-    assert one == three
-
-
-SEQUENCES = st.integers(-(2**63), 2**63 - 1)
-QUOTES = st.tuples(st.sampled_from(["A", "B", "C", "BRK.B"]), SEQUENCES)
-
-
-@given(st.lists(QUOTES, max_size=20))
-def test_quotes_have_one_identity_if_and_only_if_ticker_and_sequence_are_the_same(quotes):
-    """The identity is a number made of both; two quotes that meet in it would be one dropped."""
-    found = identities(*(Quote(ticker=t, event_ms=1, sequence=q) for t, q in quotes))
-    assert len(set(found)) == len(set(quotes))
-    for (quote, identity), (other, its) in itertools.combinations(zip(quotes, found, strict=True), 2):
-        assert (quote == other) == (identity == its)
-
-
-def test_identities_of_quotes_do_not_crowd_in_their_hashes():
-    """Python hashes an int by its remainder: a careless distance of tickers made dedupe four times slower."""
-    ticks = [Quote(ticker=f"S{n}", event_ms=1, sequence=q) for n in range(300) for q in range(1000, 1100)]
-    assert len({hash(identity) for identity in identities(*ticks)}) == len(ticks)
-
-
-def test_tickers_without_end_neither_fill_the_memory_nor_meet(monkeypatch):
-    """A feed gone mad with a million tickers must not cost memory for ever, nor drop a good quote."""
-    monkeypatch.setattr("pipeline.identity.TICKERS_KEPT", 10)
-    tell = Identities()
-    found = [tell([Quote(ticker=f"S{n % 25}", event_ms=1, sequence=n)])[0] for n in range(100)]
-    assert len(set(found)) == 100
-    assert len(tell._starts) <= 10
-
-
-def test_a_revised_bar_is_not_a_duplicate():
-    """The same window with other numbers is a correction and must pass."""
-    revised = msgspec.structs.replace(BAR, tick_volume=11)
-    stamped = msgspec.structs.replace(BAR, received_ns=5)
-    minute = MinuteAggregate(**{name: getattr(BAR, name) for name in BAR.__struct_fields__})
-    one, two, three, four = identities(BAR, revised, stamped, minute)
-    assert one == three
-    assert len({one, two, four}) == 3
-
-
-def test_what_has_no_identity_is_never_dropped():
-    """No i, no q: nobody can know, so it passes."""
-    assert (
-        identities(
-            Trade(ticker="A", price=1, event_ms=1, sequence=3),
-            Quote(ticker="A", event_ms=1),
-            LimitUpLimitDown(ticker="A", event_ms=1, sequence=3),
-            FairMarketValue(ticker="A", event_ms=1, price=1),
-            IndexValue(ticker="A", event_ms=1, price=1),
-        )
-        == [None] * 5
-    )
 
 
 @given(st.integers(1, 2**40), st.floats(0.01, 1e6), st.integers(0, 10**9))

@@ -39,6 +39,22 @@ class FakeBatch:
         return FakeBatch(list(ticks), self.connection, self.received_ns)
 
 
+class Names:
+    """Is a memory for `dedupe`: of the names of fakes, for ever; what has no name always passes."""
+
+    def __init__(self):
+        self.known = set()
+
+    def __call__(self, ticks):
+        kept = [tick for tick in ticks if self._is_new(getattr(tick, "name", None))]
+        return ticks if len(kept) == len(ticks) else kept
+
+    def _is_new(self, name):
+        known = name is not None and name in self.known
+        self.known.add(name)
+        return not known
+
+
 class Source(Observable):
     """A source that the test drives from any thread and that knows who is subscribed."""
 

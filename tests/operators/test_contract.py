@@ -9,7 +9,7 @@ from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.share import share
-from tests.operators.fakes import FakeBatch, FakeTick, Recorder, Source, in_threads
+from tests.operators.fakes import FakeBatch, FakeTick, Names, Recorder, Source, in_threads
 
 POLICIES = ("block", "drop_oldest", "drop_newest", "conflate", "error")
 
@@ -21,7 +21,7 @@ def _buffered(policy, scheduler):
 
 OPERATORS = {
     "merge": lambda scheduler: lambda source: merge(source, reactivex.empty()),
-    "dedupe": lambda scheduler: dedupe(10_000, lambda ticks: [tick.name for tick in ticks]),
+    "dedupe": lambda scheduler: dedupe(Names),
     "latency_stamp": lambda scheduler: latency_stamp(lambda: 0, Latencies()),
     "share": lambda scheduler: share(),
     **{policy: (lambda scheduler, policy=policy: _buffered(policy, scheduler)) for policy in POLICIES},

@@ -1,17 +1,12 @@
 import pytest
 
 from operators.dedupe import dedupe
-from tests.operators.fakes import FakeBatch, FakeTick, Recorder, Source
+from tests.operators.fakes import FakeBatch, FakeTick, Names, Recorder, Source
 
 
-def by_name(ticks):
-    """Tell fakes apart by their name; what is no fake has no identity."""
-    return [getattr(tick, "name", None) for tick in ticks]
-
-
-def _run(batches, window=100):
+def _run(batches):
     source, recorder = Source(), Recorder()
-    source.pipe(dedupe(window, by_name)).subscribe(recorder)
+    source.pipe(dedupe(Names)).subscribe(recorder)
     for batch in batches:
         source.emit(batch)
     return recorder
@@ -55,42 +50,18 @@ def test_what_has_no_identity_passes():
     assert [tick.name for tick in second.ticks] == [None]
 
 
-def test_a_window_of_one():
-    """The smallest window still knows the tick before."""
-    assert _names(_run([_batch("x", "x", "y", "y", "z", "z")], window=1)) == [["x", "y", "z"]]
-
-
-def test_an_identity_seen_again_counts_as_new():
-    """A bar that is repeated all day long is remembered all day long."""
-    batches = [_batch("x", number, number + 1) for number in range(0, 100, 2)]
-    recorder = _run(batches, window=4)
-    assert sum(name == "x" for names in _names(recorder) for name in names) == 1
-
-
-@pytest.mark.parametrize("size", [1, 7, 50])
-def test_memory_is_bounded(size, monkeypatch):
-    """A day of ticks must not be remembered: at most two windows. White-box."""
-    import operators.dedupe as module
-
-    memories = []
-    original = module._Memory
-
-    class Watched(original):
-        def __init__(self, *arguments):
-            memories.append(self)
-            super().__init__(*arguments)
-
-    monkeypatch.setattr(module, "_Memory", Watched)
+def test_a_second_subscription_starts_clean():
+    """State that outlives a subscription would take the first ticks of the next one for copies."""
     source = Source()
-    source.pipe(dedupe(10, by_name)).subscribe(Recorder())
-    for start in range(0, 500, size):
-        source.emit(_batch(*range(start, start + size)))
-        (memory,) = memories
-        assert len(memory._younger) <= 10
-        assert len(memory._older) <= 10
+    chain = source.pipe(dedupe(Names))
+    for _ in range(2):
+        recorder = Recorder()
+        with chain.subscribe(recorder):
+            source.emit(_batch("x"))
+        assert _names(recorder) == [["x"]]
 
 
-def test_an_identity_that_raises_ends_the_stream():
+def test_a_memory_that_raises_ends_the_stream():
     """It is a defect of ours; hiding it would let duplicates through in silence."""
     recorder = _run([_batch([]), _batch("x")])
     assert [type(error) for error in recorder.errors] == [TypeError]
@@ -101,13 +72,7 @@ def test_a_subscriber_that_raises_is_not_taken_for_an_identity():
     """What is raised downstream is not this operator's to turn into an end."""
     source = Source()
     errors = []
-    source.pipe(dedupe(10, by_name)).subscribe(lambda batch: 1 / 0, errors.append)
+    source.pipe(dedupe(Names)).subscribe(lambda batch: 1 / 0, errors.append)
     with pytest.raises(ZeroDivisionError):
         source.emit(_batch("x"))
     assert errors == []
-
-
-def test_the_window_is_checked():
-    """A window of nothing would dedupe nothing, in silence."""
-    with pytest.raises(ValueError, match="window"):
-        dedupe(0, by_name)

@@ -73,3 +73,15 @@ def test_a_snapshot_while_connections_come(eager_switching):
 
     in_threads(write, read)
     assert sum(snapshot.count for snapshot in latencies.snapshot().feed.values()) == 2000
+
+
+def test_of_a_large_batch_a_sample_stands_for_all():
+    """The p99 of a busy connection must weigh as much as its ticks do."""
+    latencies = Latencies()
+    source = Source()
+    source.pipe(latency_stamp(lambda: 0, latencies)).subscribe(Recorder())
+    source.emit(FakeBatch([FakeTick(n, event_ms=1) for n in range(800)], "a", 3_000_000))
+    source.emit(FakeBatch([FakeTick(n, event_ms=2) for n in range(8)], "a", 3_000_000))
+    feed = latencies.feed["a"].snapshot()
+    assert (feed.count, feed.negative, feed.max) == (808, 0, 2_000_000)
+    assert feed.total == 800 * 2_000_000 + 8 * 1_000_000

@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.account import Account
@@ -14,7 +14,7 @@ from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.share import share
-from tests.operators.fakes import ByHand, FakeBatch, FakeTick, Recorder, Source
+from tests.operators.fakes import ByHand, FakeBatch, FakeTick, Names, Recorder, Source
 
 POLICIES = ("block", "drop_oldest", "drop_newest", "conflate", "error")
 
@@ -232,35 +232,6 @@ def test_the_account_balances_after_and_during_any_interleaving(policy, capacity
     BufferedAgainstAList(capacity, policy, gather, script).finish()
 
 
-BATCHES = st.lists(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=8), max_size=40)
-
-
-@given(window=st.integers(1, 8), batches=BATCHES)
-@example(window=1, batches=[[1, 2, 1]])
-@settings(max_examples=100)
-def test_dedupe_remembers_at_least_one_window_and_at_most_two(window, batches):
-    """A duplicate within the window never passes; what is older than two windows always does."""
-    source, recorder = Source(), Recorder()
-    source.pipe(dedupe(window, lambda ticks: [tick.name for tick in ticks])).subscribe(recorder)
-    latest = []  # identities, the one seen last at the end
-    for names in batches:
-        ticks = [FakeTick(name) for name in names]
-        source.emit(FakeBatch(list(ticks)))
-        (*_, out) = recorder.items
-        assert len(out.ticks) + out.deduplicated == out.received == len(ticks)
-        passed = {id(tick) for tick in out.ticks}
-        assert [tick for tick in ticks if id(tick) in passed] == out.ticks, "the order is kept"
-        for tick in ticks:
-            if tick.name is None:
-                assert id(tick) in passed
-                continue
-            if tick.name in latest[-window:]:
-                assert id(tick) not in passed
-            if tick.name not in latest[-2 * window :]:
-                assert id(tick) in passed
-            latest = [name for name in latest if name != tick.name] + [tick.name]
-
-
 VALUES = st.lists(
     st.one_of(st.integers(-(10**9), 10**13), st.integers(0, 5000), st.integers(10**6, 10**9)), max_size=60
 )
@@ -326,7 +297,7 @@ def test_the_chain_keeps_every_tick_in_order(arrivals):
     sources = [Source() for _ in range(3)]
     latencies = Latencies()
     chain = merge(*sources).pipe(
-        dedupe(1000, lambda ticks: [tick.name for tick in ticks]),
+        dedupe(Names),
         latency_stamp(lambda: 7, latencies),
         share(),
     )
