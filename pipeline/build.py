@@ -13,15 +13,17 @@ from operators.merge import merge
 from .engine import Engine
 from .identity import Seen
 from .massive.decode import decode
+from .processes.stream import ProcessStream
 from .settings import Settings, load_settings
 from .sinks.redis import RedisSink
 from .sinks.redis_messages import Channels
 from .sinks.sink import Sink
+from .sources import MakeSources, is_generated, make_sources
 from .status_stream import StatusStream
 from .stream import TickStream
 from .ticks import TickBatch
 
-__all__ = ["build_pipeline"]
+__all__ = ["braid_stream", "build_pipeline"]
 
 
 def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_ns) -> TickStream:
@@ -34,7 +36,8 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         connection 3 ─┘                                                                              └─► Redis
 
     You and Redis each have a buffer and a thread. Nothing is connected before the first ``subscribe``; the
-    last to dispose closes everything.
+    last to dispose closes everything. With ``WEBSOCKET_EXECUTION: processes`` each connection has all of this
+    in a process of its own, TICK_CALLBACK in your place, and begins with ``start``.
 
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
@@ -45,6 +48,15 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         SettingsError: names every problem of the settings.
     """
     settings = config if isinstance(config, Settings) else load_settings(config)
+    if settings.websocket_execution == "processes" and not is_generated(settings):
+        return ProcessStream(settings, clock=clock)
+    return braid_stream(settings, clock)
+
+
+def braid_stream(
+    settings: Settings, clock: Callable[[], int], sources: MakeSources = make_sources
+) -> TickStream:
+    """Braid what ``sources`` makes, in this process."""
     status = StatusStream()
     latencies = Latencies()
     window = settings.dedupe_window
@@ -70,4 +82,6 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         url = settings.redis_url.reveal()
         return [RedisSink(url, channels=channels, on_status=status.emit, clock=clock)]
 
-    return TickStream(settings, braid, status=status, latencies=latencies, sinks=sinks, clock=clock)
+    return TickStream(
+        settings, braid, status=status, latencies=latencies, sinks=sinks, clock=clock, sources=sources
+    )

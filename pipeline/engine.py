@@ -16,7 +16,7 @@ from .massive.ingest import Ingest
 from .massive.loop import SocketLoop
 from .massive.protocol import ServerStatus
 from .settings import Settings
-from .sources import Carriage, Source, make_sources
+from .sources import Carriage, MakeSources, Source
 from .status_stream import LossReporter, StatusStream
 from .ticks import TickBatch
 
@@ -31,14 +31,16 @@ class Engine(abc.DisposableBase):
         status: where events go.
         clock: wall clock, ns.
         output: is given the batches.
+        sources: makes what the ticks come from.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # the parts of a stream
         self,
         settings: Settings,
         status: StatusStream,
         clock: Callable[[], int],
         output: abc.ObserverBase[TickBatch],
+        sources: MakeSources,
     ) -> None:
         self.settings = settings
         self.status = status
@@ -54,6 +56,7 @@ class Engine(abc.DisposableBase):
         self.carriage: Carriage | None = None
         self._subscription = SerialDisposable()
         self._output = output
+        self._make_sources = sources
         self._lock = threading.Lock()
         self._started = False
         self._disposed = False
@@ -64,7 +67,7 @@ class Engine(abc.DisposableBase):
             if self._started or self._disposed:
                 return
             self._started = True
-            self.sources, self.carriage = make_sources(
+            self.sources, self.carriage = self._make_sources(
                 self.settings, self.loop, self.status, self.clock, self.gaps, self.activity
             )
         self._subscription.disposable = braid(self).subscribe(self._output)

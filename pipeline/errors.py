@@ -7,6 +7,7 @@
      ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
+     ├── NoTicksHere              a subscriber where ticks do not come: they stay in the connections' processes
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
      └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
           ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out
@@ -28,6 +29,7 @@ __all__ = [
     "Closed",
     "ConnectFailed",
     "ConnectionTrouble",
+    "NoTicksHere",
     "PeerClosed",
     "ProtocolViolation",
     "ReconnectAsked",
@@ -69,6 +71,10 @@ class TickRejected(TickbraidError, ValueError):
 
 class Closed(TickbraidError):
     """Says that the stream, or a part of it, was already closed."""
+
+
+class NoTicksHere(TickbraidError):
+    """Says what to do instead of subscribing where each connection has a process of its own."""
 
 
 class ServerUnavailable(TickbraidError):

@@ -14,12 +14,14 @@ from .massive.protocol import channels_for
 from .massive.snapshot import ConnectionSnapshot
 from .routing.assign import Assignment, Line, assign
 
-__all__ = ["Carrier", "Seat", "Seating"]
+__all__ = ["OVERLAP_S", "Carrier", "Seat", "Seating"]
 
 log = logging.getLogger("tickbraid.pool")
 
 OVERLAP_S: Final = 2.0
 """A ticker that moves between two living connections is on both for so long; dedupe takes the copies out."""
+PARTING_S: Final = 1.0
+"""Without an overlap the new connection is asked when the old one confirms, and after so long at the latest."""
 
 
 class Carrier(Protocol):
@@ -84,7 +86,9 @@ class Seating:
     """Holds what each connection carries, and changes it.
 
     A ticker that moves between living connections is subscribed in its new place first; in the old one it is
-    given back when the new one is confirmed, and two seconds are over. Everything runs on the loop's thread.
+    given back when the new one is confirmed, and the overlap is over. Without an overlap it is the other way
+    round: nobody takes out copies, so it is given back first, and what it misses is told. Everything runs on
+    the loop's thread.
 
     Args:
         seats: of the connections, in the order of their numbers.
@@ -94,6 +98,8 @@ class Seating:
         scheduler: the loop, or virtual time.
         emit: takes status events; must not block.
         clock: wall clock, ns.
+        overlap_s: for so long it is on both; 0: it leaves the old one before it comes to the new one.
+        on_break: told what has left a living connection and is subscribed on no other yet.
     """
 
     def __init__(
@@ -106,6 +112,8 @@ class Seating:
         scheduler: abc.SchedulerBase,
         emit: Callable[[status.StatusEvent], None],
         clock: Callable[[], int],
+        overlap_s: float = OVERLAP_S,
+        on_break: Callable[[Seat, Iterable[str]], None] = lambda _seat, _tickers: None,
     ) -> None:
         self.wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
         self.overflow = assignment.overflow
@@ -118,7 +126,11 @@ class Seating:
         self._scheduler = scheduler
         self._emit = emit
         self._clock = clock
+        self._overlap_s = overlap_s
+        self._on_break = on_break
         self._pinned: dict[str, str] = {}
+        self._parting: dict[str, tuple[Seat, set[str]]] = {}
+        """Tickers that were given back and not yet asked for elsewhere: where, and the unconfirmed channels."""
         if self.overflow:
             self._tell_overflow()
         for seat in seats:
@@ -132,6 +144,8 @@ class Seating:
     def remove(self, tickers: Iterable[str]) -> None:
         """Carry these no more, and forget where they were moved to."""
         gone = frozenset(tickers)
+        for ticker in gone:
+            self._parting.pop(ticker, None)
         self.wanted = {ticker: None for ticker in self.wanted if ticker not in gone}
         self._pinned = {ticker: id_ for ticker, id_ in self._pinned.items() if ticker not in gone}
         for seat in self._seats:
@@ -175,14 +189,22 @@ class Seating:
                 log.warning("%s", warning)
             self._tell_overflow()
         before = {seat.carrier.id: tuple(seat.carries) for seat in self._seats}
+        kept = {
+            seat.carrier.id: dict.fromkeys(result.tickers.get(seat.carrier.id, ())) for seat in self._seats
+        }
+        leaving = {
+            seat.carrier.id: [ticker for ticker in seat.carries if ticker not in kept[seat.carrier.id]]
+            for seat in self._seats
+        }
         for seat in self._seats:
-            kept = dict.fromkeys(result.tickers.get(seat.carrier.id, ()))
-            leaving = [ticker for ticker in seat.carries if ticker not in kept]
-            for ticker in leaving:
+            for ticker in leaving[seat.carrier.id]:
                 del seat.carries[ticker]
                 seat.releasing[ticker] = None
-            self._carry(seat, kept)
-            if leaving:
+            if not self._overlap_s:
+                self._part(seat, leaving[seat.carrier.id])
+        for seat in self._seats:
+            self._carry(seat, kept[seat.carrier.id])
+            if leaving[seat.carrier.id] and seat.releasing:
                 self._overlap(seat)
         moves = tuple(self._moves(before, reason))
         for move in moves:
@@ -197,9 +219,20 @@ class Seating:
             del seat.releasing[ticker]
         if gone:
             seat.carrier.give_up(channels_for(gone, seat.event_types))
+        if tickers is None:  # what is gone with its connection needs no confirmation
+            self._parted([ticker for ticker, (old, _) in self._parting.items() if old is seat])
+
+    def unsubscribed(self, seat: Seat, channels: Iterable[str]) -> None:
+        """Note that the server confirmed that these were given back."""
+        confirmed = set(channels)
+        for old, waiting in self._parting.values():
+            if old is seat:
+                waiting -= confirmed
+        self._parted([ticker for ticker, (_, waiting) in self._parting.items() if not waiting])
 
     def dispose(self) -> None:
         """End no overlap any more. From any thread."""
+        self._parting = {}
         for seat in self._seats:
             seat.overlap.dispose()
 
@@ -213,12 +246,38 @@ class Seating:
             seat.releasing.pop(ticker, None)
             seat.carries[ticker] = None
         if fresh:
-            seat.confirmed = False
-            seat.carrier.want(channels_for(fresh, seat.event_types))
+            self._want(seat, [ticker for ticker in fresh if ticker not in self._parting])
+
+    def _want(self, seat: Seat, tickers: Sequence[str]) -> None:
+        seat.confirmed = False
+        if tickers:
+            seat.carrier.want(channels_for(tickers, seat.event_types))
+
+    def _part(self, seat: Seat, tickers: Sequence[str]) -> None:
+        """Give these back, where it takes the server's word until nothing comes any more."""
+        parting = [ticker for ticker in tickers if ticker not in self._parting] if seat.up else []
+        for ticker in parting:
+            self._parting[ticker] = seat, set(channels_for([ticker], seat.event_types))
+        self.let_go(seat, tickers)
+        if parting:
+            self._scheduler.schedule_relative(PARTING_S, lambda *_: self._parted(parting))
+
+    def _parted(self, tickers: Iterable[str]) -> None:
+        """Ask for these in their new places, now that nothing of them comes over the old."""
+        parted = [ticker for ticker in tickers if ticker in self._parting]
+        by_seat: dict[str, tuple[Seat, list[str]]] = {}
+        for ticker in parted:
+            seat, _ = self._parting.pop(ticker)
+            by_seat.setdefault(seat.carrier.id, (seat, []))[1].append(ticker)
+        for seat, gone in by_seat.values():
+            self._on_break(seat, gone)
+        for seat in self._seats:
+            if arriving := [ticker for ticker in parted if ticker in seat.carries]:
+                self._want(seat, arriving)
 
     def _overlap(self, seat: Seat) -> None:
         if seat.up:
-            release = self._scheduler.schedule_relative(OVERLAP_S, lambda *_: self._release(seat))
+            release = self._scheduler.schedule_relative(self._overlap_s, lambda *_: self._release(seat))
             seat.overlap.disposable = release
         else:
             self.let_go(seat)

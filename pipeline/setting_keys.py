@@ -16,6 +16,7 @@ from typing import Any, Final, get_args
 from operators.buffer import Overflow
 from pipeline.secret import Secret
 from pipeline.setting_kinds import (
+    CALLBACK,
     CHANNEL,
     EVENT_TYPES,
     FLAG,
@@ -204,6 +205,11 @@ class Settings:
     websocket_start_empty: bool = _connections(
         FLAG, False, "open connections without tickers, too: theirs come at run time"
     )
+    websocket_execution: str = _connections(
+        word("threads", "processes"),
+        "threads",
+        "where connections run: threads of this process, or a process each",
+    )
 
     ingest_buffer_bytes: int = _buffers(
         whole(65_536, 2**36), 67_108_864, "received and not yet decoded, bytes"
@@ -216,6 +222,11 @@ class Settings:
     )
     subscriber_overflow: Overflow = _buffers(  # noqa: RUF009  # a field, and a word
         _OVERFLOWS, "conflate", "when they are more: block, drop_oldest, drop_newest, conflate, error"
+    )
+    tick_callback: str = _buffers(
+        CALLBACK,
+        "",
+        "what `start()` and `tickbraid run` call with each tick, MODULE:FUNCTION; empty: nothing",
     )
 
     redis_enabled: bool = _redis(FLAG, None, "publish to Redis; on where REDIS_URL or REDIS_HOST is set")

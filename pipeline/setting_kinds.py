@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pipeline.secret import Secret, mask_url
 
 __all__ = [
+    "CALLBACK",
     "CHANNEL",
     "EVENT_TYPES",
     "FLAG",
@@ -188,6 +189,14 @@ def _channel(value: object) -> str:
     return channel
 
 
+def _callback(value: object) -> str:
+    path = _text(value)
+    module, _, names = path.partition(":")
+    if path and not all(name.isidentifier() for name in (*module.split("."), *names.split("."))):
+        raise Misfit(shown(path))
+    return path
+
+
 def _host(value: object) -> str:
     host = _text(value)
     if host and not re.fullmatch(r"[A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", host):
@@ -284,6 +293,7 @@ _EVENT_WORDS = "event types out of " + ", ".join(FEED_EVENT_TYPES)
 FLAG = Kind("true or false (yes, no, on, off, 1, 0)", _flag)
 TEXT = Kind("text", _text, blank_is_unset=False)
 SECRET = Kind("text", _secret, blank_is_unset=False)
+CALLBACK = Kind("MODULE:FUNCTION, or nothing", _callback, blank_is_unset=False)
 CHANNEL = Kind("a channel name without spaces, or nothing to turn it off", _channel, blank_is_unset=False)
 UNIVERSE = Kind("a universe key, or several joined with +", _universe, blank_is_unset=False)
 HOST = Kind("a host name or address without its port", _host, blank_is_unset=False)

@@ -265,6 +265,10 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
     if settings.use_multi_connection and not settings.websocket_start_empty:
         _check_tickers(reader, settings)
     _check_calendar(reader, settings.market_calendar)
+    if settings.websocket_execution == "processes" and settings.websocket_redundant_symbols:
+        name = "WEBSOCKET_REDUNDANT_SYMBOLS"
+        expected = "nothing, since WEBSOCKET_EXECUTION is processes: no process sees what another had already"
+        reader.reject(name, where[name], shown(", ".join(settings.websocket_redundant_symbols)), expected)
 
 
 def _check_calendar(reader: _Reader, name: str) -> None:

@@ -1,10 +1,10 @@
 """Where frames come from: connections to Massive, each with its tickers, or the synthetic market."""
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
 
-from reactivex import Observable, Subject, operators
+from reactivex import Observable, Subject, abc, operators
 
 from . import status
 from .activity import Activity
@@ -15,15 +15,26 @@ from .massive.loop import SocketLoop
 from .massive.persistence import Persistence
 from .massive.snapshot import ConnectionSnapshot, Phase
 from .massive.socket import wire_opener
-from .pool import Pool, PoolPolicy
-from .routing.route import plan
+from .pool import Carrier, Pool, PoolPolicy
+from .pool import Gaps as PoolGaps
+from .routing.route import Plan, plan
 from .routing.universe import universes_of
+from .seating import OVERLAP_S
 from .session_hours import session_hours
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
 from .synthetic import SyntheticSource
 
-__all__ = ["Carriage", "Source", "make_sources"]
+__all__ = [
+    "Carriage",
+    "MakeSources",
+    "Source",
+    "connect",
+    "is_generated",
+    "make_pool",
+    "make_sources",
+    "persistence",
+]
 
 log = logging.getLogger("tickbraid.sources")
 
@@ -79,6 +90,13 @@ class Carriage(Protocol):
         ...
 
 
+MakeSources = Callable[
+    [Settings, SocketLoop, StatusStream, Callable[[], int], Gaps, Activity],
+    tuple[list[Source], Carriage | None],
+]
+"""Makes the sources of an engine, and what decides on their tickers, if anything here does."""
+
+
 def make_sources(  # noqa: PLR0917  # the parts of an engine
     settings: Settings,
     loop: SocketLoop,
@@ -89,8 +107,6 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
 ) -> tuple[list[Source], Carriage]:
     """Make what the settings ask for, not yet opened.
 
-    A connection without tickers is skipped with a word, unless they may come at run time.
-
     Args:
         settings: as loaded; the providers of its universes are asked, on the caller's thread.
         loop: reads the sockets and runs the timers.
@@ -99,16 +115,60 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
         gaps: is told what a lost connection carried.
         activity: says how busy each ticker is.
     """
-    lines, redundant, assignment = plan(settings, universes_of(settings))
-    for warning in assignment.warnings:
-        log.warning("%s", warning)
-    if not settings.use_massive_api or settings.use_synthetic_data:
+    if is_generated(settings):
+        assignment = _plan(settings).assignment
         carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
         market = _Synthetic(settings, tuple(carried), clock)
         return [market], market
+    connections, pool = make_pool(
+        settings,
+        lambda connection, hear: connect(settings, connection, loop, hear, clock),
+        scheduler=loop,
+        emit=status_stream.emit,
+        gaps=gaps,
+        measure=activity.measure,
+        clock=clock,
+    )
+    return list[Source](connections), pool
+
+
+def is_generated(settings: Settings) -> bool:
+    """Tell whether ticks are made here and not at Massive."""
+    return not settings.use_massive_api or settings.use_synthetic_data
+
+
+_C = TypeVar("_C", bound=Carrier)
+
+
+def make_pool(
+    settings: Settings,
+    connect: Callable[[ConnectionSettings, Callable[[status.StatusEvent], None]], _C],
+    *,
+    scheduler: abc.SchedulerBase,
+    emit: Callable[[status.StatusEvent], None],
+    gaps: PoolGaps,
+    measure: Callable[[], Mapping[str, float]],
+    clock: Callable[[], int],
+    overlap_s: float = OVERLAP_S,
+) -> tuple[list[_C], Pool]:
+    """Make a pool and its connections, not yet opened.
+
+    A connection without tickers is skipped with a word, unless they may come at run time.
+
+    Args:
+        settings: as loaded; the providers of its universes are asked, on the caller's thread.
+        connect: makes a connection, which hands its status events to what it is given, on the scheduler.
+        scheduler: the loop.
+        emit: where events go.
+        gaps: is told what a lost connection carried.
+        measure: returns ticks/s by ticker.
+        clock: wall clock, ns.
+        overlap_s: for so long a ticker that moves is on both connections.
+    """
+    lines, redundant, assignment = _plan(settings)
 
     def hear(event: status.StatusEvent) -> None:
-        status_stream.emit(event)
+        emit(event)
         pool.hear(event)
 
     connections = []
@@ -116,11 +176,9 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
         if not connection.enabled:
             continue
         if settings.websocket_start_empty or assignment.tickers.get(connection.id):
-            connections.append(_connect(settings, connection, loop, hear, clock))
+            connections.append(connect(connection, hear))
         else:
-            status_stream.emit(
-                status.Skipped(connection=connection.id, at_ns=clock(), reason="it has no tickers")
-            )
+            emit(status.Skipped(connection=connection.id, at_ns=clock(), reason="it has no tickers"))
     pool = Pool(
         connections,
         lines={line.id: line for line in lines},
@@ -133,24 +191,33 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
             failover_after_s=settings.websocket_failover_after,
             auto_rebalance=settings.websocket_auto_rebalance,
             check_every_s=settings.websocket_health_check_interval,
+            overlap_s=overlap_s,
         ),
-        scheduler=loop,
-        emit=status_stream.emit,
+        scheduler=scheduler,
+        emit=emit,
         gaps=gaps,
-        measure=activity.measure,
+        measure=measure,
         market_open=session_hours(settings.market_calendar),
         clock=clock,
     )
-    return list[Source](connections), pool
+    return connections, pool
 
 
-def _connect(
+def _plan(settings: Settings) -> Plan:
+    result = plan(settings, universes_of(settings))
+    for warning in result.assignment.warnings:
+        log.warning("%s", warning)
+    return result
+
+
+def connect(
     settings: Settings,
     connection: ConnectionSettings,
     loop: SocketLoop,
     on_status: Callable[[status.StatusEvent], None],
     clock: Callable[[], int],
 ) -> Connection:
+    """Make a connection to Massive, not yet opened."""
     return Connection(
         connection.id,
         name=connection.name,
@@ -159,12 +226,13 @@ def _connect(
         opener=wire_opener(connection.url, loop, name=connection.id, clock=clock),
         scheduler=loop,
         on_status=on_status,
-        persistence=_persistence(settings),
+        persistence=persistence(settings),
         clock=clock,
     )
 
 
-def _persistence(settings: Settings) -> Persistence:
+def persistence(settings: Settings) -> Persistence:
+    """Return how patient the settings want a connection to be."""
     return Persistence(
         base_delay_s=settings.massive_websocket_reconnect_delay,
         max_delay_s=settings.massive_websocket_reconnect_max_delay,

@@ -1,12 +1,8 @@
 """``tickbraid run``: the stream of the settings, for as long as it is wanted."""
 
-import importlib
 import logging
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,6 +10,7 @@ import msgspec
 import typer
 
 from pipeline.build import build_pipeline
+from pipeline.callback import load_callback
 from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
@@ -23,7 +20,7 @@ from .meter import Meter
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 
-__all__ = ["load_callback", "run"]
+__all__ = ["check_callback", "run"]
 
 SUMMARY_EVERY_S: Final = 10.0
 DRAIN_S: Final = 5.0
@@ -51,14 +48,15 @@ def run(
     """
     teller = _Teller(as_json=as_json)
     teller.take_logs(log_level)
-    on_tick = load_callback(callback) if callback else None
+    if callback:
+        check_callback(callback)
     with Stop() as stop:
-        loaded = load_settings(file=settings)
+        loaded = load_settings({"TICK_CALLBACK": callback} if callback else None, file=settings)
         teller.tell_start(loaded)
         stream = build_pipeline(loaded)
         all_told = threading.Event()
         stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
-        trouble = _run(stream, on_tick, stop, teller)
+        trouble = _run(stream, stop, teller)
         stream.close(DRAIN_S)
         all_told.wait(FAREWELL_S)
         trouble += imbalances(stream.accounts())
@@ -68,43 +66,27 @@ def run(
     raise typer.Exit(1 if trouble else 0)
 
 
-def load_callback(path: str) -> Callable[[Any], None]:
-    """Import ``module:function``; the working directory comes first, as for ``python -m``.
+def check_callback(path: str) -> None:
+    """Import ``module:function``, so that a mistake is told before anything is opened.
 
     Raises:
         typer.BadParameter: there is no such function; says why.
     """
-    module_name, _, names = path.partition(":")
-    if not module_name or not names:
-        raise typer.BadParameter(f"{path!r} is no MODULE:FUNCTION", param_hint="--callback")
-    if os.getcwd() not in sys.path:  # noqa: PTH109  # sys.path holds texts
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as above
     try:
-        found: Any = importlib.import_module(module_name)
-        for name in names.split("."):
-            found = getattr(found, name)
-    except Exception as error:  # an import runs anything
-        words = f"cannot load {path!r}: {type(error).__name__}: {error}"
-        raise typer.BadParameter(words, param_hint="--callback") from error
-    if not callable(found):
-        raise typer.BadParameter(f"{path!r} cannot be called", param_hint="--callback")
-    return found  # type: ignore[no-any-return]
+        load_callback(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--callback") from error
 
 
-def _run(
-    stream: TickStream, on_tick: Callable[[Any], None] | None, stop: Stop, teller: "_Teller"
-) -> list[str]:
-    """Subscribe and wait for the end; return why it came by itself, nothing where it was asked for."""
+def _run(stream: TickStream, stop: Stop, teller: "_Teller") -> list[str]:
+    """Start it and wait for the end; return why it came by itself, nothing where it was asked for."""
     broken: list[str] = []
 
     def on_error(error: Exception) -> None:
         broken.append(str(error))
         stop.ring()
 
-    if on_tick is None:
-        stream.batches.subscribe(on_error=on_error, on_completed=stop.ring)
-    else:
-        stream.subscribe(on_tick, on_error, stop.ring)
+    stream.start(on_error, stop.ring)
     meter = Meter(stream, SUMMARY_EVERY_S)
     while not stop.wait(SUMMARY_EVERY_S):
         teller.tell_summary(meter)

@@ -12,21 +12,56 @@ from pipeline.engine import Engine
 from pipeline.massive.snapshot import Phase
 from pipeline.outlet import Outlet
 
-__all__ = ["latency_ms", "stream_health"]
+from .figures import ConnectionFigures, Figures, SubscriberFigures
+
+__all__ = ["latency_ms", "stream_figures", "stream_health"]
 
 _EMPTY: Final = LatencyHistogram().snapshot()
 _ADDED_UP: Final = ("ticks", "ticks_per_s", "errors", "reconnects", "queued")
 """Which figures of the connections the totals are the sums of."""
 
 
-def stream_health(
-    state: str,
+def stream_figures(
     engine: Engine | None,
     outlets: Iterable[Outlet],
     waiting: Mapping[str, int],
     latencies: LatenciesSnapshot,
+) -> Figures:
+    """Return what a stream has counted until now. It costs some ms.
+
+    Args:
+        engine: what runs, None before the first subscriber.
+        outlets: the subscribers.
+        waiting: elements that wait undecoded, by connection.
+        latencies: as they are now.
+    """
+    subscribers = {outlet.name: _subscriber_figures(outlet, waiting) for outlet in outlets}
+    if engine is None:
+        return Figures(subscribers=subscribers, latencies=latencies)
+    ticks, ticks_per_s = engine.activity.ticks(), engine.activity.ticks_per_s()
+    rejects = engine.rejects
+    return Figures(
+        connections={
+            source.id: ConnectionFigures(
+                source.snapshot(),
+                ticks.get(source.id, 0),
+                ticks_per_s.get(source.id, 0.0),
+                rejects.by_connection.get(source.id, 0),
+                waiting.get(source.id, 0),
+            )
+            for source in engine.sources
+        },
+        subscribers=subscribers,
+        latencies=latencies,
+        queued_bytes=engine.ingest.queued_bytes,
+        rejected=dict(rejects.by_reason),
+    )
+
+
+def stream_health(
+    state: str, figures: Figures, carried: Mapping[str, tuple[str, ...]], *, running: bool = True
 ) -> dict[str, Any]:
-    """Return what ``TickStream.health()`` returns; JSON can take it. It costs some ms.
+    """Return what ``TickStream.health()`` returns; JSON can take it.
 
     Each connection has what its `ConnectionSnapshot` has, and ``status`` (its phase's word), ``tickers``
     (how many it is to carry), ``ticks`` and ``ticks_per_s`` (duplicates not counted; of the last five full
@@ -37,21 +72,22 @@ def stream_health(
 
     Args:
         state: of the stream.
-        engine: what runs, None before the first subscriber.
-        outlets: the subscribers.
-        waiting: elements that wait undecoded, by connection.
-        latencies: as they are now.
+        figures: what was counted.
+        carried: connection id to its tickers.
+        running: it was started, so that there is a buffer to tell of.
     """
-    carried = {} if engine is None or engine.carriage is None else engine.carriage.tickers()
-    connections = [] if engine is None else _connections(engine, carried, waiting, latencies.feed)
-    accounts = {outlet.name: outlet.accounts(waiting) for outlet in outlets}
+    latencies = figures.latencies
+    connections = [
+        _connection(each, len(carried.get(name, ())), latencies.feed.get(name, _EMPTY))
+        for name, each in figures.connections.items()
+    ]
     return {
         "state": state,
         "totals": _totals(carried, connections),
         "connections": connections,
-        "ingest": {} if engine is None else {"queued_bytes": engine.ingest.queued_bytes},
-        "rejected": {} if engine is None else dict(engine.rejects.by_reason),
-        "subscribers": {outlet.name: _subscriber(outlet, accounts[outlet.name]) for outlet in outlets},
+        "ingest": {"queued_bytes": figures.queued_bytes} if running else {},
+        "rejected": figures.rejected,
+        "subscribers": {name: _subscriber(each) for name, each in figures.subscribers.items()},
         "latency_ms": {
             stage: {name: latency_ms(histogram) for name, histogram in getattr(latencies, stage).items()}
             for stage in ("feed", "decode", "delivered")
@@ -69,35 +105,20 @@ def latency_ms(histogram: HistogramSnapshot) -> dict[str, float]:
     }
 
 
-def _connections(
-    engine: Engine,
-    carried: Mapping[str, tuple[str, ...]],
-    waiting: Mapping[str, int],
-    feed: Mapping[str, HistogramSnapshot],
-) -> list[dict[str, Any]]:
-    ticks, ticks_per_s = engine.activity.ticks(), engine.activity.ticks_per_s()
-    rejects = engine.rejects.by_connection
-    connections = []
-    for source in engine.sources:
-        snapshot = source.snapshot()
-        id_, word = snapshot.id, snapshot.phase.value
-        rejected = rejects.get(id_, 0)
-        connections.append(
-            asdict(snapshot)
-            | {
-                "phase": word,
-                "status": word,
-                "tickers": len(carried.get(id_, ())),
-                "ticks": ticks.get(id_, 0),
-                "ticks_per_s": ticks_per_s.get(id_, 0.0),
-                "rejected": rejected,
-                "reconnects": max(snapshot.connects - 1, 0),
-                "errors": snapshot.disconnects + rejected,
-                "queued": waiting.get(id_, 0),
-                "latency_ms": _percentiles_ms(feed.get(id_, _EMPTY)),
-            }
-        )
-    return connections
+def _connection(figures: ConnectionFigures, tickers: int, feed: HistogramSnapshot) -> dict[str, Any]:
+    snapshot, word = figures.snapshot, figures.snapshot.phase.value
+    return asdict(snapshot) | {
+        "phase": word,
+        "status": word,
+        "tickers": tickers,
+        "ticks": figures.ticks,
+        "ticks_per_s": figures.ticks_per_s,
+        "rejected": figures.rejected,
+        "reconnects": max(snapshot.connects - 1, 0),
+        "errors": snapshot.disconnects + figures.rejected,
+        "queued": figures.queued,
+        "latency_ms": _percentiles_ms(feed),
+    }
 
 
 def _totals(carried: Mapping[str, tuple[str, ...]], connections: list[dict[str, Any]]) -> dict[str, Any]:
@@ -113,14 +134,25 @@ def _percentiles_ms(histogram: HistogramSnapshot) -> dict[str, float]:
     return {"p50": histogram.percentile(50) / 1e6, "p99": histogram.percentile(99) / 1e6}
 
 
-def _subscriber(outlet: Outlet, accounts: Mapping[str, Account]) -> dict[str, Any]:
-    total = sum(accounts.values(), Account())
+def _subscriber_figures(outlet: Outlet, waiting: Mapping[str, int]) -> SubscriberFigures:
+    return SubscriberFigures(
+        overflow=outlet.overflow,
+        ended=outlet.ended.is_set(),
+        accounts=outlet.accounts(waiting),
+        dropped=outlet.gauge.dropped_by_reason(),
+        errors=outlet.gauge.errors,
+        sink=outlet.sink.snapshot(),
+    )
+
+
+def _subscriber(figures: SubscriberFigures) -> dict[str, Any]:
+    total = sum(figures.accounts.values(), Account())
     return {
-        "overflow": outlet.overflow,
-        "ended": outlet.ended.is_set(),
+        "overflow": figures.overflow,
+        "ended": figures.ended,
         "account": asdict(total) | {"imbalance": total.imbalance},
-        "connections": {connection: asdict(account) for connection, account in accounts.items()},
-        "dropped": outlet.gauge.dropped_by_reason(),
-        "errors": outlet.gauge.errors,
-        "sink": outlet.sink.snapshot(),
+        "connections": {connection: asdict(account) for connection, account in figures.accounts.items()},
+        "dropped": figures.dropped,
+        "errors": figures.errors,
+        "sink": figures.sink,
     }

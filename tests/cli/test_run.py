@@ -7,7 +7,8 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app, main
-from pipeline.cli.run import load_callback
+from pipeline.callback import load_callback
+from pipeline.cli.run import check_callback
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.cli.conftest import DEADLINE_S
 from tests.conftest import wait_until
@@ -176,7 +177,7 @@ def test_a_callback_that_cannot_be_had_is_refused_in_words(tmp_path, path, words
     (tmp_path / "broken.py").write_text("1 / 0\n")
     forget(monkeypatch)
     with pytest.raises(typer.BadParameter, match=words):
-        load_callback(path)
+        check_callback(path)
 
 
 def test_a_callback_may_be_a_method_in_a_module_where_we_are(tmp_path, monkeypatch):

@@ -1,0 +1,141 @@
+"""What a stream has counted, as values that add up: of two processes, or of a process and the one before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self, TypeVar
+
+from operators.account import Account
+from operators.latency_stamp import LatenciesSnapshot
+from pipeline.massive.snapshot import ConnectionSnapshot
+
+__all__ = ["ConnectionFigures", "Figures", "SubscriberFigures"]
+
+_COUNTS = ("messages", "received_bytes", "connects", "disconnects", "evictions")
+"""What of a `ConnectionSnapshot` is counted since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFigures:
+    """Says what one connection brought; counts are since the start.
+
+    Args:
+        snapshot: how it is doing.
+        ticks: duplicates not counted.
+        ticks_per_s: of the last five full seconds.
+        rejected: elements that the decoder took for no tick.
+        queued: elements that wait undecoded.
+    """
+
+    snapshot: ConnectionSnapshot
+    ticks: int = 0
+    ticks_per_s: float = 0.0
+    rejected: int = 0
+    queued: int = 0
+
+    def __add__(self, later: "ConnectionFigures") -> "ConnectionFigures":
+        before, now = self.snapshot, later.snapshot
+        counts = {name: getattr(before, name) + getattr(now, name) for name in _COUNTS}
+        return replace(
+            later,
+            snapshot=replace(now, **counts),
+            ticks=self.ticks + later.ticks,
+            rejected=self.rejected + later.rejected,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberFigures:
+    """Says what became of the ticks of one subscriber.
+
+    Args:
+        overflow: its policy.
+        ended: nothing more comes to it.
+        accounts: by connection.
+        dropped: ticks by reason.
+        errors: exceptions that came out of it, where its sink does not count them.
+        sink: the snapshot of its sink.
+    """
+
+    overflow: str
+    ended: bool
+    accounts: dict[str, Account]
+    dropped: dict[str, int]
+    errors: int
+    sink: dict[str, Any]
+
+    def __add__(self, later: "SubscriberFigures") -> "SubscriberFigures":
+        return SubscriberFigures(
+            later.overflow,
+            self.ended and later.ended,
+            _merged(self.accounts, later.accounts),
+            _merged(self.dropped, later.dropped),
+            self.errors + later.errors,
+            _merged_values(self.sink, later.sink),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Holds all that was counted; ``earlier + later`` is what both counted together.
+
+    Args:
+        connections: by id.
+        subscribers: by name.
+        latencies: as they are.
+        queued_bytes: that wait undecoded.
+        rejected: elements by reason.
+    """
+
+    connections: dict[str, ConnectionFigures] = field(default_factory=dict)
+    subscribers: dict[str, SubscriberFigures] = field(default_factory=dict)
+    latencies: LatenciesSnapshot = field(default_factory=lambda: LatenciesSnapshot({}, {}, {}))
+    queued_bytes: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def __add__(self, later: "Figures") -> "Figures":
+        mine, its = self.latencies, later.latencies
+        return Figures(
+            _merged(self.connections, later.connections),
+            _merged(self.subscribers, later.subscribers),
+            LatenciesSnapshot(
+                _merged(mine.feed, its.feed),
+                _merged(mine.decode, its.decode),
+                _merged(mine.delivered, its.delivered),
+            ),
+            self.queued_bytes + later.queued_bytes,
+            _merged(self.rejected, later.rejected),
+        )
+
+    @property
+    def accounts(self) -> dict[str, dict[str, Account]]:
+        """By subscriber and connection."""
+        return {name: dict(subscriber.accounts) for name, subscriber in self.subscribers.items()}
+
+
+class _Sums(Protocol):
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+_S = TypeVar("_S", bound=_Sums)
+
+
+def _merged(earlier: Mapping[str, _S], later: Mapping[str, _S]) -> dict[str, _S]:
+    """Return what either has; what both have is added up."""
+    merged = {**earlier, **later}
+    for name in earlier.keys() & later.keys():
+        merged[name] = earlier[name] + later[name]
+    return merged
+
+
+def _merged_values(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two snapshots in plain values: counts add up, words that differ stand side by side."""
+    merged = {**earlier, **later}
+    for name in earlier.keys() & later.keys():
+        one, other = earlier[name], later[name]
+        if isinstance(one, dict) and isinstance(other, dict):
+            merged[name] = _merged_values(one, other)
+        elif isinstance(one, int | float) and isinstance(other, int | float):
+            merged[name] = one + other
+        elif one != other:
+            merged[name] = " / ".join(str(value) for value in (one, other) if value is not None)
+    return merged

@@ -1,0 +1,163 @@
+"""The stream of the parent: everything but the ticks, which stay where they are decoded."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from operators.account import Account
+from operators.backpressure import Overflow
+from operators.latency_stamp import Latencies, LatenciesSnapshot
+from pipeline import status
+from pipeline.errors import Closed, NoTicksHere
+from pipeline.health.figures import Figures
+from pipeline.health.snapshot import stream_health
+from pipeline.settings import Settings
+from pipeline.sinks.sink import Sink
+from pipeline.sources import Carriage
+from pipeline.status_stream import StatusStream
+from pipeline.stream import DRAIN_TIMEOUT_S, TickStream
+
+from .fleet import Fleet
+
+__all__ = ["ProcessStream"]
+
+REFUSAL: Final = (
+    "with WEBSOCKET_EXECUTION: processes the ticks stay in the connections' processes: name your function in "
+    "TICK_CALLBACK (MODULE:FUNCTION) or let Redis have them, and begin with stream.start(); or set "
+    "WEBSOCKET_EXECUTION: threads"
+)
+
+
+class ProcessStream(TickStream):
+    """Is the stream where each connection has a process of its own; `start` begins it.
+
+    The ticks go to TICK_CALLBACK and to Redis, in the process that decoded them. Status, health, accounts,
+    latencies and whatever decides on tickers are here, as with any other stream; figures are gathered from
+    the processes when they are asked for, and what a process that died had counted is kept.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
+        super().__init__(
+            settings,
+            _refuse,
+            status=StatusStream(),
+            latencies=_Gathered(self.figures),
+            sinks=tuple,
+            clock=clock,
+        )
+        self._fleet: Fleet | None = None
+
+    def start(
+        self,
+        on_error: Callable[[Exception], None] | None = None,
+        on_completed: Callable[[], None] | None = None,
+    ) -> abc.DisposableBase:
+        """Start the processes; returns at once. From any thread, once.
+
+        Args:
+            on_error: never called; what becomes of a process is told on ``status``.
+            on_completed: called when there is no process, and none will be.
+
+        Raises:
+            Closed: the stream was started before, or closed.
+        """
+        del on_error
+        with self._state_lock:
+            if self._closed or self._fleet is not None:
+                raise Closed("a stream in processes is started once")
+            self._fleet = Fleet(self.settings, self.status, self._clock, on_completed or _nothing)
+        self._fleet.start()
+        return Disposable(self.close)
+
+    def attach(
+        self, sink: Sink, *, capacity: int | None = None, overflow: Overflow | None = None
+    ) -> NoReturn:
+        """Refuse: no ticks come here.
+
+        Raises:
+            NoTicksHere: always; says what to do.
+        """
+        raise NoTicksHere(REFUSAL)
+
+    def _subscribe_ticks(self, *_: Any) -> NoReturn:
+        raise NoTicksHere(REFUSAL)
+
+    def _observable(
+        self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]
+    ) -> Observable[Any]:
+        """Be what a subscriber of batches or columns finds; where columns are handed over, they come in here."""
+        return Observable(_refuse)
+
+    def rebalance(self) -> tuple[status.Moved, ...]:
+        """Spread the tickers by what is measured now; return what moved, as the status stream tells it too.
+
+        From any thread. What moves leaves its process before it comes to the other; what that misses is told.
+
+        Raises:
+            Closed: the stream does not run.
+        """
+        if self._fleet is not None:
+            self._fleet.figures(rates=True)
+        return super().rebalance()
+
+    def tickers(self) -> dict[str, tuple[str, ...]]:
+        """Return connection id to the tickers it is to carry; empty before the start."""
+        return {} if self._fleet is None else self._fleet.pool.tickers()
+
+    def _carriage(self) -> Carriage:
+        if self._fleet is None or self._closed:
+            raise Closed("the stream is not running: start it first")
+        return self._fleet.pool
+
+    def pids(self) -> dict[str, int]:
+        """Return connection id to the id of its process, of those that live."""
+        connections = () if self._fleet is None else self._fleet.connections
+        return {each.id: pid for each in connections if (pid := each.pid) is not None}
+
+    def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
+        """Close the sockets, let the callbacks and sinks have what is queued, and end the processes.
+
+        From any thread. What is not delivered after ``timeout_s`` is dropped and counted. Idempotent.
+        """
+        with self._state_lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._fleet is not None:
+            self._fleet.close(timeout_s)
+        self.status.complete()
+
+    def figures(self) -> Figures:
+        """Return all that was counted by all processes, asking those that live; from any thread."""
+        return Figures() if self._fleet is None else self._fleet.figures()
+
+    def accounts(self) -> dict[str, dict[str, Account]]:
+        """Return, by subscriber and connection, where every received element is; from any thread."""
+        return self.figures().accounts
+
+    def health(self) -> dict[str, Any]:
+        """Return how everything is doing, in plain values that JSON can take; from any thread."""
+        state = "closed" if self._closed else "idle" if self._fleet is None else "running"
+        return stream_health(state, self.figures(), self.tickers(), running=self._fleet is not None)
+
+
+class _Gathered(Latencies):
+    """Is what the processes measured."""
+
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        super().__init__()
+        self._figures = figures
+
+    def snapshot(self) -> LatenciesSnapshot:
+        return self._figures().latencies
+
+
+def _nothing() -> None:
+    pass
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise NoTicksHere(REFUSAL)
