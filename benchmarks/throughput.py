@@ -62,8 +62,11 @@ def run(clients: Sequence[str], plan: Plan) -> tuple[Rates, dict[str, str]]:
                     except RuntimeError as error:
                         failed[name] = str(error).splitlines()[-1]
                         continue
-                    rates.setdefault((name, events), []).append(result["ticks"] / result["seconds"])
-                print(f"{events} a frame, round {number + 1} of {plan.rounds}", file=sys.stderr, flush=True)
+                    rate, share = result["ticks"] / result["seconds"], result["cpu_s"] / result["seconds"]
+                    rates.setdefault((name, events), []).append(rate)
+                    turn = f"{events} a frame, round {number + 1} of {plan.rounds}, {name}"
+                    # Less than all of the core: somebody else is at work on this machine.
+                    print(f"{turn}: {rate:,.0f} ticks/s, {share:.0%} of a core", file=sys.stderr, flush=True)
     return rates, failed
 
 
