@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -25,8 +26,9 @@ from .health.snapshot import stream_figures, stream_health
 from .outlet import Outlet
 from .setting_kinds import clean_symbols
 from .settings import Settings
+from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
-from .sinks.sink import DELIVERED, Outcome, Sink
+from .sinks.sink import Sink
 from .sources import Carriage, MakeSources, make_sources
 from .status import Moved
 from .status_stream import StatusStream
@@ -68,7 +70,7 @@ class TickStream(Observable[Tick]):
         """An Observable of status events; see `pipeline.status`."""
         self.latencies = latencies
         """Histograms: event to receipt by connection, receipt to delivery by subscriber."""
-        self.batches: Observable[TickBatch] = Observable(self._subscribe_batches)
+        self.batches: Observable[TickBatch] = self._observable("batches", BatchSink)
         """The same ticks, a `TickBatch` at a time; a batch is shared, so it must not be changed."""
         self._braid = braid
         self._make_sinks = sinks
@@ -125,6 +127,23 @@ class TickStream(Observable[Tick]):
         self._reserve([sink.name])
         return self._enter(outlet, None)
 
+    @property
+    def columns(self) -> Observable[Any]:
+        """The same ticks as Arrow record batches; see `columns_of`."""
+        return self.columns_of()
+
+    def columns_of(self, *names: str) -> Observable[Any]:
+        """Return the same ticks as Arrow record batches of these columns, or of the default ones.
+
+        A record batch has whatever waits for its subscriber, in order: some 2,000 ticks of any connections at
+        most, or what a single read brought. `pipeline.columns.COLUMNS` names what there is.
+
+        Raises:
+            ImportError: the extra ``columns`` is not installed.
+            ValueError: there is no such column, or one is named twice.
+        """
+        return self._observable("columns", partial(ColumnSink, maker=column_maker(names)))
+
     def _subscribe_ticks(
         self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
@@ -133,11 +152,16 @@ class TickStream(Observable[Tick]):
         sink = CallbackSink(on_next, self._reserve(_numbered("callback")))
         return self._enter(self._outlet(sink), observer)
 
-    def _subscribe_batches(
-        self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        sink = _BatchSink(observer.on_next, self._reserve(_numbered("batches")))
-        return self._enter(self._outlet(sink), observer)
+    def _observable(
+        self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]
+    ) -> Observable[Any]:
+        def subscribe(
+            observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            sink = make_sink(observer.on_next, self._reserve(_numbered(kind)))
+            return self._enter(self._outlet(sink), observer)
+
+        return Observable(subscribe)
 
     def _reserve(self, names: Iterable[str]) -> str:
         """Take the first of these names that no present subscriber has: the account goes by names."""
@@ -350,9 +374,7 @@ class TickStream(Observable[Tick]):
 
     def figures(self) -> Figures:
         """Return all that was counted, as values that add up with another stream's; from any thread."""
-        return stream_figures(
-            self._engine, tuple(self._outlets), self._waiting(), self.latencies.snapshot()
-        )
+        return stream_figures(self._engine, tuple(self._outlets), self._waiting(), self.latencies.snapshot())
 
     def health(self) -> dict[str, Any]:
         """Return how everything is doing, in plain values that JSON can take; from any thread."""
@@ -374,27 +396,3 @@ def _clean(tickers: Iterable[str]) -> tuple[str, ...]:
 def _numbered(kind: str) -> Iterator[str]:
     yield kind
     yield from (f"{kind}-{number}" for number in count(2))
-
-
-class _BatchSink:
-    """Hands every batch to an observer; `buffered` sees to what it raises."""
-
-    def __init__(self, on_batch: Callable[[TickBatch], None], name: str) -> None:
-        self.name = name
-        self._on_batch = on_batch
-        self._calls = 0
-
-    def write(self, batches: Sequence[TickBatch]) -> Outcome:
-        for batch in batches:
-            self._calls += 1
-            self._on_batch(batch)
-        return DELIVERED
-
-    def stop(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def snapshot(self) -> dict[str, Any]:
-        return {"calls": self._calls}

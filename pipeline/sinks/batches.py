@@ -1,0 +1,87 @@
+"""Hands batches to an observer, as they are or as columns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from pipeline.ticks import TickBatch
+
+from .sink import DELIVERED, Outcome
+
+__all__ = ["BatchSink", "ColumnSink", "Maker", "column_maker"]
+
+
+class Maker(Protocol):
+    """Is what `pipeline.columns.ColumnMaker` is, which only who has the extra can import."""
+
+    def make(self, batches: Sequence[TickBatch]) -> tuple[Any, Mapping[str, int]]:
+        """Return the ticks as columns, and how many are not in them, by connection."""
+        ...
+
+
+def column_maker(names: Sequence[str]) -> Maker:
+    """Return what makes these columns; without names, of `pipeline.columns.DEFAULT_COLUMNS`.
+
+    Raises:
+        ImportError: the extra ``columns`` is not installed.
+        ValueError: there is no such column, or one is named twice.
+    """
+    try:
+        from pipeline.columns import ColumnMaker  # noqa: PLC0415  # pyarrow: only who wants columns pays for it
+    except ImportError as error:
+        raise ImportError(
+            "columns need the library pyarrow, which comes with: pip install 'tickbraid[columns]'"
+        ) from error
+    return ColumnMaker(names)
+
+
+class BatchSink:
+    """Hands on every batch; `operators.buffered` sees to what the observer raises.
+
+    Args:
+        on_next: runs on the thread of the buffer in front of the sink, one call at a time.
+        name: in the account and in metrics.
+    """
+
+    def __init__(self, on_next: Callable[[Any], None], name: str) -> None:
+        self.name = name
+        self._on_next = on_next
+        self._calls = 0
+
+    def write(self, batches: Sequence[TickBatch]) -> Outcome:
+        """Hand on one batch after the other."""
+        for batch in batches:
+            self._calls += 1
+            self._on_next(batch)
+        return DELIVERED
+
+    def stop(self) -> None:
+        """Do nothing: nobody can end a call but the observer."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to let go of."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the number of calls."""
+        return {"calls": self._calls}
+
+
+class ColumnSink(BatchSink):
+    """Hands on what came together as one Arrow record batch.
+
+    Args:
+        on_next: as above; not called where no tick could be put into columns.
+        name: as above.
+        maker: of the columns.
+    """
+
+    def __init__(self, on_next: Callable[[Any], None], name: str, maker: Maker) -> None:
+        super().__init__(on_next, name)
+        self._maker = maker
+
+    def write(self, batches: Sequence[TickBatch]) -> Outcome:
+        """Make columns of all batches and hand them on."""
+        columns, rejected = self._maker.make(batches)
+        if columns.num_rows:
+            self._calls += 1
+            self._on_next(columns)
+        return Outcome(rejected) if rejected else DELIVERED

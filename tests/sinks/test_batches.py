@@ -1,0 +1,58 @@
+import sys
+
+import pytest
+
+from pipeline.sinks.batches import BatchSink, ColumnSink, column_maker
+from pipeline.ticks import Quote, TickBatch
+
+
+def batch_of(*ticks):
+    """Return a batch."""
+    return TickBatch(connection="connection_1", received_ns=1, ticks=list(ticks), received=len(ticks))
+
+
+GOOD = Quote(ticker="A", event_ms=1, bid=1.5)
+BAD = Quote(ticker="A", event_ms=1, bid=1.5, sequence=2**64)
+
+
+def test_batches_are_handed_on_as_they_are():
+    """Whoever keeps batches relies on getting each once, unchanged."""
+    got = []
+    sink = BatchSink(got.append, "batches")
+    batches = [batch_of(GOOD), batch_of(GOOD, GOOD)]
+    assert not any(sink.write(batches))
+    assert got == batches
+    assert sink.snapshot() == {"calls": 2}
+
+
+def test_what_came_together_is_one_record_batch():
+    """A record batch costs 0.1 ms however small: a thousand reads of one tick must not be a thousand."""
+    got = []
+    sink = ColumnSink(got.append, "columns", column_maker(["price"]))
+    assert not any(sink.write([batch_of(GOOD), batch_of(GOOD, GOOD)]))
+    assert [columns.num_rows for columns in got] == [3]
+    assert sink.snapshot() == {"calls": 1}
+
+
+def test_ticks_that_no_column_holds_are_rejected_by_name():
+    """What is missing in the columns must be in the account."""
+    got = []
+    sink = ColumnSink(got.append, "columns", column_maker([]))
+    assert sink.write([batch_of(BAD, GOOD)]).rejected == {"connection_1": 1}
+    assert [columns.num_rows for columns in got] == [1]
+
+
+def test_nothing_is_not_handed_on():
+    """Code that takes the last row of each record batch must not fail at an empty one."""
+    got = []
+    sink = ColumnSink(got.append, "columns", column_maker([]))
+    assert sink.write([batch_of(BAD)]).rejected == {"connection_1": 1}
+    assert got == []
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+    """Python only says that there is no module pyarrow, which nobody asked for by that name."""
+    monkeypatch.delitem(sys.modules, "pipeline.columns", raising=False)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'tickbraid\[columns\]'"):
+        column_maker([])
