@@ -34,7 +34,7 @@ class Engine(abc.DisposableBase):
         sources: makes what the ticks come from.
     """
 
-    def __init__(  # noqa: PLR0917  # the parts of a stream
+    def __init__(  # the parts of a stream
         self,
         settings: Settings,
         status: StatusStream,

@@ -7,7 +7,7 @@
      ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
-     ├── NoTicksHere              a subscriber where ticks do not come: they stay in the connections' processes
+     ├── NoTicksHere              a subscriber where no ticks come: they stay in the connections' processes
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
      └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
           ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out

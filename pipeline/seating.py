@@ -21,7 +21,7 @@ log = logging.getLogger("tickbraid.pool")
 OVERLAP_S: Final = 2.0
 """A ticker that moves between two living connections is on both for so long; dedupe takes the copies out."""
 PARTING_S: Final = 1.0
-"""Without an overlap the new connection is asked when the old one confirms, and after so long at the latest."""
+"""Without an overlap the new connection is asked when the old one confirms, or after so long."""
 
 
 class Carrier(Protocol):
@@ -130,7 +130,7 @@ class Seating:
         self._on_break = on_break
         self._pinned: dict[str, str] = {}
         self._parting: dict[str, tuple[Seat, set[str]]] = {}
-        """Tickers that were given back and not yet asked for elsewhere: where, and the unconfirmed channels."""
+        """Tickers given back and not yet asked for elsewhere: where, and which channels are not confirmed."""
         if self.overflow:
             self._tell_overflow()
         for seat in seats:
@@ -163,7 +163,7 @@ class Seating:
         self.route("moved")
 
     def route(self, reason: str) -> tuple[status.Moved, ...]:
-        """Ask routing anew and carry out the difference: first the new places, then the old ones.
+        """Ask routing anew and carry out the difference.
 
         Args:
             reason: goes into the events.
@@ -189,22 +189,19 @@ class Seating:
                 log.warning("%s", warning)
             self._tell_overflow()
         before = {seat.carrier.id: tuple(seat.carries) for seat in self._seats}
-        kept = {
-            seat.carrier.id: dict.fromkeys(result.tickers.get(seat.carrier.id, ())) for seat in self._seats
-        }
-        leaving = {
-            seat.carrier.id: [ticker for ticker in seat.carries if ticker not in kept[seat.carrier.id]]
-            for seat in self._seats
-        }
+        changes = []
         for seat in self._seats:
-            for ticker in leaving[seat.carrier.id]:
+            kept = dict.fromkeys(result.tickers.get(seat.carrier.id, ()))
+            leaving = [ticker for ticker in seat.carries if ticker not in kept]
+            for ticker in leaving:
                 del seat.carries[ticker]
                 seat.releasing[ticker] = None
             if not self._overlap_s:
-                self._part(seat, leaving[seat.carrier.id])
-        for seat in self._seats:
-            self._carry(seat, kept[seat.carrier.id])
-            if leaving[seat.carrier.id] and seat.releasing:
+                self._part(seat, leaving)
+            changes.append((seat, kept, leaving))
+        for seat, kept, leaving in changes:
+            self._carry(seat, kept)
+            if leaving and self._overlap_s:
                 self._overlap(seat)
         moves = tuple(self._moves(before, reason))
         for move in moves:
@@ -225,10 +222,10 @@ class Seating:
     def unsubscribed(self, seat: Seat, channels: Iterable[str]) -> None:
         """Note that the server confirmed that these were given back."""
         confirmed = set(channels)
-        for old, waiting in self._parting.values():
+        for old, unconfirmed in self._parting.values():
             if old is seat:
-                waiting -= confirmed
-        self._parted([ticker for ticker, (_, waiting) in self._parting.items() if not waiting])
+                unconfirmed.difference_update(confirmed)
+        self._parted([ticker for ticker, (_, unconfirmed) in self._parting.items() if not unconfirmed])
 
     def dispose(self) -> None:
         """End no overlap any more. From any thread."""

@@ -31,14 +31,27 @@ class KindWire(Wire):
             self.world.enforce_limit(self)
         elif message["action"] == "subscribe" and self.world.confirms:
             channels = message["params"].split(",")
+            others = [wire for wire in self.world.wires.values() if wire is not self and wire.closed is None]
+            copies = set(channels) & {channel for wire in others for channel in wire.held}
+            assert self.world.twice or not copies, "what nobody takes the copies out of comes twice"
             self.held |= set(channels)
             self.world.soon(self, lambda: self.confirm(*channels))
         elif message["action"] == "unsubscribe":
-            self.held -= set(message["params"].split(","))
+            channels = message["params"].split(",")
+            self.held -= set(channels)
+            if self.world.confirms:
+                self.world.soon(self, lambda: self.say_unsubscribed(*channels))
 
     def ping(self):
         super().ping()
         self.world.soon(self, self.pong)
+
+    def say_unsubscribed(self, *channels):
+        """Confirm as the decoder hands it back, for the connection looks only where it waits for answers."""
+        words = [
+            ServerStatus(status="success", message=f"unsubscribed to: {channel}") for channel in channels
+        ]
+        self.world.connections[self.name].take_statuses(self.world.now_ns, words)
 
     def __init__(self, world):
         super().__init__(world)
@@ -96,6 +109,8 @@ class PoolWorld:
         }
         wanted = [ticker for tickers in homes.values() for ticker in tickers]
         its_policy = PoolPolicy(**policy)
+        self.twice = bool(its_policy.overlap_s or its_policy.redundant)
+        """A channel may be held by two servers at once."""
         self.pool = Pool(
             list(self.connections.values()),
             lines=lines,
@@ -145,6 +160,7 @@ class PoolWorld:
                 deliver(ConnectFailed("down"))
                 return
             self.wires[name] = KindWire(self)
+            self.wires[name].name = name
             self.wires[name].since = sum(self.dials.values())
             deliver(self.wires[name])
             self.soon(self.wires[name], self.wires[name].greet)
@@ -567,10 +583,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(
         strategy=st.sampled_from(["manual", "round-robin", "hash", "load-balanced"]),
-        redundant=st.sampled_from([frozenset(), frozenset({"A"})]),
+        more=st.sampled_from([{}, {"redundant": frozenset({"A"})}, {"overlap_s": 0.0}]),
     )
-    def begin(self, strategy, redundant):
-        self.world = PoolWorld(strategy=strategy, redundant=redundant)
+    def begin(self, strategy, more):
+        self.world = PoolWorld(strategy=strategy, **more)
+        redundant = more.get("redundant", frozenset())
         self.redundant = redundant
         self.wanted = set(TICKERS)
 

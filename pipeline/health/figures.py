@@ -1,4 +1,4 @@
-"""What a stream has counted, as values that add up: of two processes, or of a process and the one before it."""
+"""What a stream has counted, as values that add up: of two processes, or of one and the one before it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

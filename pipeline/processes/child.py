@@ -147,7 +147,7 @@ class _Child:
             case ReportNow():
                 self._put(order)
 
-    def _make_sources(  # noqa: PLR0917  # as MakeSources has them
+    def _make_sources(  # as MakeSources has them
         self,
         settings: Settings,
         loop: SocketLoop,
@@ -221,7 +221,7 @@ class _Child:
 
     def _tell(self) -> None:
         due_s = time.monotonic()
-        with suppress(OSError):  # the parent is gone, as the main thread sees too
+        try:
             while True:
                 with suppress(Empty):
                     word = self._outbox.get(timeout=max(0.0, due_s - time.monotonic()))
@@ -234,6 +234,8 @@ class _Child:
                     if os.getppid() != self._parent:  # a process that it forked may hold its end open
                         self._sock.shutdown(socket.SHUT_RDWR)
             self._sock.sendall(pack(self._report(last=True)))
+        except OSError:  # the parent is gone, as the main thread sees too, unless it still imports
+            _exit_after(ORPHAN_EXIT_S)
 
     def _answer(self, order: ReportNow) -> Report:
         return self._report(order.number, rates=order.rates)

@@ -43,8 +43,8 @@ Launch = Callable[[str, Callable[[Word], None], Callable[[str], None]], ChildPro
 class ChildConnection:
     """Keeps a child alive that keeps a connection alive, and passes on what is asked of it.
 
-    A child that dies unasked is a lost connection: `Disconnected`, what was in flight is a `Loss`, and after a
-    back-off another child begins with all that the pool wants of it. Everything runs on the scheduler's
+    A child that dies unasked is a lost connection: `Disconnected`, what was in flight is a `Loss`, and after
+    a back-off another child begins with all that the pool wants of it. Everything runs on the scheduler's
     thread, so there is no lock; the methods marked so may be called from any thread.
 
     Args:
@@ -209,6 +209,8 @@ class ChildConnection:
             event = msgspec.structs.replace(event, pending=event.pending + sum(n for _, n in self._unheard))
         elif isinstance(event, status.Loss):
             self._gaps.told(event)
+        elif event.connection is None:  # a sink's; there is one in each process
+            event = msgspec.structs.replace(event, connection=self.id)
         elif isinstance(event, status.Failed):
             self._failed = True
         self._hear(event)

@@ -92,8 +92,8 @@ class Fleet:
         deadline_s = time.monotonic() + REFRESH_S
         for connection in asked:
             ledger = connection.ledger
-            with ledger.settled:
-                ledger.settled.wait_for(
+            with ledger.news:
+                ledger.news.wait_for(
                     lambda each=connection: each.ledger.answered >= number or not each.is_reporting,  # type: ignore[misc]
                     max(0.0, deadline_s - time.monotonic()),
                 )

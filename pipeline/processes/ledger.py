@@ -25,7 +25,7 @@ class Ledger:
     """
 
     def __init__(self, idle: ConnectionSnapshot, now_ns: int) -> None:
-        self.settled = threading.Condition()
+        self.news = threading.Condition()
         """Notified of each report."""
         self.settled_ns = now_ns
         """All that was received before was delivered, or is accounted for otherwise."""
@@ -47,7 +47,7 @@ class Ledger:
     def take(self, report: Report) -> None:
         """Take what a living process reports."""
         accounts = _accounts(report.figures)
-        with self.settled:
+        with self.news:
             self._last = report
             self.said_goodbye = report.last
             self.answered = max(self.answered, report.number)
@@ -58,11 +58,11 @@ class Ledger:
             done = {name: each.received - each.queued for name, each in accounts.items()}
             while self._marks and all(done.get(name, 0) >= n for name, n in self._marks[0][1].items()):
                 self.settled_ns = self._marks.popleft()[0]
-            self.settled.notify_all()
+            self.news.notify_all()
 
     def bury(self, trouble: str | None) -> None:
         """Note that the process is gone, and why if that was unasked; what it had queued is dropped."""
-        with self.settled:
+        with self.news:
             last, self._last = self._last, None
             self.said_goodbye = False
             self._marks.clear()
@@ -74,11 +74,11 @@ class Ledger:
                     each.snapshot, last_trouble=trouble, disconnects=each.snapshot.disconnects + 1
                 )
                 self._past.connections[self._idle.id] = replace(each, snapshot=snapshot)
-            self.settled.notify_all()
+            self.news.notify_all()
 
     def figures(self) -> Figures:
         """Return what all processes of the connection counted together."""
-        with self.settled:
+        with self.news:
             if self._last is not None:
                 return self._past + self._last.figures
             each = self._past.connections[self._idle.id]

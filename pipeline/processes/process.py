@@ -16,7 +16,12 @@ __all__ = ["ChildProcess"]
 
 log = logging.getLogger("tickbraid.processes")
 
-BOOT: Final = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.processes.child import main; main(int(sys.argv[1]))"
+BOOT: Final = """\
+import sys
+sys.path[:] = sys.argv[2:]
+from pipeline.processes.child import main
+main(int(sys.argv[1]))
+"""
 """With our own path: what can be imported here can be there, in a notebook and under pytest too."""
 ORDERS_MAX: Final = 10_000
 HUNG_S: Final = 30.0
@@ -28,8 +33,9 @@ GOODBYE_S: Final = 2.0
 class ChildProcess:
     """Is a child from its start to its end.
 
-    It is no fork of ours, so it shares nothing with us, least of all locks; signals of a terminal do not reach
-    it, and it ends when we do. The threads ``tickbraid-child-NAME`` and ``tickbraid-orders-NAME`` end with it.
+    It is no fork of ours, so it shares nothing with us, least of all locks; signals of a terminal do not
+    reach it, and it ends when we do. The threads ``tickbraid-child-NAME`` and ``tickbraid-orders-NAME`` end
+    with it.
 
     Args:
         name: of its connection.

@@ -1,5 +1,6 @@
 """The stream of the parent: everything but the ticks, which stay where they are decoded."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
@@ -23,6 +24,8 @@ from pipeline.stream import DRAIN_TIMEOUT_S, TickStream
 from .fleet import Fleet
 
 __all__ = ["ProcessStream"]
+
+log = logging.getLogger("tickbraid.processes")
 
 REFUSAL: Final = (
     "with WEBSOCKET_EXECUTION: processes the ticks stay in the connections' processes: name your function in "
@@ -65,6 +68,8 @@ class ProcessStream(TickStream):
             Closed: the stream was started before, or closed.
         """
         del on_error
+        if not (self.settings.tick_callback or self.settings.redis_enabled):
+            log.warning("neither TICK_CALLBACK nor Redis is configured: nobody gets the ticks")
         with self._state_lock:
             if self._closed or self._fleet is not None:
                 raise Closed("a stream in processes is started once")
@@ -73,7 +78,11 @@ class ProcessStream(TickStream):
         return Disposable(self.close)
 
     def attach(
-        self, sink: Sink, *, capacity: int | None = None, overflow: Overflow | None = None
+        self,
+        sink: Sink,  # noqa: ARG002  # as a stream has it
+        *,
+        capacity: int | None = None,  # noqa: ARG002  # as above
+        overflow: Overflow | None = None,  # noqa: ARG002  # as above
     ) -> NoReturn:
         """Refuse: no ticks come here.
 
@@ -85,10 +94,8 @@ class ProcessStream(TickStream):
     def _subscribe_ticks(self, *_: Any) -> NoReturn:
         raise NoTicksHere(REFUSAL)
 
-    def _observable(
-        self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]
-    ) -> Observable[Any]:
-        """Be what a subscriber of batches or columns finds; where columns are handed over, they come in here."""
+    def _observable(self, *_: Any) -> Observable[Any]:
+        """Be what a subscriber of batches or columns finds: where columns are handed over they come in."""
         return Observable(_refuse)
 
     def rebalance(self) -> tuple[status.Moved, ...]:
