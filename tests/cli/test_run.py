@@ -6,8 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli.app import app, main
 from pipeline.callback import load_callback
+from pipeline.cli.app import app, main
 from pipeline.cli.run import check_callback
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.cli.conftest import DEADLINE_S
