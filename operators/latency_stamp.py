@@ -13,6 +13,8 @@ __all__ = ["Latencies", "LatenciesSnapshot", "latency_stamp"]
 
 _B = TypeVar("_B", bound=Batch)
 
+SORT_FROM: Final = 6
+"""So many ticks are recorded faster all at once than one by one."""
 SAMPLE_FROM: Final = 64
 SAMPLE: Final = 8
 """Of a batch of 64 ticks or more every eighth is measured and stands for eight: they came in one read, so
@@ -88,9 +90,13 @@ def latency_stamp(
                     for tick in ticks:
                         tick.received_ns = received_ns
                     connection = batch.connection
-                    each = 1 if len(ticks) < SAMPLE_FROM else SAMPLE
-                    moments_ms = [tick.event_ms for tick in ticks[::each]]
-                    latencies.feed[connection].record_since(moments_ms, received_ns, each)
+                    feed = latencies.feed[connection]
+                    if len(ticks) < SORT_FROM:
+                        for tick in ticks:
+                            feed.record(received_ns - int(tick.event_ms * 1_000_000))
+                    else:
+                        each = 1 if len(ticks) < SAMPLE_FROM else SAMPLE
+                        feed.record_since([tick.event_ms for tick in ticks[::each]], received_ns, each)
                     latencies.decode[connection].record(clock() - received_ns, len(ticks))
                 observer.on_next(batch)
 

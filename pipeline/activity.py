@@ -111,7 +111,9 @@ class Activity:
         gaps.last.update(zip(names, ticks, strict=True))
         gaps.last_of[batch.connection] = ticks[-1]
         if len(ticks) < SAMPLE_FROM:
-            self._counts.update(names)
+            counts = self._counts
+            for name in names:  # half the time of Counter.update, which is made for many
+                counts[name] += 1
         else:
             if flow.large_batches % SAMPLE == 0:
                 for name, count in Counter(names).items():
