@@ -24,6 +24,7 @@ _STATUS: Final = {
     "authenticating": "connecting",
     "live": "connected",
     "backing_off": "error",
+    "held": "error",
     "failed": "error",
 }
 """Phase of a connection to TickStock's word; any other is ``disconnected``."""
