@@ -78,6 +78,7 @@ def braid_stream(
             market=settings.redis_channel_market,
             per_ticker=settings.redis_channel_ticker_prefix,
             all_ticks=settings.redis_channel_all,
+            raw_batch=settings.redis_channel_raw_batch,
         )
         url = settings.redis_url.reveal()
         return [RedisSink(url, channels=channels, on_status=status.emit, clock=clock)]

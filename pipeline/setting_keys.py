@@ -125,7 +125,7 @@ class ConnectionSettings:
 class Settings:
     """Holds all settings, checked and typed. `pipeline.settings.load_settings` makes it.
 
-    The attributes below ``redis_channel_all`` are no keys of their own:
+    The attributes below ``redis_channel_raw_batch`` are no keys of their own:
 
     Args:
         connections: with ``use_multi_connection`` numbers 1 to ``websocket_connections_max``, enabled or not;
@@ -249,6 +249,9 @@ class Settings:
     )
     redis_channel_all: str = _redis(
         CHANNEL, "", "channel of all ticks in the form of those, as tickstock.all_ticks; empty: off"
+    )
+    redis_channel_raw_batch: str = _redis(
+        CHANNEL, "", "channel of whole ticks, an array for many, as tickstock.data.raw.batch; empty: off"
     )
 
     connections: tuple[ConnectionSettings, ...] = ()

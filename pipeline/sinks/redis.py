@@ -14,8 +14,8 @@ While a write is in trouble the sink waits in it; the buffer in front of the sin
 import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from pipeline.secret import mask_url
@@ -23,7 +23,7 @@ from pipeline.status import SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
 
 from .redis_link import RedisLink
-from .redis_messages import Channels, Packer
+from .redis_messages import Channels, Packer, Parcel
 from .redis_window import Window
 from .sink import Outcome
 
@@ -32,7 +32,8 @@ __all__ = ["RedisSink"]
 PARCEL_TICKS: Final = 100
 """Packed at once: small enough that the server works while we pack the next."""
 WINDOW_MESSAGES: Final = 1000
-"""Unanswered at most, some 256 KiB: what may be published twice after a broken connection."""
+"""Unanswered at most, some 256 KiB: what may be published twice after a broken connection. A message of many
+ticks counts as so many, and there is always room for one."""
 STALL_S: Final = 0.5
 HUNG_S: Final = 30.0
 BACKOFF_BASE_S: Final = 0.05
@@ -90,7 +91,7 @@ class RedisSink:
         self._sleep = sleep or self._stopping.wait
         self._link = RedisLink(url, STALL_S)
         self._packer = Packer(self._channels)
-        self._window = Window(self._packer.per_tick)
+        self._window = Window(self._packer.per_tick, batched=bool(self._channels.raw_batch))
         self._state = "idle"
         self._failures = 0
         self._connections = 0
@@ -104,20 +105,31 @@ class RedisSink:
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Publish all ticks and return when the server has taken them, or `stop` was called."""
         rejected: Counter[str] = Counter()
-        dropped: Counter[str] = Counter()
+        dropped: defaultdict[str, set[int]] = defaultdict(set)
         if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
             self._link.close()
         for batch in batches:
-            for start in range(0, len(batch.ticks), PARCEL_TICKS):
-                ticks = batch.ticks[start : start + PARCEL_TICKS]
-                parcel, left_out = self._packer.pack(batch.connection, ticks)
-                if left_out:
-                    self._rejected.update(left_out)
-                    rejected[batch.connection] += sum(left_out.values())
+            for parcel in self._pack(batch, rejected):
                 self._window.put(parcel)
-                dropped.update(self._work_down_to(WINDOW_MESSAGES))
-        dropped.update(self._work_down_to(0))
-        return Outcome(rejected, dropped)
+                for connection, ticks in self._work_down_to(WINDOW_MESSAGES).items():
+                    dropped[connection] |= ticks
+        for connection, ticks in self._work_down_to(0).items():
+            dropped[connection] |= ticks
+        return Outcome(rejected, {connection: len(ticks) for connection, ticks in dropped.items()})
+
+    def _pack(self, batch: TickBatch, rejected: Counter[str]) -> Iterator[Parcel]:
+        connection = batch.connection
+        left_out: Counter[str] = Counter()
+        for start in range(0, len(batch.ticks), PARCEL_TICKS):
+            parcel, reasons = self._packer.pack(connection, batch.ticks[start : start + PARCEL_TICKS])
+            left_out.update(reasons)
+            yield parcel
+        parcels, reasons = self._packer.pack_gathered(connection)
+        left_out.update(reasons)
+        yield from parcels
+        if left_out:
+            self._rejected.update(left_out)
+            rejected[connection] += left_out.total()
 
     def stop(self) -> None:
         """Make `write` give up: at once where the server is in trouble, else within 0.25 s."""
@@ -146,9 +158,9 @@ class RedisSink:
             "receivers": window.receivers,
         }
 
-    def _work_down_to(self, messages: int) -> dict[str, int]:
-        """Work until no more than ``messages`` are in the hand; return what was dropped, by connection."""
-        while self._window.messages > messages:
+    def _work_down_to(self, load: int) -> dict[str, set[int]]:
+        """Work until the hand holds no more than ``load``; return the ticks dropped, by connection."""
+        while self._window.load > load:
             if self._stopping.is_set() and (self._state != "up" or self._monotonic() >= self._stop_by):
                 return self._window.drop()
             try:

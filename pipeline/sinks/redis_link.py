@@ -20,7 +20,8 @@ from pipeline.secret import mask_url
 __all__ = ["RedisLink"]
 
 READ_SIZE_BYTES: Final = 65_536
-SEND_SIZE_BYTES: Final = 16_384
+SEND_SIZE_BYTES: Final = 262_144
+TLS_SEND_SIZE_BYTES: Final = 16_384
 """One TLS record: Python's SSL sockets say of more only that all or nothing was sent."""
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NOTHING: Final = object()
@@ -64,6 +65,7 @@ class RedisLink:
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent = bytearray()
+        self._send_size_bytes = SEND_SIZE_BYTES
         self._broken = ""
         self._aborted = False
         self.moved_bytes = 0
@@ -96,6 +98,7 @@ class RedisLink:
         opened.setblocking(False)
         self._selector.register(opened, selectors.EVENT_READ)
         self._socket = opened
+        self._send_size_bytes = TLS_SEND_SIZE_BYTES if isinstance(opened, ssl.SSLSocket) else SEND_SIZE_BYTES
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent.clear()
         self._broken = ""
@@ -147,7 +150,7 @@ class RedisLink:
     def _send(self) -> None:
         while self._unsent and not self._broken:
             try:
-                with memoryview(self._unsent) as view, view[:SEND_SIZE_BYTES] as head:
+                with memoryview(self._unsent) as view, view[: self._send_size_bytes] as head:
                     count = self._open_socket.send(head)
             except _WOULD_BLOCK:
                 return

@@ -7,7 +7,7 @@ NaN, which is no JSON, stands null.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -17,10 +17,12 @@ from pipeline.ticks import Quote, Trade
 
 __all__ = ["Channels", "Packer", "Parcel"]
 
+BATCH_TICKS: Final = 1000
+BATCH_BYTES: Final = 524_288
+"""A message of `Channels.raw_batch` holds no more, unless a single tick is longer."""
 CACHED_LENGTHS: Final = 4096
 """Messages shorter than this, bytes, find their header ready-made."""
 
-_NO_BAR: Final = (None,) * 6
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -33,6 +35,7 @@ class Channels:
         market: for TickStock's front end: the few fields it takes.
         per_ticker: what stands before the ticker: ``tickstock.ticks.`` gives ``tickstock.ticks.AAPL``.
         all_ticks: the messages of `per_ticker`, of all tickers.
+        raw_batch: JSON arrays of the messages of `raw`, one for the ticks of one read: a tenth of the work.
 
     Raises:
         ValueError: all are switched off.
@@ -42,6 +45,7 @@ class Channels:
     market: str = "tickstock:market:ticks"
     per_ticker: str = ""
     all_ticks: str = ""
+    raw_batch: str = ""
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -51,7 +55,8 @@ class Channels:
     def names(self) -> tuple[str, ...]:
         """Return the channels that are on, in the order in which a tick goes to them."""
         per_ticker = self.per_ticker and f"{self.per_ticker}*"
-        return tuple(name for name in (self.raw, self.market, per_ticker, self.all_ticks) if name)
+        names = self.raw, self.market, per_ticker, self.all_ticks, self.raw_batch
+        return tuple(name for name in names if name)
 
 
 class Parcel(msgspec.Struct, gc=False):
@@ -59,16 +64,30 @@ class Parcel(msgspec.Struct, gc=False):
 
     Args:
         connection: the id of the connection that brought the ticks.
-        numbers: one for each message, counted by the packer: with n channels on, the messages of a tick are
-            n·i … n·i + n - 1, in the order of `Channels.names`.
+        numbers: one for each message, counted by the packer: with n channels of single ticks on, the messages
+            of tick i are n·i … n·i + n - 1, in the order of `Channels.names`. Of a message of many, its first
+            tick's i.
         parts: two for each message: the command up to the message, and the message, without the CRLF between.
         doubtful: how many of the first messages went out before, and nobody knows whether they arrived.
+        many: how many ticks a message holds, for `Channels.raw_batch`; 0 where each holds one.
     """
 
     connection: str
     numbers: Sequence[int]
     parts: list[bytes]
     doubtful: int = 0
+    many: int = 0
+
+    @property
+    def load(self) -> int:
+        """How many messages of one tick its messages weigh."""
+        return len(self.numbers) * (self.many or 1)
+
+    def ticks(self, per_tick: int) -> set[int]:
+        """Return the numbers of the ticks in it."""
+        if self.many:
+            return {number + place for number in self.numbers for place in range(self.many)}
+        return {number // per_tick for number in self.numbers}
 
     def pack(self) -> bytes:
         """Return the commands as they go over the wire: https://valkey.io/topics/protocol."""
@@ -76,16 +95,17 @@ class Parcel(msgspec.Struct, gc=False):
 
     def split(self, at: int) -> tuple[Self, Self]:
         """Return the first ``at`` messages and the others."""
-        head = type(self)(self.connection, self.numbers[:at], self.parts[: 2 * at], min(at, self.doubtful))
-        tail = type(self)(
-            self.connection, self.numbers[at:], self.parts[2 * at :], max(0, self.doubtful - at)
+        numbers, parts, doubtful = self.numbers, self.parts, self.doubtful
+        return (
+            type(self)(self.connection, numbers[:at], parts[: 2 * at], min(at, doubtful), self.many),
+            type(self)(self.connection, numbers[at:], parts[2 * at :], max(0, doubtful - at), self.many),
         )
-        return head, tail
 
     def pick(self, places: Sequence[int]) -> Self:
         """Return the messages at these places."""
         parts = [part for place in places for part in self.parts[2 * place : 2 * place + 2]]
-        return type(self)(self.connection, [self.numbers[place] for place in places], parts)
+        numbers = [self.numbers[place] for place in places]
+        return type(self)(self.connection, numbers, parts, many=self.many)
 
     def count_behind(self, size_bytes: int) -> int:
         """Return how many messages have a byte in the last ``size_bytes`` of `pack`."""
@@ -106,28 +126,38 @@ class Packer:
     """
 
     def __init__(self, channels: Channels) -> None:
-        self.per_tick: Final = len(channels.names)
+        self.per_tick: Final = len(channels.names) - bool(channels.raw_batch)
+        """Messages of a tick of its own."""
         self._raw = _Heads(channels.raw)
         self._market = _Heads(channels.market)
         self._per_ticker = channels.per_ticker
         self._all_ticks = _Heads(channels.all_ticks)
-        self._next_number = 0
+        self._raw_batch = channels.raw_batch
+        self._gathered: list[Any] = []
+        self._next_tick = 0
 
-    def pack(self, connection: str, ticks: Sequence[Any]) -> tuple[Parcel, Mapping[str, int]]:
+    def pack(self, connection: str, ticks: Sequence[Any]) -> tuple[Parcel, Counter[str]]:
         """Return the ticks as a parcel, and how many are not in it by reason.
 
         A tick is left out whole: ``no_price`` (a quote without a side, a price band), or ``unwritable`` (what
-        a caller made with values that are no JSON). Runs on the sink's thread, for 2 µs a tick.
+        a caller made with values that are no JSON). Where there are only messages of many, that is left to
+        `pack_gathered`. Runs on the sink's thread, for 2 µs a tick.
         """
+        first = self.per_tick * self._next_tick
+        if not self.per_tick:
+            self._gather(ticks)
+            return Parcel(connection, range(0), []), Counter()
         raw, market, per_ticker, all_ticks = self._raw, self._market, self._per_ticker, self._all_ticks
         rejected: Counter[str] = Counter()
         parts: list[bytes] = []
-        for tick in ticks:
+        left_out: list[int] = []
+        for place, tick in enumerate(ticks):
             complete = len(parts)
             try:
                 price = tick.price
                 if price is None:
                     rejected["no_price"] += 1
+                    left_out.append(place)
                     continue
                 ticker, volume, timestamp, source = tick.ticker, tick.volume, tick.timestamp, tick.source
                 if raw.channel:
@@ -144,10 +174,57 @@ class Packer:
                         parts += all_ticks[len(body)], body
             except Exception:  # noqa: BLE001  # whatever a caller's tick does, its neighbours go on
                 rejected["unwritable"] += 1
+                left_out.append(place)
                 del parts[complete:]
-        first = self._next_number
-        self._next_number += len(parts) // 2
-        return Parcel(connection, range(first, self._next_number), parts), rejected
+        self._gather(
+            [tick for place, tick in enumerate(ticks) if place not in left_out] if left_out else ticks
+        )
+        return Parcel(connection, range(first, first + len(parts) // 2), parts), rejected
+
+    def pack_gathered(self, connection: str) -> tuple[list[Parcel], Counter[str]]:
+        """Return the ticks packed since the last call as messages of many, and how many are in none.
+
+        Nothing where there is no channel for them. Takes half the time of `pack` on one channel.
+        """
+        ticks, self._gathered = self._gathered, []
+        first = self._next_tick - len(ticks)
+        parcels: list[Parcel] = []
+        rejected: Counter[str] = Counter()
+        for start in range(0, len(ticks), BATCH_TICKS):
+            self._pack_many(connection, first + start, ticks[start : start + BATCH_TICKS], parcels, rejected)
+        return parcels, rejected
+
+    def _gather(self, ticks: Sequence[Any]) -> None:
+        self._next_tick += len(ticks)
+        if self._raw_batch:
+            self._gathered += ticks
+
+    def _pack_many(
+        self, connection: str, first: int, ticks: list[Any], parcels: list[Parcel], rejected: Counter[str]
+    ) -> None:
+        """Write all as one array; where that fails, or it is too long, each half by itself."""
+        try:
+            messages = [
+                _raw_of(tick, price, tick.volume, tick.timestamp)
+                for tick in ticks
+                if (price := tick.price) is not None
+            ]
+            body = _encode(messages)
+        except Exception:  # noqa: BLE001  # as above
+            if len(ticks) == 1:
+                rejected["unwritable"] += 1
+                return
+            body = None
+        if body is None or (len(body) > BATCH_BYTES and len(ticks) > 1):
+            middle = len(ticks) // 2
+            self._pack_many(connection, first, ticks[:middle], parcels, rejected)
+            self._pack_many(connection, first + middle, ticks[middle:], parcels, rejected)
+            return
+        if len(messages) < len(ticks):
+            rejected["no_price"] += len(ticks) - len(messages)
+        if messages:
+            parts = [_head(self._raw_batch, len(body)), body]
+            parcels.append(Parcel(connection, [first], parts, many=len(messages)))
 
 
 class _Raw(msgspec.Struct, gc=False):
@@ -195,7 +272,8 @@ def _raw_of(tick: Any, price: Any, volume: Any, timestamp: Any) -> _Raw:
     ticker, source = tick.ticker, tick.source
     # Most ticks are quotes and trades: to ask a quote for what it never has takes a fifth of the packing.
     if type(tick) is Quote:
-        return _Raw(ticker, price, volume, timestamp, "Q", source, *_NO_BAR, tick.bid, tick.ask)
+        no = None  # not ``*_NO_BAR``: a call with a star takes half as long again
+        return _Raw(ticker, price, volume, timestamp, "Q", source, no, no, no, no, no, no, tick.bid, tick.ask)
     if type(tick) is Trade:
         return _Raw(ticker, price, volume, timestamp, "T", source)
     return _Raw(

@@ -17,10 +17,11 @@ class Window:
     """Keeps every message until the server has taken it, and its place in the order.
 
     Args:
-        per_tick: messages of a tick, as many as there are channels.
+        per_tick: messages of one tick, as many as there are channels of such.
+        batched: whether there is one more channel, for messages of many.
     """
 
-    def __init__(self, per_tick: int) -> None:
+    def __init__(self, per_tick: int, *, batched: bool = False) -> None:
         self._per_tick = per_tick
         self._waiting: deque[Parcel] = deque()
         self._sent: deque[Parcel] = deque()
@@ -30,9 +31,11 @@ class Window:
         self._probing = False
         self.messages = 0
         """Messages in the hand."""
+        self.load = 0
+        """The same, a message of many ticks counted as so many: says how much memory they take."""
         self.outstanding = 0
         """Messages handed to the connection and not answered."""
-        self.taken = [0] * per_tick
+        self.taken = [0] * (per_tick + batched)
         """Messages that the server took, by channel."""
         self.errors = 0
         """Error replies."""
@@ -58,6 +61,7 @@ class Window:
         if parcel.numbers:
             self._waiting.append(parcel)
             self.messages += len(parcel.numbers)
+            self.load += parcel.load
 
     def send(self) -> bytes:
         """Return the commands to send now; from here on their answers are expected.
@@ -100,9 +104,9 @@ class Window:
             if refused:
                 self._refuse(parcel.pick(refused), str(some[refused[0] - start]))
                 taken = set(range(start, start + len(some))).difference(refused)
-                self._count_taken([parcel.numbers[i] for i in taken])
+                self._count_taken([parcel.numbers[i] for i in taken], parcel.many)
             else:
-                self._count_taken(parcel.numbers[start : start + len(some)])
+                self._count_taken(parcel.numbers[start : start + len(some)], parcel.many)
             place += len(some)
             self._answered += len(some)
             if self._answered == len(parcel.numbers):
@@ -136,24 +140,27 @@ class Window:
         self._answered = self.outstanding = 0
         self._probing = True
 
-    def drop(self) -> dict[str, int]:
-        """Give all up; return how many ticks that is, by connection. A tick sent in part is dropped too."""
+    def drop(self) -> dict[str, set[int]]:
+        """Give all up; return the numbers of the ticks in it, by connection, those sent in part too."""
         self.rewind()
         ticks: defaultdict[str, set[int]] = defaultdict(set)
         for parcel in self._waiting:
-            ticks[parcel.connection].update(number // self._per_tick for number in parcel.numbers)
+            ticks[parcel.connection] |= parcel.ticks(self._per_tick)
         self._waiting.clear()
-        self.messages = 0
-        return {connection: len(numbers) for connection, numbers in ticks.items()}
+        self.messages = self.load = 0
+        return ticks
 
     def _refuse(self, parcel: Parcel, words: str) -> None:
         self._refused.append(parcel)
         self.errors += len(parcel.numbers)
         self.last_error = words
 
-    def _count_taken(self, numbers: Sequence[int]) -> None:
+    def _count_taken(self, numbers: Sequence[int], many: int) -> None:
         self.messages -= len(numbers)
-        if isinstance(numbers, range):
+        self.load -= len(numbers) * (many or 1)
+        if many:
+            self.taken[-1] += len(numbers)
+        elif isinstance(numbers, range):
             for place in range(min(self._per_tick, len(numbers))):
                 self.taken[numbers[place] % self._per_tick] += len(numbers[place :: self._per_tick])
         else:

@@ -107,6 +107,48 @@ def test_every_tick_goes_to_every_channel_in_order(server, listen, make_sink):
     }
 
 
+def test_a_batch_is_one_message_on_the_batched_channel(server, listen, make_sink):
+    """The consumer that cannot keep up with a message a tick would get no fewer, or not all ticks."""
+    listener = listen(server)
+    channels = Channels(raw="", market="", raw_batch="tickstock.data.raw.batch")
+    sink = make_sink(server.url, channels=channels)
+    sizes = [1, 250, 1100, 5000]
+    for size in sizes:
+        assert sink.write(batches_of(size, size)) == ({}, {})
+    got = [json.loads(message) for _, message in listener.messages()]
+    assert [len(message) for message in got] == [1, 250, 1000, 100, *[1000] * 5]
+    assert [tick["price"] for message in got for tick in message] == [
+        n for size in sizes for n in range(size)
+    ]
+    assert sink.snapshot()["messages"] == {"tickstock.data.raw.batch": 9}
+
+
+def test_a_cut_costs_no_message_of_many(server, listen, network, make_sink):
+    """A thousand ticks would be gone at once, on one channel only, and nobody would know."""
+    listener = listen(server)
+    between = network(server, commands_bytes=500_001)
+    sink = make_sink(
+        f"redis://127.0.0.1:{between.port}",
+        channels=Channels(market="", raw_batch="tickstock.data.raw.batch"),
+    )
+    assert sink.write(batches_of(3000, 300)) == ({}, {})
+    messages = [(channel, json.loads(message)) for channel, message in listener.messages()]
+    ones = [tick["price"] for channel, tick in messages if channel == RAW]
+    many = [tick["price"] for channel, ticks in messages if channel != RAW for tick in ticks]
+    assert list(dict.fromkeys(ones)) == list(dict.fromkeys(many)) == list(range(3000))
+    assert between.connections == 2
+    assert went_down_and_up(sink, "", resent=sink.snapshot()["resent"])
+
+
+def test_a_tick_that_is_dropped_from_two_messages_is_one_tick(server, make_sink):
+    """The account would not balance when the program ends while Redis is away."""
+    server.kill()
+    channels = Channels(raw_batch="tickstock.data.raw.batch")
+    sink = make_sink(server.url, channels=channels, on_down=lambda: sink.stop())  # noqa: PLW0108  # is not yet made
+    batches = [*batches_of(950, 450), *batches_of(30, connection="2")]
+    assert sink.write(batches) == ({}, {"1": 950, "2": 30})
+
+
 def test_nothing_to_write_needs_no_server(make_sink):
     """A stream without ticks would wait for Redis."""
     sink = make_sink("redis://127.0.0.1:1/0")

@@ -103,6 +103,47 @@ def test_any_ticks_arrive_as_json_dumps_would_have_written_them(some):
         assert in_detail(message) == in_detail(json.dumps(fields))
 
 
+@settings(max_examples=60)
+@given(st.lists(ticks, max_size=12), st.integers(1, 2000), st.booleans())
+def test_messages_of_many_are_arrays_of_the_messages_of_one(some, limit_bytes, alone):
+    """A consumer that changes to the batched channel must find the same messages, each once, in order."""
+    channels = Channels(raw="" if alone else "raw", market="", raw_batch="raw.batch")
+    packer = Packer(channels)
+    parcel, rejected = packer.pack("1", some)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.sinks.redis_messages.BATCH_BYTES", limit_bytes)
+        parcels, left_out = packer.pack_gathered("1")
+    ones = commands(Packer(Channels(raw="raw", market="")).pack("1", some)[0].pack())
+    assert commands(parcel.pack()) == ([] if alone else ones)
+    got = [command for parcel in parcels for command in commands(parcel.pack())]
+    assert all(command[:2] == [b"PUBLISH", b"raw.batch"] for command in got)
+    assert [in_detail(json.dumps(each)) for _, _, message in got for each in json.loads(message)] == [
+        in_detail(message) for _, _, message in ones
+    ]
+    for each, (_, _, message) in zip(parcels, got, strict=True):
+        assert each.many == len(json.loads(message))
+        assert len(message) <= limit_bytes or each.many == 1
+    numbers = [number for each in parcels for number in sorted(each.ticks(1))]
+    assert numbers == sorted(set(numbers))
+    if not alone:
+        assert numbers == sorted(parcel.ticks(1)), "known as the same ticks in both"
+    assert sum((rejected + left_out).values()) == len(some) - len(ones)
+    assert packer.pack_gathered("1") == ([], {})
+
+
+def test_a_tick_that_cannot_be_written_is_in_no_array():
+    """One tick of a caller's own making would cost all the others of its message."""
+    bad = Trade(ticker=object(), price=2, event_ms=1000)
+    good = [Trade(ticker="A", price=n, event_ms=1000) for n in range(3)]
+    for channels in (Channels(raw_batch="batch"), Channels(raw="", market="", raw_batch="batch")):
+        packer = Packer(channels)
+        _, rejected = packer.pack("1", [bad, *good, bad])
+        parcels, left_out = packer.pack_gathered("1")
+        assert rejected + left_out == {"unwritable": 2}
+        messages = [json.loads(message) for each in parcels for _, _, message in commands(each.pack())]
+        assert [tick["price"] for message in messages for tick in message] == [0, 1, 2]
+
+
 def test_the_switches_of_the_channels():
     """A user would get messages on channels that were switched off, or none on those that were not."""
     trade = Trade(ticker="AAPL", price=1, event_ms=1000)

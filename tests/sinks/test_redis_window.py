@@ -1,5 +1,6 @@
 """What the sink has in its hand is neither lost nor, where anybody can know, published twice."""
 
+import re
 from collections import Counter
 
 import hiredis
@@ -20,8 +21,9 @@ def commands(packed):
     reader = hiredis.Reader(notEnoughData=...)
     reader.feed(packed)
     return [
-        (channel, int(message.split(b'"price":')[1].split(b",")[0]))
+        (channel, prices if message.startswith(b"[") else prices[0])
         for _, channel, message in iter(reader.gets, ...)
+        for prices in [tuple(int(price) for price in re.findall(rb'"price":(\d+)', message))]
     ]
 
 
@@ -31,11 +33,14 @@ class Hand(RuleBasedStateMachine):
     A trade's price is its number, so that it is known again when it is published.
     """
 
+    channels = Channels()
+
     def __init__(self):
         super().__init__()
-        self.packer = Packer(Channels())
-        self.window = Window(2)
+        self.packer = Packer(self.channels)
+        self.window = Window(self.packer.per_tick, batched=bool(self.channels.raw_batch))
         self.packed = 0
+        self.messages = []  # all that there are
         self.on_the_way = b""  # handed to the connection, not yet read by the server
         self.published = []  # what the server's subscribers saw
         self.replies = []  # on their way back
@@ -48,7 +53,9 @@ class Hand(RuleBasedStateMachine):
     def put(self, ticks, connection):
         trades = [Trade(ticker=connection, price=self.packed + n, event_ms=1) for n in range(ticks)]
         self.packed += ticks
-        self.window.put(self.packer.pack(connection, trades)[0])
+        for parcel in (self.packer.pack(connection, trades)[0], *self.packer.pack_gathered(connection)[0]):
+            self.messages += commands(parcel.pack())
+            self.window.put(parcel)
 
     @rule()
     def send(self):
@@ -98,24 +105,19 @@ class Hand(RuleBasedStateMachine):
     @rule()
     def give_up(self):
         """Drop all: every tick with a message that the sink does not know to be published, and no other."""
-        missing = {
-            number
-            for number in range(self.packed)
-            for channel in CHANNELS
-            if not self.acknowledged[channel, number]
-        }
+        missing = [message for message in self.messages if not self.acknowledged[message]]
+        ticks = {n for _, held in missing for n in (held if type(held) is tuple else [held])}
         self._forget()
-        dropped = self.window.drop()
-        assert sum(dropped.values()) == len(missing)
-        self.acknowledged.update(
-            (channel, n) for n in missing for channel in CHANNELS if not self.acknowledged[channel, n]
-        )
+        assert set().union(*self.window.drop().values()) == ticks
+        self.acknowledged.update(missing)
 
     @invariant()
     def nothing_is_lost(self):
         assert self.window.outstanding == len(self.expected)
         known = sum(self.acknowledged.values())
-        assert self.window.messages == 2 * self.packed - known
+        assert self.window.messages == len(self.messages) - known
+        left = [held for message in self.messages if not self.acknowledged[message] for held in message[1:]]
+        assert self.window.load == sum(len(held) if type(held) is tuple else 1 for held in left)
 
     def teardown(self):
         """Bring everything to an end with a server that takes all."""
@@ -130,12 +132,12 @@ class Hand(RuleBasedStateMachine):
             self._answer(len(self.replies))
             if self.window.is_refused:
                 self.back_off()
-        assert all(self.acknowledged[channel, n] == 1 for n in range(self.packed) for channel in CHANNELS)
+        assert all(self.acknowledged[message] == 1 for message in self.messages)
         again = len(self.published) - len(set(self.published))
         assert again <= self.unknown, "twice goes only what nobody could know"
         assert again <= self.window.resent
         if not self.window.errors:
-            for channel in CHANNELS:
+            for channel in {channel for channel, _ in self.messages}:
                 firsts = dict.fromkeys(number for where, number in self.published if where == channel)
                 assert list(firsts) == sorted(firsts), "in order"
 
@@ -152,7 +154,7 @@ class Hand(RuleBasedStateMachine):
 
     def _cut(self, count):
         for _ in range(count):
-            end = self.on_the_way.index(b"}\r\n") + 3
+            end = re.search(rb"}]?\r\n", self.on_the_way).end()
             self.on_the_way = self.on_the_way[end:]
 
     def _forget(self):
@@ -161,8 +163,23 @@ class Hand(RuleBasedStateMachine):
         self.expected.clear()
 
 
+class HandOfMany(Hand):
+    """The same, and every tick goes in a message of many, too."""
+
+    channels = Channels(raw_batch="tickstock.data.raw.batch")
+
+
+class HandOfManyOnly(Hand):
+    """The same, and no tick has a message of its own."""
+
+    channels = Channels(raw="", market="", raw_batch="tickstock.data.raw.batch")
+
+
 TestHand = Hand.TestCase
-TestHand.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestHandOfMany = HandOfMany.TestCase
+TestHandOfManyOnly = HandOfManyOnly.TestCase
+TestHand.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestHandOfMany.settings = TestHandOfManyOnly.settings = TestHand.settings
 
 
 def parcel_of(packer, count):
@@ -248,3 +265,16 @@ def test_an_empty_parcel_is_nothing():
     window = Window(2)
     window.put(parcel_of(Packer(Channels()), 0))
     assert (window.messages, window.send(), window.drop()) == (0, b"", {})
+
+
+def test_messages_of_many_are_counted_on_their_own_channel():
+    """Health would show a thousand messages where there was one, or none."""
+    packer = Packer(Channels(market="", raw_batch="batch"))
+    window = Window(1, batched=True)
+    window.put(parcel_of(packer, 3))
+    for parcel in packer.pack_gathered("1")[0]:
+        window.put(parcel)
+    assert (window.messages, window.load) == (4, 6)
+    window.send()
+    window.answer([1] * 4)
+    assert (window.taken, window.messages, window.load) == ([3, 1], 0, 0)
