@@ -1,0 +1,127 @@
+"""Ticks a second to a callback in one process a connection: two processes against one.
+
+    python -m benchmarks.processes [--rounds 5] [--events 1,10,100]
+
+Each connection has a sender of its own, which keeps to what may be in flight, so nothing is dropped. All
+senders share the first core with whoever the system puts there: on two cores two processes have somewhat less
+than two cores. Rounds alternate; shown are medians, and the median of the ratios of rounds.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from benchmarks.clients import config_for
+from benchmarks.templates import TICKERS
+from benchmarks.turns import SAMPLE_S, START_TIMEOUT_S, ask, blaster, open_shared
+from pipeline import build_pipeline
+
+__all__ = ["on_tick"]
+
+SHARED: Final = "TICKBRAID_BENCHMARK_SHARED"
+"""Names the files in which the senders are told what was delivered, in the order of the connections."""
+WARM_S: Final = 1.0
+MEASURE_S: Final = 2.0
+TARGET: Final = 1.7
+EXECUTIONS: Final = {"threads": 2, "one process": 1, "two processes": 2}
+"""What is compared, and with how many connections."""
+
+
+class _Counter:
+    calls = 0
+
+
+def on_tick(tick: Any) -> None:
+    """Count; the first tick tells which connection this process has."""
+    _Counter.calls += 1
+    if _Counter.calls == 1:
+        paths = json.loads(os.environ[SHARED])
+        path = paths[TICKERS.index(tick.ticker) % len(paths)]
+        threading.Thread(target=_tell, args=[path], daemon=True).start()
+
+
+def _tell(path: str) -> None:
+    """Tell the sender how often the callback was called."""
+    with open_shared(path) as shared:
+        while True:
+            shared[0] = _Counter.calls
+            time.sleep(SAMPLE_S)
+
+
+def rate(execution: str, events: int) -> float:
+    """Return the ticks/s that all callbacks together were given."""
+    connections = EXECUTIONS[execution]
+    senders = 1 if execution == "threads" else connections
+    with contextlib.ExitStack() as stack:
+        blasters = [stack.enter_context(blaster("massive", events)) for _ in range(senders)]
+        cells = [stack.enter_context(open_shared(each.shared)) for each in blasters]
+        os.environ[SHARED] = json.dumps([each.shared for each in blasters])
+        config = config_for(blasters[0].port, connections) | {
+            f"WEBSOCKET_CONNECTION_{number}_URL": f"ws://127.0.0.1:{each.port}/stocks"
+            for number, each in enumerate(blasters, start=1)
+        }
+        config |= {
+            "WEBSOCKET_CONNECTION_2_URL": f"ws://127.0.0.1:{blasters[-1].port}/stocks",
+            "WEBSOCKET_EXECUTION": "threads" if execution == "threads" else "processes",
+            "TICK_CALLBACK": "benchmarks.processes:on_tick",
+        }
+        with build_pipeline(config) as stream:
+            stream.start()
+            deadline_s = time.monotonic() + START_TIMEOUT_S
+            while not all(cell[0] for cell in cells):
+                if time.monotonic() > deadline_s:
+                    raise RuntimeError(f"{execution}: not every callback is called")
+                time.sleep(SAMPLE_S)
+            time.sleep(WARM_S)
+            began_s, began = time.perf_counter(), sum(cell[0] for cell in cells)
+            time.sleep(MEASURE_S)
+            ticks, seconds = sum(cell[0] for cell in cells) - began, time.perf_counter() - began_s
+            account = stream.account()
+        if account.deduplicated or account.dropped or account.rejected or account.imbalance:
+            raise RuntimeError(f"{execution}: not every tick was delivered once: {account}")
+        return ticks / seconds
+
+
+def compare(sizes: Sequence[int], rounds: int) -> list[str]:
+    """Let all take turns, and return a table in Markdown."""
+    lines = [
+        f"| events a frame | {' | '.join(EXECUTIONS)} | two / one (≥ {TARGET}) |",
+        "|--:|--:|--:|--:|--:|",
+    ]
+    for events in sizes:
+        rates: dict[str, list[float]] = {name: [] for name in EXECUTIONS}
+        for number in range(rounds):
+            for name, its in rates.items():
+                answer = ask("benchmarks.processes", "--turn", name, "--events", str(events), timeout_s=60)
+                its.append(answer["ticks_per_s"])
+                turn = f"{events} a frame, round {number + 1} of {rounds}, {name}"
+                print(f"{turn}: {its[-1]:,.0f} ticks/s", file=sys.stderr, flush=True)
+        ratios = [two / one for one, two in zip(rates["one process"], rates["two processes"], strict=True)]
+        cells = [f"{statistics.median(its):,.0f}" for its in rates.values()]
+        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        lines.append(f"| {events} | {' | '.join(cells)} | {ratio} |")
+    return lines
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", default="1,10,100", help="of a frame")
+    parser.add_argument("--turn", choices=EXECUTIONS, help="one turn, and its figure as JSON")
+    arguments = parser.parse_args()
+    if arguments.turn:
+        print(json.dumps({"ticks_per_s": rate(arguments.turn, int(arguments.events))}))
+        return
+    print("\n".join(compare([int(events) for events in arguments.events.split(",")], arguments.rounds)))
+
+
+if __name__ == "__main__":
+    main()
