@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -279,3 +280,16 @@ def test_closing_at_once_leaves_nothing(exact):
         stream.close(0.1)
         stream.close()
     assert our_children() <= before
+
+
+def test_generated_ticks_stay_here_and_the_callback_is_called_all_the_same(monkeypatch):
+    """A configuration that is tried without a key would behave as another program."""
+    called, subscribed = [], []
+    module = types.ModuleType("mine")
+    module.on_tick = called.append
+    monkeypatch.setitem(sys.modules, "mine", module)
+    settings = {"WEBSOCKET_EXECUTION": "processes", "TICK_CALLBACK": "mine:on_tick"}
+    with build_pipeline(settings | {"SYNTHETIC_UPDATE_INTERVAL": 0.01}) as stream:
+        stream.start()
+        stream.subscribe(subscribed.append)
+        wait_until(lambda: called and subscribed, 10, "ticks in the callback and here")
