@@ -145,7 +145,8 @@ def test_a_tick_that_is_dropped_from_two_messages_is_one_tick(server, make_sink)
     server.kill()
     channels = Channels(raw_batch="tickstock.data.raw.batch")
     sink = make_sink(server.url, channels=channels, on_down=lambda: sink.stop())  # noqa: PLW0108  # is not yet made
-    batches = [*batches_of(950, 450), *batches_of(30, connection="2")]
+    # Given up one after the other: the messages of one tick, then those of many, the last ones at the end.
+    batches = [*batches_of(950, 550), *batches_of(30, connection="2")]
     assert sink.write(batches) == ({}, {"1": 950, "2": 30})
 
 
