@@ -124,7 +124,10 @@ def test_a_unix_socket_and_a_database(tmp_path, make_link):
 
 
 def test_tls(server, network, make_link, tmp_path):
-    """Every hosted Redis speaks TLS; what is sent are records, and a full socket says so otherwise."""
+    """Every hosted Redis speaks TLS; what is sent are records, and a full socket says so otherwise.
+
+    White-box: one record a call, or records that left would count as unsent, and then as never published.
+    """
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -138,6 +141,7 @@ def test_tls(server, network, make_link, tmp_path):
     count = 600_000
     link.put(PUBLISH * count)
     link.exchange(0.0)
+    assert link._send_size_bytes == 16_384
     assert 0 < link.unsent_bytes < len(PUBLISH) * count
     server.resume()
     assert set(all_replies(link, count)) == {0}
