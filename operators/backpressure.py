@@ -24,6 +24,7 @@ def buffered(
     name: str = "buffer",
     conflate_key: Callable[[Any], Hashable | None] | None = None,
     gather: int = 0,
+    waits: bool = True,
     gauge: BufferGauge | None = None,
 ) -> Callable[[Observable[Batch]], Observable[Any]]:
     """Hand batches over to another thread through a queue of at most ``capacity`` ticks.
@@ -63,6 +64,8 @@ def buffered(
             it; None for a tick that is never replaced. Runs on the source's thread, under no lock. If it
             raises, the stream ends with that error.
         gather: above 0 the items are lists of batches, with about so many ticks together at most.
+        waits: with ``block``; False where the source's thread must never wait. Then whatever it brings is
+            queued, and it is up to the source to bring nothing while ``gauge.waiting`` is at the capacity.
         gauge: keeps the account, for one subscription: a second one fails with `ValueError`.
 
     Raises:
@@ -93,6 +96,7 @@ def buffered(
                 on_drop=on_drop,
                 conflate_key=conflate_key,
                 gather=gather,
+                waits=waits,
                 name=name,
             )
             subscription = SingleAssignmentDisposable()

@@ -40,6 +40,7 @@ class Buffer:
         on_drop: Callable[[Dropped], object] | None,
         conflate_key: Callable[[Any], Hashable | None] | None,
         gather: int,
+        waits: bool,
         name: str,
     ) -> None:
         self._observer = observer
@@ -49,6 +50,7 @@ class Buffer:
         self._on_drop = on_drop
         self._conflate_key = conflate_key
         self._gather = gather
+        self._waits = waits
         self._gauge = gauge
         self._lock = gauge.lock
         self._room = threading.Condition(gauge.lock)
@@ -113,13 +115,13 @@ class Buffer:
         """Queue or drop the first ticks of a batch, and return how many that were. Called under the lock."""
         queue = self._queue
         count = len(batch.ticks)
-        may_wait = self._overflow == "block" and self._wait_for_room(count)
+        may_wait = self._overflow == "block" and self._waits and self._wait_for_room(count)
         if self._closed or self._end:
             queue.lose(batch, count, "closed" if self._closed else "overflow")
         elif self._overflow == "drop_oldest":
             queue.append(batch)
             queue.drop_oldest()
-        elif self._overflow == "conflate":
+        elif self._overflow == "conflate" or (self._overflow == "block" and not self._waits):
             queue.append(batch)
         else:
             fits = queue.put(batch)

@@ -70,6 +70,12 @@ class BufferGauge:
         with self.lock:
             return sum(tally.queued for tally in self._tallies.values())
 
+    @property
+    def waiting(self) -> int:
+        """Ticks that wait, without those in the subscriber's hand."""
+        with self.lock:
+            return sum(tally.queued for tally in self._tallies.values()) - sum(self._in_hand.values())
+
     def accounts(self) -> dict[str, Account]:
         """Return the account of each connection that brought something."""
         with self.lock:

@@ -58,7 +58,7 @@ class Activity:
     """Counts the ticks that pass, and keeps each ticker's last one for `Gaps`.
 
     Its place is behind `dedupe`, so that a copy of a tick counts for nothing, and before `share`. The
-    pipeline thread counts, and any other may read: a copy of a dict with str keys is one call in C, which the
+    loop's thread counts, and any other may read: a copy of a dict with str keys is one call in C, which the
     GIL does not interrupt. Only `measure` takes a lock, against its like.
 
     Args:

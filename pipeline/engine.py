@@ -1,12 +1,10 @@
-"""What runs while anybody is subscribed: sources, the reading thread, the pipeline thread."""
+"""What runs while anybody is subscribed: the sources, and the thread that reads and decodes."""
 
 import threading
 from collections.abc import Callable
 
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
-
-from operators.scheduler import BufferingScheduler
 
 from .activity import Activity
 from .gaps import Gaps
@@ -24,13 +22,14 @@ __all__ = ["Braid", "Engine"]
 
 
 class Engine(abc.DisposableBase):
-    """Owns the threads ``tickbraid-io`` and ``tickbraid-pipeline`` and the sources, from start to dispose.
+    """Owns the thread ``tickbraid-io`` and the sources, from start to dispose.
 
     Args:
         settings: as loaded.
         status: where events go.
         clock: wall clock, ns.
         output: is given the batches.
+        ready: tells whether the output can take any.
         sources: makes what the ticks come from.
     """
 
@@ -40,17 +39,17 @@ class Engine(abc.DisposableBase):
         status: StatusStream,
         clock: Callable[[], int],
         output: abc.ObserverBase[TickBatch],
+        ready: Callable[[], bool],
         sources: MakeSources,
     ) -> None:
         self.settings = settings
         self.status = status
         self.clock = clock
         self.loop = SocketLoop()
-        self.scheduler = BufferingScheduler("pipeline")
         self.losses = LossReporter(status.emit, self.loop, clock)
-        self.ingest = Ingest(settings.ingest_buffer_bytes, self.scheduler, self._lose, clock)
+        self.ingest = Ingest(settings.ingest_buffer_bytes, self.loop, self._lose, clock, ready)
         self.rejects = RejectLog()
-        self.gaps = Gaps(status.emit, self.loop, self.scheduler, clock)
+        self.gaps = Gaps(status.emit, self.loop, self.ingest.afterwards, clock)
         self.activity = Activity(self.gaps)
         self.sources: list[Source] = []
         self.carriage: Carriage | None = None
@@ -62,7 +61,7 @@ class Engine(abc.DisposableBase):
         self._disposed = False
 
     def start(self, braid: "Braid") -> None:
-        """Open the sources and let their ticks flow to the output, on the pipeline thread. Once."""
+        """Open the sources and let their ticks flow to the output, on ``tickbraid-io``. Once."""
         with self._lock:
             if self._started or self._disposed:
                 return
@@ -86,18 +85,20 @@ class Engine(abc.DisposableBase):
             source.close()
 
     def dispose(self) -> None:
-        """Stop everything, from any thread, within 2 s a thread; idempotent, and over when it returns."""
+        """Stop everything, from any thread, within 2 s; idempotent, and over when it returns.
+
+        On ``tickbraid-io``, where the stream ends by itself, it is over as soon as that thread comes to it.
+        """
         with self._lock:
-            if self._disposed:
-                return
-            self._disposed = True
+            first, self._disposed = not self._disposed, True
+        if first:
             if self.carriage is not None:
                 self.carriage.dispose()
             self._subscription.dispose()
-            self.scheduler.dispose()
+        self.loop.dispose()
+        if first:
             self.gaps.flush()
             self.losses.flush()
-            self.loop.dispose()
 
     def _lose(self, connection: str, count: int, from_ns: int, to_ns: int) -> None:
         self.losses.report("ingest", connection, "ingest_overflow", count, from_ns, to_ns)

@@ -3,12 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from reactivex import abc
-from reactivex.internal.exceptions import DisposedException
 
 from . import status
 from .ticks import Aggregate, TickBatch
@@ -60,20 +58,20 @@ class Gaps:
     """Finds the ends of each gap in the stream and tells them, in one `Loss` an outage where it can.
 
     Frames of a session that is over may still wait to be decoded, so what is before and what after goes by
-    receive time: batches come in the order in which the reading thread received them, and each outage,
+    receive time: batches come in the order in which they were received, and each outage,
     confirmation and end of a wait has its place in that order. It never goes by when the pipeline gets there.
 
     A gap is told once: a ticker that is lost again before it ticked has one gap, told with the later outage.
     Its ends are event times of delivered ticks, in the feed's unit of a ms. But a bar is sent some time after
     its end, so where one comes first after, the gap ends with its receipt, or with the confirmation before.
 
-    `open`, `close` and `forget` are for the reading thread, `see` for the pipeline thread. What the former
-    say is carried out on the latter, so there is no lock.
+    `open`, `close` and `forget` may come before ticks that were received earlier, so what they say is carried
+    out by `see`, where the stream has come to it. All run on the loop's thread, so there is no lock.
 
     Args:
         emit: takes the `Loss` events; must not block.
-        loop: for the time to wait; its actions run on the reading thread.
-        pipeline: runs an action on the pipeline thread, after the batches that were received before.
+        loop: for the time to wait; its actions run on its thread.
+        afterwards: runs an action where `see` is called, after the batches that were received before.
         clock: wall clock, ns.
 
     Attributes:
@@ -86,7 +84,7 @@ class Gaps:
         self,
         emit: Callable[[status.StatusEvent], None],
         loop: abc.SchedulerBase,
-        pipeline: abc.SchedulerBase,
+        afterwards: Callable[[Callable[[], object]], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.watching = False
@@ -94,7 +92,7 @@ class Gaps:
         self.last_of: dict[str, Any] = {}
         self._emit = emit
         self._loop = loop
-        self._pipeline = pipeline
+        self._afterwards = afterwards
         self._clock = clock
         self._orders: deque[Callable[[], None]] = deque()
         self._outages: list[_Outage] = []
@@ -107,7 +105,7 @@ class Gaps:
         self._looks = False
         self._began_ns = clock()
 
-    # -- on the reading thread ------------------------------------------------------------------------------
+    # -- what happens to connections ------------------------------------------------------------------------
 
     def open(self, connection: str, tickers: Iterable[str], cut_ns: int) -> None:
         """Say that a session ended and that these are carried nowhere now.
@@ -151,10 +149,9 @@ class Gaps:
     def _look_soon(self, *_: Any) -> None:
         # Frames received until now are handed over before this action: it comes after their batches.
         now_ns = self._clock()
-        with suppress(DisposedException):  # that is the end, and `flush` tells the rest
-            self._pipeline.schedule(lambda *_: self._look(now_ns))
+        self._afterwards(lambda: self._look(now_ns))
 
-    # -- on the pipeline thread -----------------------------------------------------------------------------
+    # -- what the stream brings -----------------------------------------------------------------------------
 
     def see(self, batch: TickBatch) -> None:
         """Find in a batch what comes first after; before its ticks are in `last`."""
@@ -168,7 +165,7 @@ class Gaps:
         self._rest()
 
     def flush(self) -> None:
-        """Tell what is open as ending now. From any thread, after the pipeline thread has ended."""
+        """Tell what is open as ending now. From any thread, after the loop's has ended."""
         now_ns = self._clock()
         self._advance(now_ns + 1)
         for outage in tuple(self._outages):

@@ -30,6 +30,7 @@ class Outlet(abc.DisposableBase):
         capacity: ticks that may wait in front of it.
         overflow: what happens to more.
         on_drop: told outlet name and what was dropped.
+        on_room: called when it may be `full` no more.
         latencies: the time from receipt to the end of the sink's write is recorded here.
         clock: wall clock, ns.
     """
@@ -41,6 +42,7 @@ class Outlet(abc.DisposableBase):
         capacity: int,
         overflow: Overflow,
         on_drop: Callable[[str, Dropped], None],
+        on_room: Callable[[], None],
         latencies: Latencies,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -52,7 +54,9 @@ class Outlet(abc.DisposableBase):
         """Set once the sink has had all there was, or nothing will come any more."""
         self.completed = False
         """Whether it ended because the stream did, and not because its subscriber left or failed."""
+        self._capacity = capacity
         self._on_drop = on_drop
+        self._on_room = on_room
         self._delivered = latencies.delivered[self.name]
         self._clock = clock
         self._subscription: abc.DisposableBase | None = None
@@ -65,8 +69,14 @@ class Outlet(abc.DisposableBase):
             name=self.name,
             conflate_key=conflation_key if overflow == "conflate" else None,
             gather=GATHER_TICKS,
+            waits=False,
             gauge=self.gauge,
         )
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more must be brought until there is room. From any thread."""
+        return self.overflow == "block" and not self.ended.is_set() and self.gauge.waiting >= self._capacity
 
     def connect(
         self,
@@ -77,13 +87,13 @@ class Outlet(abc.DisposableBase):
         """Begin to take batches; how they end is told on the outlet's thread."""
 
         def failed(error: Exception) -> None:
-            self.ended.set()
+            self._end()
             if on_error is not None:
                 on_error(error)
 
         def completed() -> None:
             self.completed = True
-            self.ended.set()
+            self._end()
             if on_completed is not None:
                 on_completed()
 
@@ -94,7 +104,7 @@ class Outlet(abc.DisposableBase):
         self.sink.stop()
         if self._subscription is not None:
             self._subscription.dispose()
-        self.ended.set()
+        self._end()
         self.sink.close()
 
     def wait(self, timeout_s: float) -> None:
@@ -120,6 +130,13 @@ class Outlet(abc.DisposableBase):
 
     def _write(self, batches: Sequence[TickBatch]) -> None:
         self._thread = threading.get_ident()
+        try:
+            self._give(batches)
+        finally:
+            if self.overflow == "block":
+                self._on_room()
+
+    def _give(self, batches: Sequence[TickBatch]) -> None:
         outcome = self.sink.write(batches)
         for connection, count in outcome.rejected.items():
             self.gauge.reject(connection, count)
@@ -130,6 +147,10 @@ class Outlet(abc.DisposableBase):
         now_ns = self._clock()
         for batch in batches:
             self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
+
+    def _end(self) -> None:
+        self.ended.set()
+        self._on_room()
 
     def _dropped(self, dropped: Dropped) -> None:
         self._on_drop(self.name, dropped)

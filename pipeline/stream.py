@@ -180,6 +180,7 @@ class TickStream(Observable[Tick]):
             capacity=capacity or self.settings.subscriber_buffer_ticks,
             overflow=overflow or self.settings.subscriber_overflow,
             on_drop=self._report_drop,
+            on_room=self._resume,
             latencies=self.latencies,
             clock=self._clock,
         )
@@ -234,8 +235,17 @@ class TickStream(Observable[Tick]):
     def _open(
         self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        self._engine = Engine(self.settings, self.status, self._clock, observer, self._sources)
+        self._engine = Engine(
+            self.settings, self.status, self._clock, observer, self._has_room, self._sources
+        )
         return self._engine
+
+    def _has_room(self) -> bool:
+        return not any(outlet.full for outlet in self._outlets)
+
+    def _resume(self) -> None:
+        if self._engine is not None:
+            self._engine.ingest.resume()
 
     def _report_drop(self, name: str, dropped: Dropped) -> None:
         if self._engine is not None:

@@ -53,7 +53,7 @@ class World:
         self.loop = Loop()
         self.pipeline = Pipeline()
         self.events = []
-        self.gaps = Gaps(self.events.append, self.loop, self.pipeline, lambda: self.loop.now_ms * MS)
+        self.gaps = Gaps(self.events.append, self.loop, self.pipeline.schedule, lambda: self.loop.now_ms * MS)
         self.batches = Subject()
         self.delivered = defaultdict(list)
         self.made = defaultdict(list)

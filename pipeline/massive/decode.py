@@ -95,7 +95,7 @@ def decode(
         --(T,Q,T)-----(Q)------------(T)----|
 
     One bad element costs only itself: it is counted in the batch's ``rejected``. Runs on the thread of its
-    source, the pipeline thread.
+    source, ``tickbraid-io``.
 
     Args:
         on_statuses: given connection id, receive time and the status elements of frames that the connection
@@ -140,7 +140,7 @@ def decode(
 class RejectLog:
     """Counts rejects by reason and by connection; logs a sample, one in 10 s a connection and reason.
 
-    Called on the pipeline thread; the counters may be read from any.
+    Called on the decoding thread; the counters may be read from any.
 
     Args:
         monotonic: seconds.

@@ -1,4 +1,4 @@
-"""The reading thread: one selector over all sockets of a stream, and the timers of their connections.
+"""The thread of a stream: one selector over all its sockets, the timers of their connections, and decoding.
 
 One thread and not one a connection, because three readers fight for the GIL: measured with batched reads,
 three reading threads reach 0.8-0.9 of the throughput of one, a selector over three sockets 1.0.
@@ -121,12 +121,11 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         What was scheduled to run at once still runs, so that connections told to close do; timers do not.
         """
         with self._lock:
-            if self._disposed:
-                return
-            self._disposed = True
+            first, self._disposed = not self._disposed, True
             thread = self._thread
         if thread is None:
-            self._close()
+            if first:
+                self._close()
         elif thread is not threading.current_thread():
             self._wake()
             thread.join(JOIN_TIMEOUT_S)
@@ -178,7 +177,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         try:
             callback()
         except Exception:
-            log.exception("a callback on the reading thread raised; this is a defect")
+            log.exception("a callback on the loop's thread raised; this is a defect")
 
     def _wake(self) -> None:
         if threading.current_thread() is self._thread:

@@ -131,6 +131,32 @@ def test_close_drains_and_completes(config):
         assert len(run.of(status.Closed)) == 3
 
 
+def test_a_callback_that_blocks_the_stream_does_not_stop_the_reader():
+    """Massive cuts a slow reader off: with the policy block, what waits must wait here, undecoded."""
+    feed = SyntheticFeed(TICKERS, rate=20_000, event_types=("Q",), count=8000)
+    free, got = threading.Event(), []
+
+    def hold(tick):
+        free.wait(20)
+        got.append(tick)
+
+    with Simulator([feed], Options(keys=frozenset({KEY}), start_after=1)) as simulator:
+        options = {"MASSIVE_EVENT_TYPES": "Q", "SUBSCRIBER_BUFFER_TICKS": 10, "SUBSCRIBER_OVERFLOW": "block"}
+        with build_pipeline(config_for(simulator, TICKERS, **options)) as stream:
+            stream.subscribe(hold)
+            try:
+                wait_until(lambda: stream.account("callback").received == 8000, 20, "all being read")
+                assert not got
+                assert stream.account("callback").imbalance == 0
+                assert stream.health()["ingest"]["queued_bytes"] > 0
+            finally:
+                free.set()
+            wait_until(lambda: len(got) == 8000, 20, "all being delivered")
+            assert stream.account("callback").delivered == 8000
+            by_ticker = [[tick.sequence for tick in got if tick.ticker == ticker] for ticker in TICKERS]
+            assert all(sequences == sorted(sequences) for sequences in by_ticker)
+
+
 def test_close_gives_up_on_a_callback_that_hangs(config):
     """Ctrl-C must end the program though a callback never returns; what it missed is counted."""
     stream = build_pipeline(config)

@@ -18,7 +18,10 @@ class Bench:
     def __init__(self, capacity_bytes=1000):
         self.scheduler = VirtualTimeScheduler(0.0)
         self.drops = []
-        self.ingest = Ingest(capacity_bytes, self.scheduler, lambda *a: self.drops.append(a), lambda: 99)
+        self.ready = True
+        self.ingest = Ingest(
+            capacity_bytes, self.scheduler, lambda *a: self.drops.append(a), lambda: 99, lambda: self.ready
+        )
         self.source = Subject()
         self.out = []
         self.completed = 0
@@ -89,6 +92,61 @@ def test_every_element_comes_out_or_is_declared_lost(history, capacity_bytes):
         assert offered == sum(bench.arrived(connection))
     assert not +bench.ingest.waiting()
     assert sum(count for _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
+
+
+def test_reading_has_its_turn_after_each_read_s_frames():
+    """A backlog that is decoded in one go keeps the reader from its sockets, and the server cuts us off."""
+    bench = Bench()
+    for at_ns in range(3):
+        bench.offer("a", 1, at_ns)
+    seen = []
+    bench.scheduler.schedule(lambda *_: seen.append(len(bench.out)))
+    bench.run()
+    assert seen == [1]
+    assert len(bench.out) == 3
+
+
+def test_where_there_is_no_room_frames_wait_undecoded():
+    """A subscriber that blocks must not block the reader: what comes waits, and goes on when there is room."""
+    bench = Bench()
+    bench.ready = False
+    bench.offer("a", 1)
+    bench.run()
+    bench.offer("a", 1)
+    bench.source.on_completed()
+    bench.run()
+    assert (bench.out, bench.completed, bench.ingest.waiting()["a"]) == ([], 0, 2)
+    bench.ingest.resume()
+    bench.run()
+    assert bench.out == []
+    bench.ready = True
+    bench.ingest.resume()
+    bench.ingest.resume()
+    bench.run()
+    assert (len(bench.out), bench.completed) == (2, 1)
+
+
+def test_room_that_comes_while_it_decides_to_wait_is_seen():
+    """A wake-up between the question and the wait would be lost, and the stream stand still for ever."""
+    bench = Bench()
+    answers = iter([False, True, True])
+    bench.ingest._ready = lambda: next(answers)
+    bench.offer("a", 1)
+    bench.run()
+    assert len(bench.out) == 1
+
+
+def test_what_is_to_come_afterwards_comes_after_all_that_was_received():
+    """A gap that is judged before the ticks that end it were seen would be told wrongly."""
+    bench = Bench()
+    done = []
+    bench.ingest.afterwards(lambda: done.append(len(bench.out)))
+    bench.run()
+    bench.offer("a", 1)
+    bench.offer("a", 1)
+    bench.ingest.afterwards(lambda: done.append(len(bench.out)))
+    bench.run()
+    assert done == [0, 2]
 
 
 def test_completion_comes_after_what_waits():

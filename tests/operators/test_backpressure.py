@@ -299,6 +299,7 @@ def test_a_batch_that_races_with_dispose_is_counted():
         on_drop=drops.append,
         conflate_key=None,
         gather=0,
+        waits=True,
         name="x",
     )
     buffer.close()
