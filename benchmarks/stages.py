@@ -18,12 +18,12 @@ from typing import Any, Final
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
+from reactivex.scheduler import ImmediateScheduler
 
 from benchmarks.templates import CHUNK_BYTES, TICKERS, massive
 from operators.backpressure import buffered
 from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
-from operators.scheduler import BufferingScheduler
 from pipeline.activity import Activity
 from pipeline.gaps import Gaps
 from pipeline.identity import Seen
@@ -43,7 +43,7 @@ WINDOW: Final = 65_536
 UNBOUNDED: Final = 2**40
 CONNECTION: Final = "primary"
 STAGES: Final = ("receive", "split", "decode", "dedupe", "stamp", "activity", "callback")
-HAND_OFFS: Final = ("hand-off to the pipeline", "hand-off to the subscriber")
+HAND_OFFS: Final = ("ingest", "hand-off to the subscriber")
 
 
 class Source(Observable[Any]):
@@ -67,8 +67,8 @@ class Stages:
         self._source = Source()
         self._splitter = FrameSplitter()
         self._out, self._in = _tcp_pair()
-        self._loop, self._scheduler = SocketLoop(), BufferingScheduler("stages")
-        gaps = Gaps(lambda _: None, self._loop, self._scheduler, time.time_ns)
+        self._loop = SocketLoop()
+        gaps = Gaps(lambda _: None, self._loop, lambda _: None, time.time_ns)
         operators = (
             decode(),
             dedupe(lambda: Seen(WINDOW)),
@@ -100,7 +100,6 @@ class Stages:
         self._out.close()
         self._in.close()
         self._loop.dispose()
-        self._scheduler.dispose()
 
     def _look(self, source: Observable[Any]) -> Observable[Any]:
         def subscribe(
@@ -148,7 +147,7 @@ def _stages(events: int) -> dict[str, float]:
 
 
 def _hand_offs(events: int) -> dict[str, float]:
-    """Return ns a tick of what hands over to another thread, both threads' time together."""
+    """Return ns a tick of the buffers: of the one to another thread, both threads' time together."""
     chunks = massive(TICKERS, events, CHUNK_BYTES)
     splitter = FrameSplitter()
     split = [splitter.feed(bytes(chunk.fill(100_000))) for chunk in chunks]
@@ -159,12 +158,9 @@ def _hand_offs(events: int) -> dict[str, float]:
     for each in frames:
         source.observer.on_next(each)
     ticks = sum(len(batch.ticks) for batch in batches)
-    scheduler = BufferingScheduler("stages")
-    ingest = Ingest(UNBOUNDED, scheduler, lambda *_: None)
-    to_pipeline = _cpu_ns(frames, ingest) / ticks
-    scheduler.dispose()
+    ingest = _cpu_ns(frames, Ingest(UNBOUNDED, ImmediateScheduler(), lambda *_: None)) / ticks
     to_subscriber = _cpu_ns(batches, buffered(UNBOUNDED, "block", name="stages", gather=2000)) / ticks
-    return dict(zip(HAND_OFFS, (to_pipeline, to_subscriber), strict=True))
+    return dict(zip(HAND_OFFS, (ingest, to_subscriber), strict=True))
 
 
 def _cpu_ns(items: Sequence[Any], operator: Callable[[Observable[Any]], Observable[Any]]) -> float:

@@ -33,12 +33,13 @@ class Engine(abc.DisposableBase):
         sources: makes what the ticks come from.
     """
 
-    def __init__(  # the parts of a stream
+    def __init__(
         self,
         settings: Settings,
         status: StatusStream,
         clock: Callable[[], int],
         output: abc.ObserverBase[TickBatch],
+        *,
         ready: Callable[[], bool],
         sources: MakeSources,
     ) -> None:

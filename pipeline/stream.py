@@ -236,7 +236,12 @@ class TickStream(Observable[Tick]):
         self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         self._engine = Engine(
-            self.settings, self.status, self._clock, observer, self._has_room, self._sources
+            self.settings,
+            self.status,
+            self._clock,
+            observer,
+            ready=self._has_room,
+            sources=self._sources,
         )
         return self._engine
 

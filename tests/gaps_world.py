@@ -1,4 +1,4 @@
-"""A feed, its connections and the two threads, moved by hand, around a `Gaps` and its `Activity`."""
+"""A feed, its connections, reading and decoding, moved by hand, around a `Gaps` and its `Activity`."""
 
 from collections import defaultdict, deque
 
@@ -47,7 +47,7 @@ class Pipeline:
 
 
 class World:
-    """A feed, three connections, the reading thread and the pipeline thread, all moved by hand."""
+    """A feed, three connections, reading, and decoding some time later, all moved by hand."""
 
     def __init__(self):
         self.loop = Loop()

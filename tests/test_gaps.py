@@ -213,7 +213,7 @@ def test_a_late_pipeline_tells_the_same(world):
 
 
 def test_an_outage_that_opens_while_another_is_told_is_seen(world):
-    """The two threads meet: the one that stops watching must not stop it for what has just begun."""
+    """Reading and decoding meet: the one that stops watching must not stop it for what has just begun."""
     emit = world.events.append
 
     def emit_and_cut(event):
@@ -237,7 +237,7 @@ def test_an_outage_that_opens_while_another_is_told_is_seen(world):
 
 
 def test_what_is_confirmed_while_another_is_told_is_told_too(world):
-    """The two threads meet: a confirmation in the middle of a look must have its own look."""
+    """Reading and decoding meet: a confirmation in the middle of a look must have its own look."""
     emit = world.events.append
 
     def emit_and_cut(event):

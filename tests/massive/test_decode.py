@@ -103,7 +103,7 @@ def test_a_torn_message_keeps_what_is_whole():
 @settings(max_examples=300)
 @given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([message(GOOD), message(STATUS), b"[]"]))))
 def test_any_bytes_decode_without_raising(messages):
-    """Whatever comes, the pipeline thread lives and the account of each batch balances."""
+    """Whatever comes, the stream lives and the account of each batch balances."""
     for batch in run(frames(*messages)):
         assert batch.received == len(batch.ticks) + batch.rejected
     good = messages.count(message(GOOD))

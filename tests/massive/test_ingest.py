@@ -107,7 +107,7 @@ def test_reading_has_its_turn_after_each_read_s_frames():
 
 
 def test_where_there_is_no_room_frames_wait_undecoded():
-    """A subscriber that blocks must not block the reader: what comes waits, and goes on when there is room."""
+    """A subscriber that blocks must not block the reader: what comes waits until there is room."""
     bench = Bench()
     bench.ready = False
     bench.offer("a", 1)
