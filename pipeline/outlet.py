@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from reactivex import Observable, abc
@@ -16,8 +16,9 @@ from .identity import conflation_key
 from .sinks.sink import Sink
 from .ticks import TickBatch
 
-__all__ = ["Outlet"]
+__all__ = ["Outlet", "remember"]
 
+ENDED_OUTLETS_KEPT: Final = 16
 GATHER_TICKS: Final = 2000
 """About how many ticks a sink gets at once when they have piled up."""
 
@@ -154,3 +155,11 @@ class Outlet(abc.DisposableBase):
 
     def _dropped(self, dropped: Dropped) -> None:
         self._on_drop(self.name, dropped)
+
+
+def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:
+    """Return outlets with a new one, for the account; of those that have ended, the oldest are forgotten."""
+    known = tuple(outlets)
+    ended = [old for old in known if old.ended.is_set() and old.name != new.name]
+    present = [old for old in known if not old.ended.is_set()]
+    return [*ended[-ENDED_OUTLETS_KEPT:], *present, new]

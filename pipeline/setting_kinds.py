@@ -34,6 +34,7 @@ __all__ = [
     "nearest",
     "real",
     "shown",
+    "symbols_of",
     "whole",
     "word",
 ]
@@ -106,6 +107,18 @@ def clean_symbols(raw: Iterable[object]) -> tuple[tuple[str, ...], list[str]]:
             else:
                 bad.append(f"the impossible symbol {shown(item)}")
     return tuple(good), bad
+
+
+def symbols_of(tickers: Iterable[str] | str) -> tuple[str, ...]:
+    """Return symbols, cleaned, of a list of them or one.
+
+    Raises:
+        ValueError: one of them cannot be a symbol.
+    """
+    symbols, bad = clean_symbols([tickers] if isinstance(tickers, str) else tickers)
+    if bad:
+        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
+    return symbols
 
 
 def is_universe_key(text: str) -> bool:

@@ -23,8 +23,8 @@ from .engine import Braid, Engine
 from .errors import Closed
 from .health.figures import Figures
 from .health.snapshot import stream_figures, stream_health
-from .outlet import Outlet
-from .setting_kinds import clean_symbols
+from .outlet import Outlet, remember
+from .setting_kinds import symbols_of
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
@@ -39,7 +39,6 @@ __all__ = ["TickStream"]
 DRAIN_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 15.0
 REBALANCE_TIMEOUT_S: Final = 5.0
-ENDED_OUTLETS_KEPT: Final = 16
 REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
 
@@ -189,7 +188,7 @@ class TickStream(Observable[Tick]):
         with self._state_lock:
             first = not self._users
             self._users.add(outlet)
-            self._keep(outlet)
+            self._outlets = remember(self._outlets, outlet)
         if first:
             self._connect_sinks()
         outlet.connect(
@@ -222,15 +221,9 @@ class TickStream(Observable[Tick]):
         with self._state_lock:
             self._sink_outlets = outlets
             for outlet in outlets:
-                self._keep(outlet)
+                self._outlets = remember(self._outlets, outlet)
         for outlet in outlets:
             outlet.connect(self._shared, on_completed=outlet.dispose)
-
-    def _keep(self, outlet: Outlet) -> None:
-        """Remember it for the account, and forget the oldest of those that have left."""
-        ended = [old for old in self._outlets if old.ended.is_set() and old.name != outlet.name]
-        present = [old for old in self._outlets if not old.ended.is_set()]
-        self._outlets = [*ended[-ENDED_OUTLETS_KEPT:], *present, outlet]
 
     def _open(
         self, observer: abc.ObserverBase[TickBatch], _scheduler: abc.SchedulerBase | None = None
@@ -260,23 +253,23 @@ class TickStream(Observable[Tick]):
 
     # -- tickers --------------------------------------------------------------------------------------------
 
-    def add_tickers(self, tickers: Iterable[str]) -> None:
+    def add_tickers(self, tickers: Iterable[str] | str) -> None:
         """Carry these too, each on the connection that the strategy chooses. From any thread.
 
         Raises:
             Closed: nobody is subscribed, so nothing runs.
             ValueError: one of them cannot be a symbol.
         """
-        self._carriage().add_tickers(_clean(tickers))
+        self._carriage().add_tickers(symbols_of(tickers))
 
-    def remove_tickers(self, tickers: Iterable[str]) -> None:
+    def remove_tickers(self, tickers: Iterable[str] | str) -> None:
         """Carry these no more. From any thread.
 
         Raises:
             Closed: nobody is subscribed, so nothing runs.
             ValueError: one of them cannot be a symbol.
         """
-        self._carriage().remove_tickers(_clean(tickers))
+        self._carriage().remove_tickers(symbols_of(tickers))
 
     def move_ticker(self, ticker: str, connection: str) -> None:
         """Carry this on that connection whenever it is up, from any thread; a new ticker is added.
@@ -285,7 +278,7 @@ class TickStream(Observable[Tick]):
             Closed: nobody is subscribed, so nothing runs.
             ValueError: it cannot be a symbol, or there is no such connection.
         """
-        (symbol,) = _clean([ticker])
+        (symbol,) = symbols_of(ticker)
         self._carriage().move_ticker(symbol, connection)
 
     def rebalance(self) -> tuple[Moved, ...]:
@@ -399,13 +392,6 @@ class TickStream(Observable[Tick]):
     def _waiting(self) -> Counter[str]:
         engine = self._engine
         return Counter() if engine is None else engine.ingest.waiting()
-
-
-def _clean(tickers: Iterable[str]) -> tuple[str, ...]:
-    symbols, bad = clean_symbols(tickers)
-    if bad:
-        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
-    return symbols
 
 
 def _numbered(kind: str) -> Iterator[str]:

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from pipeline.routing.route import route
 from pipeline.routing.universe import universes_of
+from pipeline.setting_kinds import symbols_of
 from pipeline.settings import ConnectionSettings
 from pipeline.stream import TickStream
 
 from .config import stream_settings_of
 from .connection_info import ConnectionInfo
 from .face import ConnectionFace
-from .session import Session, TickCallback, symbols_of
+from .session import Session, TickCallback
 from .words import StatusCallback
 
 __all__ = ["MultiConnectionManager"]

@@ -13,7 +13,7 @@ from pipeline.build import build_pipeline
 from pipeline.errors import Closed
 from pipeline.massive.protocol import channels_for
 from pipeline.massive.snapshot import Phase
-from pipeline.setting_kinds import clean_symbols
+from pipeline.setting_kinds import symbols_of
 from pipeline.settings import Settings
 from pipeline.stream import TickStream
 from pipeline.tick_data import TickData
@@ -244,18 +244,6 @@ class Session:
             case status.Unsubscribed():
                 for channel in event.channels:
                     channels.pop(channel, None)
-
-
-def symbols_of(tickers: Iterable[str] | str) -> tuple[str, ...]:
-    """Return symbols, cleaned, of a list of them or one.
-
-    Raises:
-        ValueError: one of them cannot be a symbol.
-    """
-    symbols, bad = clean_symbols([tickers] if isinstance(tickers, str) else tickers)
-    if bad:
-        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
-    return symbols
 
 
 def _ignore(_: TickData) -> None:

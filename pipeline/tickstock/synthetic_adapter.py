@@ -4,10 +4,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.setting_kinds import symbols_of
 from pipeline.stream import TickStream
 
 from .config import stream_settings_of
-from .session import Session, TickCallback, symbols_of
+from .session import Session, TickCallback
 from .words import StatusCallback
 
 __all__ = ["SyntheticDataAdapter"]
