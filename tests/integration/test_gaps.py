@@ -10,9 +10,6 @@ from tests.integration.harness import KEY, Gate, Run, config_for
 
 HOMES = {f"connection_{n}": tuple(f"S{n}{number:02}" for number in range(100)) for n in (1, 2, 3)}
 TICKERS = tuple(ticker for home in HOMES.values() for ticker in home)
-VICTIM = "connection_2"
-REDUNDANT = HOMES[VICTIM][:3]
-QUIET = HOMES[VICTIM][3:6]
 AFTER_S = 0.5
 
 
@@ -57,9 +54,27 @@ class LoggedFeed:
 
 
 @pytest.fixture
-def feed():
+def victim():
+    """The connection that dies."""
+    return "connection_2"
+
+
+@pytest.fixture
+def redundant(victim):
+    """Tickers of it that another connection carries too."""
+    return HOMES[victim][:3]
+
+
+@pytest.fixture
+def quiet(victim):
+    """Tickers of it that tick every few seconds."""
+    return HOMES[victim][3:6]
+
+
+@pytest.fixture
+def feed(quiet):
     """300 tickers, of which three are quiet."""
-    return LoggedFeed(TICKERS, QUIET)
+    return LoggedFeed(TICKERS, quiet)
 
 
 @pytest.fixture
@@ -106,7 +121,10 @@ def end(run, feed, simulator):
     )
 
 
-def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(simulator, feed):
+@pytest.mark.parametrize("victim", list(HOMES))
+def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(
+    simulator, feed, victim, redundant, quiet
+):
     """Whoever fills the gaps from a REST history must fetch all that is missing, and nothing else."""
     gate = Gate(simulator.port)
     config = config_for(
@@ -114,28 +132,28 @@ def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(simulator, 
         *HOMES.values(),
         MASSIVE_EVENT_TYPES="Q",
         WEBSOCKET_FAILOVER_AFTER=AFTER_S,
-        WEBSOCKET_REDUNDANT_SYMBOLS=list(REDUNDANT),
-        **{f"WEBSOCKET_{VICTIM.upper()}_URL": gate.url},
+        WEBSOCKET_REDUNDANT_SYMBOLS=list(redundant),
+        **{f"WEBSOCKET_{victim.upper()}_URL": gate.url},
     )
-    lost = set(HOMES[VICTIM]) - set(REDUNDANT)
+    lost = set(HOMES[victim]) - set(redundant)
     with Run(config) as run:
-        run.wait_confirmed(300 + len(REDUNDANT))
+        run.wait_confirmed(300 + len(redundant))
         simulator.start_feeds()
         wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
         gate.shut()
         wait_until(lambda: gaps_of(run).keys() >= lost, 20, "the gaps being told")
         gate.open()
-        wait_until(lambda: set(run.stream.tickers()[VICTIM]) == set(HOMES[VICTIM]), 20, "all at home")
-        wait_until(lambda: simulator.report().held == 300 + len(REDUNDANT), 20, "the end of the overlap")
+        wait_until(lambda: set(run.stream.tickers()[victim]) == set(HOMES[victim]), 20, "all at home")
+        wait_until(lambda: simulator.report().held == 300 + len(redundant), 20, "the end of the overlap")
         end(run, feed, simulator)
 
         missing = check_exactness(run, feed)
         assert missing.keys() <= lost, "others were hurt"
-        assert missing.keys() >= lost - set(QUIET), "so short an outage proves nothing"
+        assert missing.keys() >= lost - set(quiet), "so short an outage proves nothing"
         assert gaps_of(run).keys() == lost
-        assert all(loss.connection == VICTIM for loss in run.of(status.Loss))
-        cut_ns = min(event.at_ns for event in run.of(status.Disconnected, VICTIM))
-        after_ns = [gap.to_ns for ticker in lost - set(QUIET) for gap in gaps_of(run)[ticker]]
+        assert all(loss.connection == victim for loss in run.of(status.Loss))
+        cut_ns = min(event.at_ns for event in run.of(status.Disconnected, victim))
+        after_ns = [gap.to_ns for ticker in lost - set(quiet) for gap in gaps_of(run)[ticker]]
         late_s = (max(after_ns) - cut_ns) / 1e9 - AFTER_S
         print(f"flowing again {late_s:.3f} s after FAILOVER_AFTER")  # noqa: T201  # a figure, no assertion
     gate.shut()
