@@ -127,11 +127,9 @@ class _Child:
         connection = self._connection
         match order:
             case Want(channels):
-                connection.want(channels)
-                self._soon(lambda: self._wanted(channels))
+                self._soon(lambda: self._want(channels))
             case GiveUp(channels):
-                connection.give_up(channels)
-                self._soon(lambda: self._given_up(channels))
+                self._soon(lambda: self._give_up(channels))
             case Resume():
                 connection.resume()
             case Reconnect(reason):
@@ -178,11 +176,17 @@ class _Child:
             self._open_gaps(tuple(dict.fromkeys(c.partition(".")[2] for c in self._carries)), event.at_ns)
         self._put(Heard(event, self._wants))
 
+    def _want(self, channels: tuple[str, ...]) -> None:
+        self._connection.want(channels)
+        # Right behind what that scheduled, in one round of the loop: no answer can be read in between.
+        self._soon(lambda: self._wanted(channels))
+
     def _wanted(self, channels: tuple[str, ...]) -> None:
         self._carries |= dict.fromkeys(channels)
         self._wants += 1
 
-    def _given_up(self, channels: tuple[str, ...]) -> None:
+    def _give_up(self, channels: tuple[str, ...]) -> None:
+        self._connection.give_up(channels)
         for channel in channels:
             self._carries.pop(channel, None)
 

@@ -116,9 +116,12 @@ def test_it_carries_out_what_it_is_told(simulator, ticks):
         parent.send(Reconnect("asked for"))
         wait_until(lambda: len(parent.of(status.Authenticated)) == 2, 10, "another session")
         wait_until(lambda: len(parent.of(status.Subscribed)) == 2, 10, "its channel")
+        before = len(ticks)
+        wait_until(lambda: len(ticks) > before, 10, "ticks of the new session")
+        (gone,) = parent.of(status.Disconnected)
+        parent.send(OpenGaps(("A",), gone.at_ns))  # late, and the child knows already
         parent.send(CloseGaps(("A",), parent.of(status.Subscribed)[-1].at_ns))
-        (loss,) = wait_until(lambda: parent.of(status.Loss), 10, "what the reconnect cost")
-        assert loss.tickers == ("A",)
+        wait_until(lambda: parent.of(status.Loss), 10, "what the reconnect cost")
 
         def measured():
             parent.send(ReportNow(7, True))
@@ -134,6 +137,9 @@ def test_it_carries_out_what_it_is_told(simulator, ticks):
     (account,) = last.figures.accounts["callback"].values()
     assert (account.delivered, account.imbalance, account.queued) == (len(ticks), 0, 0)
     assert parent.of(status.Closed)
+    (loss,) = parent.of(status.Loss)
+    assert loss.tickers == ("A",)
+    assert loss.gaps[0].to_ns > loss.gaps[0].from_ns
 
 
 def test_gaps_are_told_once_whoever_opens_them(simulator, ticks):

@@ -273,6 +273,18 @@ def test_a_confirmation_that_does_not_know_the_last_order_is_not_the_last_word()
     assert world.of(status.Unanswered)[-1].pending == 4
 
 
+def test_a_gap_that_a_child_told_of_is_not_told_again():
+    """What a process had told would be told once more when it dies."""
+    world = World().started()
+    world.gaps.open("connection_1", ["A", "B"], 10)
+    told = {"where": "feed", "reason": "disconnected", "count": None, "from_ns": 5, "to_ns": 20}
+    world.hear(event(status.Loss, gaps=(status.Gap("A", 5, 20),), **told))
+    world.gaps.close("connection_1", ["A", "B"], 20)
+    world.die()
+    told_here = [loss for loss in world.of(status.Loss) if loss.where == "feed"][1:]
+    assert [gap.ticker for loss in told_here for gap in loss.gaps] == ["B"]
+
+
 def test_events_of_a_sink_say_in_which_process_it_is():
     """Two processes each have a connection to Redis: which one is away?"""
     world = World().started()

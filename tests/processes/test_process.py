@@ -66,11 +66,14 @@ def test_it_can_import_what_we_can(tmp_path, monkeypatch):
 
 def test_a_child_that_hangs_is_killed(monkeypatch):
     """A process that is stopped would hold its tickers for ever, and look alive."""
-    monkeypatch.setattr(process, "HUNG_S", 3.0)
     monkeypatch.setattr(process, "GOODBYE_S", 0.1)
     watched = Watched()
+    assert watched.child._sock.gettimeout() == process.HUNG_S
     watched.child.send(begin(callback=""))
     wait_until(lambda: watched.words, 20, "its first word")
+    watched.child._sock.settimeout(3.0)  # now that it has begun, for which it needs its time
+    count = len(watched.words)
+    wait_until(lambda: len(watched.words) > count, 20, "a report, after which this holds")
     os.kill(watched.child.pid, signal.SIGSTOP)
     assert watched.wait() == "its process was ended by SIGKILL"
 
@@ -89,20 +92,17 @@ def test_a_child_that_takes_no_orders_is_killed(monkeypatch):
 
 def test_it_may_be_killed_before_it_has_begun(monkeypatch):
     """A stream that is closed at once would leave a process that starts a moment later."""
-    held = threading.Event()
     real = process.subprocess.Popen
 
     def popen(*arguments, **more):
-        held.wait(10)
+        watched.child._killed = True  # as `kill` does when it comes before
         return real(*arguments, **more)
 
-    monkeypatch.setattr(process.subprocess, "Popen", popen)
+    held = threading.Event()
+    monkeypatch.setattr(process.subprocess, "Popen", lambda *a, **more: held.wait(10) and popen(*a, **more))
     watched = Watched()
-    killer = threading.Thread(target=watched.child.kill)
-    killer.start()
     held.set()
     assert watched.wait() == "its process was ended by SIGKILL"
-    killer.join()
 
 
 def test_an_interpreter_that_is_not_there_is_an_end_with_a_reason(monkeypatch):
