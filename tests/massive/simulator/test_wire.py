@@ -73,14 +73,25 @@ def test_any_bytes_are_read_or_refused(data):
     ("data", "code"),
     [
         (encode_frame(b"not masked"), 1002),
-        (b"\xf1\x80" + bytes(4), 1002),  # reserved bits
-        (b"\x83\x80" + bytes(4), 1002),  # unknown opcode
-        (b"\x09\x80" + bytes(4), 1002),  # fragmented ping
+        (b"\xf1\x80" + bytes(4), 1002),
+        (b"\x83\x80" + bytes(4), 1002),
+        (b"\x09\x80" + bytes(4), 1002),
         (masked(b"x" * 126, Opcode.PING), 1002),
         (masked(b"x", Opcode.CONTINUATION), 1002),
         (masked(b"x", fin=0) + masked(b"y"), 1002),
         (b"\x81\xff" + struct.pack("!Q", 1 << 40), 1009),
         (masked(b"x" * 900_000, fin=0) + masked(b"y" * 900_000, Opcode.CONTINUATION), 1009),
+    ],
+    ids=[
+        "not masked",
+        "reserved bits",
+        "unknown opcode",
+        "fragmented ping",
+        "long ping",
+        "lone continuation",
+        "new message in a fragmented one",
+        "huge frame",
+        "huge message",
     ],
 )
 def test_violations_are_refused_with_their_code(data, code):
