@@ -279,19 +279,7 @@ class Gaps:
             self._outages.remove(outage)
         if ended:
             gaps = tuple(status.Gap(span.ticker, span.from_ns, to_ns) for span, to_ns in ended)
-            self._emit(
-                status.Loss(
-                    connection=outage.connection,
-                    at_ns=self._clock(),
-                    where="feed",
-                    reason="disconnected",
-                    count=None,
-                    tickers=tuple(gap.ticker for gap in gaps),
-                    from_ns=min(gap.from_ns for gap in gaps),
-                    to_ns=max(gap.to_ns for gap in gaps),
-                    gaps=gaps,
-                )
-            )
+            self._emit(status.Loss.of_gaps(outage.connection, self._clock(), gaps))
 
 
 def _event_ns(tick: Any) -> int:

@@ -314,6 +314,21 @@ class Loss(StatusEvent, frozen=True):
     tickers: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
 
+    @classmethod
+    def of_gaps(cls, connection: str, at_ns: int, gaps: tuple[Gap, ...]) -> "Loss":
+        """Return what a lost connection cost: these gaps, of which there is at least one."""
+        return cls(
+            connection=connection,
+            at_ns=at_ns,
+            where="feed",
+            reason="disconnected",
+            count=None,
+            tickers=tuple(gap.ticker for gap in gaps),
+            from_ns=min(gap.from_ns for gap in gaps),
+            to_ns=max(gap.to_ns for gap in gaps),
+            gaps=gaps,
+        )
+
     def _words(self) -> str:
         span = (self.to_ns - self.from_ns) / 1e9
         if self.count is None:

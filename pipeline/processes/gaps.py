@@ -109,16 +109,4 @@ class ProcessGaps:
             return
         for gap in gaps:
             del self._spans[connection][gap.ticker]
-        self._emit(
-            status.Loss(
-                connection=connection,
-                at_ns=self._clock(),
-                where="feed",
-                reason="disconnected",
-                count=None,
-                tickers=tuple(gap.ticker for gap in gaps),
-                from_ns=min(gap.from_ns for gap in gaps),
-                to_ns=max(gap.to_ns for gap in gaps),
-                gaps=gaps,
-            )
-        )
+        self._emit(status.Loss.of_gaps(connection, self._clock(), gaps))

@@ -15,13 +15,13 @@ from pipeline.massive.protocol import channels_for
 from pipeline.massive.snapshot import Phase
 from pipeline.setting_kinds import symbols_of
 from pipeline.settings import Settings
-from pipeline.stream import TickStream
+from pipeline.stream import CONNECT_TIMEOUT_S, TickStream
 from pipeline.tick_data import TickData
 
 from .tick_data_sink import TickDataSink
 from .words import StatusCallback, in_words
 
-__all__ = ["CALLBACK", "CONNECT_TIMEOUT_S", "Session", "TickCallback"]
+__all__ = ["CALLBACK", "Session", "TickCallback"]
 
 log = logging.getLogger("tickbraid.tickstock")
 
@@ -29,7 +29,6 @@ TickCallback = Callable[[TickData], object]
 
 CALLBACK: Final = "tickstock"
 """The subscriber's name in the account; its thread is ``tickbraid-tickstock``."""
-CONNECT_TIMEOUT_S: Final = 15.0
 CONFIRM_TIMEOUT_S: Final = 5.0
 DRAIN_TIMEOUT_S: Final = 2.0
 LOOK_AGAIN_S: Final = 0.01
