@@ -17,12 +17,12 @@ from rich.live import Live
 from pipeline.build import build_pipeline
 from pipeline.embedded import RedisServer
 from pipeline.errors import ServerUnavailable
+from pipeline.health.meter import Meter
 from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
 
 from .audit import check_redis, check_sent, failures, imbalances
-from .meter import Meter
 from .screen import account_lines, account_values, event_line, screen, summary
 from .simulator_process import Sent, SimulatorProcess
 from .stop import Stop

@@ -11,12 +11,12 @@ import typer
 
 from pipeline.build import build_pipeline
 from pipeline.callback import load_callback
+from pipeline.health.meter import Meter
 from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
 
 from .audit import failures, imbalances
-from .meter import Meter
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 

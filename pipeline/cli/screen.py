@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from operators.account import Account
+from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.status import StatusEvent
-
-from .meter import ConnectionLine, Reading, SubscriberLine
 
 __all__ = ["account_lines", "account_values", "event_line", "reading_values", "screen", "summary"]
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from operators.account import Account
-from pipeline.cli.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.cli.screen import account_lines, account_values, event_line, reading_values, screen, summary
+from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.status import Subscribed
 
 PRIMARY = ConnectionLine(

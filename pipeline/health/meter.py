@@ -116,6 +116,11 @@ class Meter:
         self._monotonic = monotonic
         self._samples = deque([self._sample()])
 
+    @property
+    def newest(self) -> Sample:
+        """What the last reading was made of."""
+        return self._samples[-1]
+
     def read(self) -> Reading:
         """Return the figures since the newest reading that is at least the window old, or since the first."""
         now = self._sample()

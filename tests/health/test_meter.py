@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import LatenciesSnapshot
-from pipeline.cli.meter import Meter, Sample, compare
+from pipeline.health.meter import Meter, Sample, compare
 
 COUNTS = st.integers(0, 10**6)
 
