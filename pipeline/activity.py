@@ -9,7 +9,7 @@ from typing import Final
 from reactivex import Observable, abc
 
 from .gaps import Gaps
-from .ticks import TickBatch
+from .ticks import Tick, TickBatch
 
 __all__ = ["Activity"]
 
@@ -145,6 +145,14 @@ class Activity:
     def rates(self) -> dict[str, float]:
         """The ticks/s by ticker as last measured; empty before."""
         return self._rates
+
+    def counts(self) -> dict[str, int]:
+        """Return how many ticks each ticker brought, as far as that is counted."""
+        return dict(self._counts)
+
+    def last_ticks(self) -> dict[str, Tick]:
+        """Return the newest tick of each ticker."""
+        return self._gaps.last.copy()
 
     def ticks(self) -> dict[str, int]:
         """Return how many ticks each connection brought."""

@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 
 from . import status
 
-__all__ = ["LossReporter", "StatusStream"]
+__all__ = ["LossReporter", "StatusStream", "is_warning"]
 
 log = logging.getLogger("tickbraid.status")
 
@@ -31,6 +31,11 @@ _WARNINGS: Final = (
     status.Unanswered,
     status.Unplaced,
 )
+
+
+def is_warning(event: status.StatusEvent) -> bool:
+    """Tell whether somebody should look at it."""
+    return isinstance(event, _WARNINGS)
 
 
 class StatusStream(Observable[status.StatusEvent]):
@@ -104,7 +109,7 @@ class StatusStream(Observable[status.StatusEvent]):
                     break
             if dropped:
                 log.error("%d status events were dropped: a subscriber of the status stream is slow", dropped)
-            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, event.describe())
+            log.log(logging.WARNING if is_warning(event) else logging.INFO, event.describe())
             for observer in observers:
                 try:
                     observer.on_next(event)

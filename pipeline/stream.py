@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
-from types import TracebackType
 from typing import Any, Final, Self
 
 from reactivex import Observable, abc
@@ -18,6 +17,7 @@ from operators.backpressure import Dropped, Overflow
 from operators.latency_stamp import Latencies
 from operators.share import share
 
+from .activity import Activity
 from .callback import load_callback
 from .engine import Braid, Engine
 from .errors import Closed
@@ -356,12 +356,7 @@ class TickStream(Observable[Tick]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- telling --------------------------------------------------------------------------------------------
@@ -388,6 +383,11 @@ class TickStream(Observable[Tick]):
         """Return how everything is doing, in plain values that JSON can take; from any thread."""
         state = "closed" if self._closed else "running" if self._users else "idle"
         return stream_health(state, self.figures(), self.tickers(), running=self._engine is not None)
+
+    @property
+    def activity(self) -> Activity | None:
+        """What counts by ticker; None before the first subscriber, and where processes do it."""
+        return None if self._engine is None else self._engine.activity
 
     def _waiting(self) -> Counter[str]:
         engine = self._engine
