@@ -91,6 +91,7 @@ _massive = partial(_key, "Massive")
 _connections = partial(_key, "Connections")
 _buffers = partial(_key, "Buffers")
 _redis = partial(_key, "Redis")
+_http = partial(_key, "HTTP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class ConnectionSettings:
 class Settings:
     """Holds all settings, checked and typed. `pipeline.settings.load_settings` makes it.
 
-    The attributes below ``redis_channel_raw_batch`` are no keys of their own:
+    The attributes below ``http_token`` are no keys of their own:
 
     Args:
         connections: with ``use_multi_connection`` numbers 1 to ``websocket_connections_max``, enabled or not;
@@ -252,6 +253,12 @@ class Settings:
     )
     redis_channel_raw_batch: str = _redis(
         CHANNEL, "", "channel of whole ticks, an array for many, as tickstock.data.raw.batch; empty: off"
+    )
+
+    http_host: str = _http(HOST, "127.0.0.1", "address of the HTTP interface; 0.0.0.0: of every network")
+    http_port: int = _http(whole(0, 65_535), 8420, "its port; 0: a free one, which is told at the start")
+    http_token: Secret = _http(  # noqa: RUF009  # as massive_api_key
+        SECRET, "", "what `Authorization: Bearer` must hold to change anything, and off this machine to read"
     )
 
     connections: tuple[ConnectionSettings, ...] = ()
