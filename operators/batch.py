@@ -20,6 +20,8 @@ class Batch(Protocol):
     """The id of the connection that brought it."""
     received_ns: int
     """Wall clock of the read that brought it, ns since the epoch."""
+    decoded_ns: int
+    """Wall clock when it was decoded and stamped, ns since the epoch; 0 before `latency_stamp`."""
     ticks: list[Any]
     """The ticks, in the order of the wire."""
     received: int

@@ -71,7 +71,8 @@ def latency_stamp(
         --[1 2]@5----[3]@9--|      @: received
         --[1@5 2@5]--[3@9]--|
 
-    It runs on the source's thread and changes the ticks in place, so it belongs before `share`.
+    It runs on the source's thread and changes ticks and batch in place, so it belongs before `share`. The
+    batch is told when it came by.
 
     Args:
         clock: wall clock, ns since the epoch; asked once a batch.
@@ -97,7 +98,8 @@ def latency_stamp(
                     else:
                         each = 1 if len(ticks) < SAMPLE_FROM else SAMPLE
                         feed.record_since([tick.event_ms for tick in ticks[::each]], received_ns, each)
-                    latencies.decode[connection].record(clock() - received_ns, len(ticks))
+                    batch.decoded_ns = now_ns = clock()
+                    latencies.decode[connection].record(now_ns - received_ns, len(ticks))
                 observer.on_next(batch)
 
             return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)

@@ -19,7 +19,7 @@ DEFAULT_COLUMNS: Final = (
     *("connection", "ticker", "event_type", "price", "size", "bid", "bid_size", "ask", "ask_size"),
     *("event_ns", "received_ns", "sequence"),
 )
-_OF_BATCHES: Final = frozenset({"connection", "received_ns"})
+_OF_BATCHES: Final = frozenset({"connection", "received_ns", "decoded_ns"})
 _TRADED: Final = frozenset({Trade, SecondAggregate, MinuteAggregate})
 _NUMBERED: Final = frozenset({Trade, Quote, LimitUpLimitDown})
 # A comprehension a column: CPython specialises each for its attribute, so it takes 20-40 ns a tick. Making
@@ -48,10 +48,10 @@ _OF_TICKS: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingPr
     }
 )
 COLUMNS: Final = frozenset(_OF_BATCHES | _OF_TICKS.keys())
-"""All there are: those above, and more of bars. They are named as in a tick; ``size`` is its ``volume``."""
+"""All there are: those above, when a batch was decoded, and more of bars. They are named as in a tick; ``size`` is its ``volume``."""
 
 _TEXT: Final = dict.fromkeys(("connection", "ticker", "event_type"), pa.string())
-_WHOLE: Final = dict.fromkeys(("event_ns", "received_ns", "sequence"), pa.int64())
+_WHOLE: Final = dict.fromkeys(("event_ns", "received_ns", "decoded_ns", "sequence"), pa.int64())
 _TYPES: Final = dict.fromkeys(COLUMNS, pa.float64()) | _TEXT | _WHOLE
 
 

@@ -383,10 +383,15 @@ class TickBatch(msgspec.Struct, gc=False, kw_only=True):
     deduplicated: int = 0
     rejected: int = 0
     lost: int = 0
+    decoded_ns: int = 0
 
     def with_ticks(self, ticks: Sequence[Any]) -> "TickBatch":
         """Return a batch of the same read with these ticks only, balanced."""
         kept = list(ticks)
         return TickBatch(
-            connection=self.connection, received_ns=self.received_ns, ticks=kept, received=len(kept)
+            connection=self.connection,
+            received_ns=self.received_ns,
+            decoded_ns=self.decoded_ns,
+            ticks=kept,
+            received=len(kept),
         )
