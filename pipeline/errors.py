@@ -7,7 +7,9 @@
      ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
+     ├── UnknownConnection        there is no connection of that id
      ├── NoTicksHere              a subscriber where no ticks come: they stay in the connections' processes
+     ├── CaptureUnusable          a directory cannot be recorded into, or has no capture that can be read
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
      └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
           ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out
@@ -26,6 +28,7 @@ __all__ = [
     "AuthFailed",
     "AuthTimedOut",
     "BufferOverflow",
+    "CaptureUnusable",
     "Closed",
     "ConnectFailed",
     "ConnectionTrouble",
@@ -39,6 +42,7 @@ __all__ = [
     "StaleFeed",
     "TickRejected",
     "TickbraidError",
+    "UnknownConnection",
     "retryable",
 ]
 
@@ -73,8 +77,16 @@ class Closed(TickbraidError):
     """Says that the stream, or a part of it, was already closed."""
 
 
+class UnknownConnection(TickbraidError, LookupError):
+    """Says that there is no connection of that id, and which there are."""
+
+
 class NoTicksHere(TickbraidError):
     """Says what to do instead of subscribing where each connection has a process of its own."""
+
+
+class CaptureUnusable(TickbraidError):
+    """Says why nothing can be recorded into a directory, or nothing of it be read."""
 
 
 class ServerUnavailable(TickbraidError):
