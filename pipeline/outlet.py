@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Final
 
 from reactivex import Observable, abc
@@ -16,7 +17,7 @@ from .identity import conflation_key
 from .sinks.sink import Sink
 from .ticks import TickBatch
 
-__all__ = ["Outlet", "remember"]
+__all__ = ["Outlet", "numbered", "remember"]
 
 ENDED_OUTLETS_KEPT: Final = 16
 GATHER_TICKS: Final = 2000
@@ -163,3 +164,9 @@ def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:
     ended = [old for old in known if old.ended.is_set() and old.name != new.name]
     present = [old for old in known if not old.ended.is_set()]
     return [*ended[-ENDED_OUTLETS_KEPT:], *present, new]
+
+
+def numbered(kind: str) -> Iterator[str]:
+    """Yield the names that subscribers of a kind may have: ``callback``, ``callback-2``, …"""
+    yield kind
+    yield from (f"{kind}-{number}" for number in count(2))

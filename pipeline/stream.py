@@ -3,9 +3,8 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
 
@@ -23,7 +22,7 @@ from .engine import Braid, Engine
 from .errors import Closed
 from .health.figures import Figures
 from .health.snapshot import stream_figures, stream_health
-from .outlet import Outlet, remember
+from .outlet import Outlet, numbered, remember
 from .setting_kinds import symbols_of
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
@@ -148,7 +147,7 @@ class TickStream(Observable[Tick]):
     ) -> abc.DisposableBase:
         # The observer's own on_next looks a tick for its end, which here ends the sink at once: 80 ns a tick.
         on_next = getattr(observer, "_on_next", observer.on_next)
-        sink = CallbackSink(on_next, self._reserve(_numbered("callback")))
+        sink = CallbackSink(on_next, self._reserve(numbered("callback")))
         return self._enter(self._outlet(sink), observer)
 
     def _observable(
@@ -157,7 +156,7 @@ class TickStream(Observable[Tick]):
         def subscribe(
             observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            sink = make_sink(observer.on_next, self._reserve(_numbered(kind)))
+            sink = make_sink(observer.on_next, self._reserve(numbered(kind)))
             return self._enter(self._outlet(sink), observer)
 
         return Observable(subscribe)
@@ -384,6 +383,10 @@ class TickStream(Observable[Tick]):
         state = "closed" if self._closed else "running" if self._users else "idle"
         return stream_health(state, self.figures(), self.tickers(), running=self._engine is not None)
 
+    def beats(self, timeout_s: float) -> bool:
+        """Tell whether the thread ``tickbraid-io`` turns, or need not; waits so long at most."""
+        return self._engine is None or self._engine.loop.beats(timeout_s)
+
     @property
     def activity(self) -> Activity | None:
         """What counts by ticker; None before the first subscriber, and where processes do it."""
@@ -392,8 +395,3 @@ class TickStream(Observable[Tick]):
     def _waiting(self) -> Counter[str]:
         engine = self._engine
         return Counter() if engine is None else engine.ingest.waiting()
-
-
-def _numbered(kind: str) -> Iterator[str]:
-    yield kind
-    yield from (f"{kind}-{number}" for number in count(2))

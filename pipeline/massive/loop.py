@@ -115,6 +115,15 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         """Forget ``sock``; call it before closing the socket."""
         self._selector.unregister(sock)
 
+    def beats(self, timeout_s: float) -> bool:
+        """Tell whether the thread comes to a new job within so long, or need not; from any other thread."""
+        with self._lock:
+            if self._thread is None or self._disposed:
+                return True
+        beat = threading.Event()
+        self.schedule(lambda *_: beat.set())
+        return beat.wait(timeout_s) or self._disposed
+
     def dispose(self) -> None:
         """End the thread, from any thread, within 2 s.
 

@@ -137,6 +137,10 @@ class ProcessStream(TickStream):
             self._fleet.close(timeout_s)
         self.status.complete()
 
+    def beats(self, timeout_s: float) -> bool:
+        """Tell whether the parent's thread ``tickbraid-io`` turns, or need not; waits so long at most."""
+        return self._fleet is None or self._fleet.loop.beats(timeout_s)
+
     def figures(self) -> Figures:
         """Return all that was counted by all processes, asking those that live; from any thread."""
         return Figures() if self._fleet is None else self._fleet.figures()
