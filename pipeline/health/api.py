@@ -1,0 +1,185 @@
+"""The HTTP API of a stream; needs the extra ``web``."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final
+
+import anyio.to_thread
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+import pipeline
+from pipeline.errors import Closed, UnknownConnection
+from pipeline.stream import TickStream
+
+from . import answers, models
+from .access import PROBLEM_JSON, Access, Guard, problem
+
+__all__ = ["make_app"]
+
+log = logging.getLogger("tickbraid.http")
+
+THREADS: Final = 8
+"""Requests answered at a time; more of them wait."""
+DESCRIPTION: Final = """\
+How a tick stream is doing, and what can be done about it.
+
+Whatever changes something wants `Authorization: Bearer` with the token of HTTP_TOKEN; on loopback it is free where no
+token is set. Off loopback reading wants the token too, where one is set. Errors are `application/problem+json`.
+"""
+
+
+def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
+    """Return the ASGI application that shows a stream; it neither starts nor closes the stream.
+
+    Routes run on up to 8 threads of the server's.
+
+    Args:
+        stream: what is shown.
+        access: who may do what; default as HTTP_HOST and HTTP_TOKEN say.
+    """
+    settings = stream.settings
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        yield
+
+    app = FastAPI(
+        title="Tickbraid",
+        version=pipeline.__version__,
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        # Both pages come from a CDN; /api has one of ours.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses={"default": _problem_answer("Anything else that went wrong")},
+    )
+    _add_probes(app, stream)
+    _add_reads(app, stream)
+    _add_orders(app, stream)
+    _add_problems(app)
+    app.add_middleware(Guard, access=access or Access(settings.http_host, settings.http_token))
+    return app
+
+
+_Name = Annotated[str, Path(description="id of the connection", examples=["connection_1"])]
+_Verbose = Annotated[str | None, Query(description="tell each check; needs no value")]
+
+
+def _problem_answer(description: str) -> dict[str, Any]:
+    return {"description": description, "model": models.Problem, "content": {PROBLEM_JSON: {}}}
+
+
+_CLOSED: Final = {409: _problem_answer("The stream is not running")}
+_UNKNOWN: Final = {404: _problem_answer("No such connection")}
+
+
+def _add_probes(app: FastAPI, stream: TickStream) -> None:
+    @app.get("/livez", tags=["probes"], responses={503: {"model": models.Live}})
+    def livez(response: Response) -> models.Live:
+        """Tell whether the process turns: restart it if not. Nothing outside of it is looked at."""
+        answer = models.Live(**answers.livez(stream))
+        response.status_code = 200 if answer.ok else 503
+        return answer
+
+    @app.get("/readyz", tags=["probes"], responses={503: {"model": models.Ready}})
+    def readyz(response: Response, verbose: _Verbose = None) -> models.Ready:
+        """Tell whether ticks can come and go: a connection authenticated and fresh, every sink writable."""
+        answer = models.Ready(**answers.readyz(stream))
+        response.status_code = 200 if answer.ok else 503
+        return answer if verbose is not None else answer.model_copy(update={"checks": None})
+
+
+def _add_reads(app: FastAPI, stream: TickStream) -> None:
+    @app.get("/api/health", tags=["reading"], response_model=models.Health)
+    def health() -> dict[str, Any]:
+        """Return everything that is known about the stream at once."""
+        return stream.health()
+
+    @app.get("/api/websocket/connections", tags=["reading"], response_model=models.Connections)
+    def connections() -> dict[str, Any]:
+        """Return all connections and their totals."""
+        return answers.connections(stream)
+
+    @app.get(
+        "/api/websocket/connections/{name}",
+        tags=["reading"],
+        response_model=models.Connection,
+        responses=_UNKNOWN | _CLOSED,
+    )
+    def connection(name: _Name) -> dict[str, Any]:
+        """Return one connection."""
+        return answers.connection(stream, name)
+
+    @app.get(
+        "/api/websocket/connections/{name}/tickers",
+        tags=["reading"],
+        response_model=models.Tickers,
+        responses=_UNKNOWN | _CLOSED,
+    )
+    def tickers(name: _Name) -> dict[str, Any]:
+        """Return what a connection is to carry."""
+        return answers.tickers(stream, name)
+
+    @app.get("/api/account", tags=["reading"], response_model=models.AccountAnswer)
+    def account() -> dict[str, Any]:
+        """Return where every received element is: delivered, deduplicated, dropped, rejected or queued."""
+        return answers.account(stream)
+
+
+def _add_orders(app: FastAPI, stream: TickStream) -> None:
+    refused = {
+        401: _problem_answer("The bearer token is missing or wrong"),
+        403: _problem_answer("Not from another site's page, nor from another machine without HTTP_TOKEN"),
+    }
+
+    @app.post(
+        "/api/websocket/rebalance",
+        tags=["changing"],
+        response_model=models.Rebalanced,
+        responses=refused | _CLOSED,
+    )
+    def rebalance() -> dict[str, Any]:
+        """Spread the tickers over the connections by what is measured now, and return what moved."""
+        return answers.rebalance(stream)
+
+    @app.post(
+        "/api/websocket/connections/{name}/reconnect",
+        tags=["changing"],
+        status_code=202,
+        response_model=models.Reconnecting,
+        responses=refused | _UNKNOWN | _CLOSED,
+    )
+    def reconnect(name: _Name) -> dict[str, Any]:
+        """Have a connection end its session and begin another; one that was evicted tries now."""
+        return answers.reconnect(stream, name)
+
+
+def _add_problems(app: FastAPI) -> None:
+    def handle(kind: type[Exception], status: int, title: str) -> None:
+        @app.exception_handler(kind)
+        async def answer(_request: Request, error: Exception) -> JSONResponse:
+            return problem(status, title, str(error))
+
+    handle(Closed, 409, "Not running")
+    handle(UnknownConnection, 404, "No such connection")
+
+    @app.exception_handler(HTTPException)
+    async def of_http(_request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, str(error.detail), f"{error.detail}: see /api.", headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_request(_request: Request, error: RequestValidationError) -> JSONResponse:
+        words = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        return problem(422, "Not understood", words)
+
+    @app.exception_handler(Exception)
+    async def of_us(_request: Request, error: Exception) -> JSONResponse:
+        log.error("a request could not be answered; this is a defect", exc_info=error)
+        return problem(500, "A defect", "The request could not be answered; the log says why.")
