@@ -1,9 +1,9 @@
 """Where the shared stream is left: one subscriber, its bounded buffer, its account and its latency."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import Final
 
 from reactivex import Observable, abc
@@ -167,6 +167,6 @@ def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:
 
 
 def numbered(kind: str) -> Iterator[str]:
-    """Yield the names that subscribers of a kind may have: ``callback``, ``callback-2``, …"""
+    """Yield the names that subscribers of a kind may have: ``callback``, ``callback-2`` and so on."""
     yield kind
-    yield from (f"{kind}-{number}" for number in count(2))
+    yield from (f"{kind}-{number}" for number in itertools.count(2))

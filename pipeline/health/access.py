@@ -87,8 +87,8 @@ class Access:
         scheme, credentials = scheme.lower(), credentials.strip()
         if self._token and scheme == "bearer" and self.may_change(credentials):
             return None
-        hosts = headers.getlist("host")
         secured = bool(self._token) and not self._local
+        hosts = headers.getlist("host")
         # What takes a token needs no name: a page that was rebound has none to give.
         if len(hosts) != 1 or not (secured or self._is_ours(hosts[0])):
             return Refusal(
@@ -102,22 +102,16 @@ class Access:
             return Refusal(403, "Another site's page", "A page of another site may not do this.")
         if changes:
             return self._refuse_to_change()
-        if not secured or path in PROBES:
+        shown = scheme == "basic" and self.may_change(_password(credentials))
+        if path in PROBES or not secured or shown:
             return None
-        if scheme == "basic" and self.may_change(_password(credentials)):
-            return None
-        return Refusal(
-            401,
-            "Token wanted",
-            "Send the token of HTTP_TOKEN, as a bearer token or password.",
-            f"Basic {REALM}",
-        )
+        wanted = "Send the token of HTTP_TOKEN, as a bearer token or as a password."
+        return Refusal(401, "Token wanted", wanted, f"Basic {REALM}")
 
     def _refuse_to_change(self) -> Refusal | None:
         if self._token:
-            return Refusal(
-                401, "Token wanted", "Send the token of HTTP_TOKEN as a bearer token.", f"Bearer {REALM}"
-            )
+            wanted = "Send the token of HTTP_TOKEN as a bearer token."
+            return Refusal(401, "Token wanted", wanted, f"Bearer {REALM}")
         if self._local:
             return None
         return Refusal(

@@ -1,7 +1,6 @@
 """The HTTP API of a stream; needs the extra ``web``."""
 
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
@@ -20,15 +19,14 @@ from .access import PROBLEM_JSON, Access, Guard, problem
 
 __all__ = ["make_app"]
 
-log = logging.getLogger("tickbraid.http")
-
 THREADS: Final = 8
 """Requests answered at a time; more of them wait."""
 DESCRIPTION: Final = """\
 How a tick stream is doing, and what can be done about it.
 
-Whatever changes something wants `Authorization: Bearer` with the token of HTTP_TOKEN; on loopback it is free where no
-token is set. Off loopback reading wants the token too, where one is set. Errors are `application/problem+json`.
+Whatever changes something wants `Authorization: Bearer` with the token of HTTP_TOKEN; on loopback it is free
+where no token is set. Off loopback reading wants the token too, where one is set. Errors are
+`application/problem+json`.
 """
 
 
@@ -181,5 +179,5 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def of_us(_request: Request, error: Exception) -> JSONResponse:
-        log.error("a request could not be answered; this is a defect", exc_info=error)
+        del error  # the server logs it
         return problem(500, "A defect", "The request could not be answered; the log says why.")

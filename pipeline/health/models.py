@@ -70,7 +70,8 @@ class Connection(_Open):
     name: str = Field(description="for people")
     url: str
     phase: str = Field(
-        description="idle, connecting, greeting, authenticating, live, backing_off, held (evicted), failed or closed"
+        description="idle, connecting, greeting, authenticating, live, backing_off, held (evicted), failed or"
+        " closed"
     )
     tickers: int = Field(description="how many it is to carry")
     confirmed: int = Field(description="channels that the server confirmed")
@@ -188,6 +189,4 @@ class Health(_Open):
     connections: list[Connection]
     rejected: dict[str, int] = Field(description="elements by reason")
     subscribers: dict[str, Subscriber] = Field(description="by name")
-    latency_ms: dict[str, dict[str, Percentiles]] = Field(
-        description="by stage, and connection or subscriber"
-    )
+    latency_ms: dict[str, dict[str, Percentiles]] = Field(description="by stage, and connection or sink")

@@ -18,7 +18,7 @@ __all__ = ["HttpServer"]
 
 START_TIMEOUT_S: Final = 15.0
 LAST_ANSWERS_S: Final = 1
-"""What is being answered at the end (an event stream, a live page) has so long; uvicorn takes whole seconds."""
+"""For what is being answered at the end: an event stream, a live page. Uvicorn takes whole seconds."""
 JOIN_TIMEOUT_S: Final = 2.0
 
 
@@ -57,9 +57,8 @@ class HttpServer:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listener = socket.create_server((self._host, self._port), family=family)
         except OSError as error:
-            raise ServerUnavailable(
-                f"the HTTP interface cannot listen on {self.url}: {error.strerror}; see HTTP_HOST and HTTP_PORT"
-            ) from error
+            why = f"the HTTP interface cannot listen on {self.url}: {error.strerror}"
+            raise ServerUnavailable(f"{why}; see HTTP_HOST and HTTP_PORT") from error
         self._port = listener.getsockname()[1]
         self._server = _Server(self._app)
         self._thread = threading.Thread(
