@@ -16,6 +16,8 @@ from pipeline.stream import TickStream
 
 from . import answers, models
 from .access import PROBLEM_JSON, Access, Guard, problem
+from .history import History
+from .live import make_live_router
 
 __all__ = ["make_app"]
 
@@ -40,11 +42,14 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
         access: who may do what; default as HTTP_HOST and HTTP_TOKEN say.
     """
     settings = stream.settings
+    history = History(stream)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        history.start()
         yield
+        history.close()
 
     app = FastAPI(
         title="Tickbraid",
@@ -60,6 +65,7 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
     _add_probes(app, stream)
     _add_reads(app, stream)
     _add_orders(app, stream)
+    app.include_router(make_live_router(history))
     _add_problems(app)
     app.add_middleware(Guard, access=access or Access(settings.http_host, settings.http_token))
     return app

@@ -1,0 +1,313 @@
+"""The last five minutes of a stream, for those who look at it: the page, ``tickbraid top``."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from reactivex.disposable import SerialDisposable
+
+from pipeline.status import StatusEvent
+from pipeline.status_stream import is_warning
+from pipeline.stream import TickStream
+
+from .leaders import Leaders
+from .meter import ConnectionLine, Meter, SubscriberLine
+
+__all__ = [
+    "ConnectionPoint",
+    "EventLine",
+    "Events",
+    "History",
+    "HistoryAnswer",
+    "Point",
+    "SubscriberPoint",
+]
+
+log = logging.getLogger("tickbraid.history")
+
+EVERY_S: Final = 1.0
+POINTS: Final = 300
+"""Five minutes."""
+EVENTS: Final = 200
+SOONEST_S: Final = 0.2
+"""So long after a sample at the earliest an event makes another: a storm of them must not."""
+CLOSE_WITHIN_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPoint(ConnectionLine):
+    """Says how a connection does; counts are since the start, rates and latencies of the last 3 s.
+
+    Args:
+        since_ns: when the phase became what it is, ns since the epoch; where this was seen.
+        tickers: it is to carry.
+        last_message_age_s: None where none came.
+        reconnects: sockets opened after the first.
+        queued: elements that wait undecoded.
+        stale: it is live and brings nothing, far longer than usual.
+        trouble: why its last session ended, None where none did.
+    """
+
+    since_ns: int
+    tickers: int
+    last_message_age_s: float | None
+    reconnects: int
+    queued: int
+    stale: bool
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberPoint(SubscriberLine):
+    """Says how a subscriber does, and where every element of it is.
+
+    Args:
+        account: received, delivered, deduplicated, dropped, rejected, queued, and the imbalance, which is 0.
+    """
+
+    account: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Is how a stream did at a moment.
+
+    Args:
+        at_ns: wall clock, ns since the epoch.
+        state: of the stream: idle, running or closed.
+        ingest_bytes: that wait undecoded.
+    """
+
+    at_ns: int
+    state: str
+    ticks_per_s: float
+    feed_p50_ms: float | None
+    feed_p99_ms: float | None
+    ingest_bytes: int
+    connections: tuple[ConnectionPoint, ...]
+    subscribers: tuple[SubscriberPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAnswer:
+    """Is what ``/api/history`` says.
+
+    Args:
+        now: the newest point, at most a second old; None before the first.
+        at_ns: wall clock of each point of the series, a second apart, the newest last.
+        connections: by id and figure, a value for each time; None where there was none.
+        subscribers: likewise, by name.
+    """
+
+    now: Point | None
+    at_ns: list[int]
+    connections: dict[str, dict[str, list[float | None]]]
+    subscribers: dict[str, dict[str, list[float | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """Is a status event in words.
+
+    Args:
+        number: counts up from 1, in the order of the events.
+        at_ns: wall clock, ns since the epoch.
+        connection: its id, None where it is the whole stream's.
+        event: its kind, ``Disconnected``.
+        warning: somebody should look at it.
+    """
+
+    number: int
+    at_ns: int
+    connection: str | None
+    event: str
+    words: str
+    warning: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Is what ``/api/events`` says: the newest status events, the newest last."""
+
+    events: list[EventLine]
+
+
+_CONNECTION_SERIES: Final = (
+    "ticks_per_s",
+    "p50_ms",
+    "p99_ms",
+    "last_message_age_s",
+    "dropped",
+    "reconnects",
+    "queued",
+)
+_SUBSCRIBER_SERIES: Final = ("delivered_per_s", "queued", "p50_ms", "p99_ms", "dropped")
+
+
+class History:
+    """Reads a stream once a second, and at once when something happens, from `start` to `close`.
+
+    It runs on a thread of its own, ``tickbraid-history``; `answer`, `events` and `leaders` are for any
+    thread and cost the stream nothing. What is kept is bounded: 300 points and 200 events.
+
+    Args:
+        stream: any.
+        clock: wall clock, ns since the epoch.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TickStream,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.leaders = Leaders(stream, clock=clock, monotonic=monotonic)
+        """Which tickers are the busiest and the slowest."""
+        self._stream = stream
+        self._clock = clock
+        self._monotonic = monotonic
+        self._meter: Meter | None = None
+        self._points: deque[Point] = deque(maxlen=POINTS)
+        self._now: Point | None = None
+        self._phases: dict[str, tuple[str, int]] = {}
+        self._events: deque[EventLine] = deque(maxlen=EVENTS)
+        self._numbered = 0
+        self._happened = threading.Event()
+        self._closed = threading.Event()
+        self._status = SerialDisposable()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to read, once; from any thread."""
+        self._status.disposable = self._stream.status.subscribe(self.take)
+        self._thread = threading.Thread(target=self._run, name="tickbraid-history", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop reading, from any thread, within 2 s; what was read can still be asked for. Idempotent."""
+        self._status.dispose()
+        self._closed.set()
+        self._happened.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_WITHIN_S)
+
+    # -- what comes in --------------------------------------------------------------------------------------
+
+    def take(self, event: StatusEvent) -> None:
+        """Keep an event in words, and have the stream read soon; on the status stream's thread."""
+        self._numbered += 1
+        self._events.append(
+            EventLine(
+                self._numbered,
+                event.at_ns,
+                event.connection,
+                type(event).__name__,
+                event.describe(),
+                is_warning(event),
+            )
+        )
+        self._happened.set()
+
+    def sample(self, *, keep: bool = True) -> None:
+        """Read the stream now, on the caller's thread, of which there is one.
+
+        Args:
+            keep: as a point of the series, and not only as what is now.
+        """
+        if self._meter is None:
+            self._meter = Meter(self._stream, monotonic=self._monotonic)
+        reading = self._meter.read()
+        health = self._meter.newest.health
+        at_ns = self._clock()
+        self._now = Point(
+            at_ns,
+            health["state"],
+            reading.ticks_per_s,
+            reading.feed_p50_ms,
+            reading.feed_p99_ms,
+            health["ingest"].get("queued_bytes", 0),
+            tuple(
+                self._connection(line, each, at_ns)
+                for line, each in zip(reading.connections, health["connections"], strict=True)
+            ),
+            tuple(
+                SubscriberPoint(**_values(line), account=health["subscribers"][line.name]["account"])
+                for line in reading.subscribers
+            ),
+        )
+        if keep:
+            self._points.append(self._now)
+            self.leaders.sample()
+
+    def _connection(self, line: ConnectionLine, health: Mapping[str, Any], at_ns: int) -> ConnectionPoint:
+        phase, since_ns = self._phases.get(line.id, ("", at_ns))
+        if phase != line.phase:
+            since_ns = at_ns
+            self._phases[line.id] = line.phase, since_ns
+        return ConnectionPoint(
+            **_values(line),
+            since_ns=since_ns,
+            tickers=health["tickers"],
+            last_message_age_s=health["last_message_age_s"],
+            reconnects=health["reconnects"],
+            queued=health["queued"],
+            stale=health["stale"],
+            trouble=health["last_trouble"],
+        )
+
+    def _run(self) -> None:
+        next_s = self._monotonic()
+        while not self._closed.is_set():
+            due = self._monotonic() >= next_s
+            if due:
+                next_s = max(next_s, self._monotonic() - EVERY_S) + EVERY_S
+            try:
+                self.sample(keep=due)
+            except Exception:  # a defect in one figure must not blind the operator for the rest of the day
+                log.exception("the stream could not be read")
+            self._closed.wait(min(SOONEST_S, max(0.0, next_s - self._monotonic())))
+            if self._happened.wait(max(0.0, next_s - self._monotonic())):
+                self._happened.clear()
+
+    # -- what is asked for ----------------------------------------------------------------------------------
+
+    def answer(self, after_ns: int = 0) -> HistoryAnswer:
+        """Return what is now, and the series of what came after a moment; from any thread.
+
+        Args:
+            after_ns: of the newest point that the caller has, ns since the epoch.
+        """
+        now = self._now
+        points = [point for point in self._points.copy() if point.at_ns > after_ns]
+        return HistoryAnswer(
+            now,
+            [point.at_ns for point in points],
+            _series([{line.id: line for line in point.connections} for point in points], _CONNECTION_SERIES),
+            _series(
+                [{line.name: line for line in point.subscribers} for point in points], _SUBSCRIBER_SERIES
+            ),
+        )
+
+    def events(self, after: int = 0) -> Events:
+        """Return the events with a greater number, of the newest 200; from any thread."""
+        return Events([event for event in self._events.copy() if event.number > after])
+
+
+def _values(line: ConnectionLine | SubscriberLine) -> dict[str, Any]:
+    return {field.name: getattr(line, field.name) for field in fields(line)}
+
+
+def _series(
+    points: list[dict[str, Any]], figures: tuple[str, ...]
+) -> dict[str, dict[str, list[float | None]]]:
+    names = dict.fromkeys(name for point in points for name in point)
+    return {
+        name: {figure: [getattr(point.get(name), figure, None) for point in points] for figure in figures}
+        for name in names
+    }

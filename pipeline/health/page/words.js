@@ -1,0 +1,41 @@
+// How figures, times and states are written: always equally wide, never by colour alone.
+
+export const NOTHING = "–";
+
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+export const count = (value) => (value == null ? NOTHING : whole.format(value));
+
+export function ms(value) {
+  if (value == null) return NOTHING;
+  return Math.abs(value) < 10 ? value.toFixed(2) : Math.abs(value) < 100 ? value.toFixed(1) : count(value);
+}
+
+export function age(seconds) {
+  if (seconds == null) return NOTHING;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  return `${Math.round(seconds / 3600)} h`;
+}
+
+export function bytes(value) {
+  return value < 1024 ? `${value} B` : value < 1048576 ? `${(value / 1024).toFixed(0)} KiB` : `${(value / 1048576).toFixed(1)} MiB`;
+}
+
+const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+export const time = (ns) => clock.format(new Date(ns / 1e6));
+
+const STATES = {
+  live: ["good", "●"], up: ["good", "●"],
+  failed: ["trouble", "✕"], down: ["trouble", "✕"], backing_off: ["trouble", "▲"], held: ["caution", "◆"],
+  connecting: ["caution", "◌"], greeting: ["caution", "◌"], authenticating: ["caution", "◌"], stalled: ["caution", "▲"],
+};
+
+// A state's kind of trouble, and its words with a sign before them.
+export function state(word, stale) {
+  if (stale) return { kind: "caution", words: "▲ stale" };
+  const [kind, sign] = STATES[word] ?? ["", "○"];
+  return { kind, words: word ? `${sign} ${word.replaceAll("_", " ")}` : "" };
+}
