@@ -1,6 +1,6 @@
 import pytest
 
-from operators.histogram import LatencyHistogram
+from operators.histogram import LatencyHistogram, edge_at
 
 HOUR_NS = 3600 * 10**9
 
@@ -117,3 +117,14 @@ def test_moments_of_sub_milliseconds():
     snapshot = histogram.snapshot()
     assert (snapshot.count, snapshot.negative) == (1, 1)
     assert snapshot.max == pytest.approx(500_000, abs=300)
+
+
+@given(st.lists(st.integers(0, 2**41)), st.lists(st.integers(0, 2**41), max_size=5))
+def test_values_below_an_edge_are_counted_exactly(values, limits):
+    """A bucket of an exported histogram would hold what is slower than it says, or not all that is not."""
+    histogram = LatencyHistogram()
+    for value in values:
+        histogram.record(value)
+    edges = [edge_at(limit) for limit in limits]
+    assert all(limit <= edge <= limit * 1.04 for limit, edge in zip(limits, edges, strict=True))
+    assert histogram.snapshot().below(edges) == [sum(value < edge for value in values) for edge in edges]
