@@ -1,15 +1,85 @@
-"""A log for exceptions that may come ten thousand times a second."""
+"""Logs for what may go wrong ten thousand times a second: a line now and then, and how many it stands for."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
 
-__all__ = ["ThrottledLog"]
+__all__ = ["Throttle", "ThrottledLog"]
+
+_K = TypeVar("_K", bound=Hashable)
 
 INTERVAL_S: Final = 10.0
-"""Between two lines of one place: often enough to be seen, rare enough to leave the disk alone."""
+"""Between two lines of one kind: often enough to be seen, rare enough to leave the disk alone."""
+KINDS_KEPT: Final = 1000
+"""Of more, those are forgotten that came first and held nothing back."""
+
+
+class _Kind:
+    __slots__ = ("began_s", "held", "passed")
+
+    def __init__(self, began_s: float) -> None:
+        self.began_s = began_s
+        self.passed = 1
+        self.held = 0
+
+
+class Throttle(Generic[_K]):
+    """Let the first few of a kind through in an interval, and count the others. Any thread.
+
+    Args:
+        burst: how many of a kind pass in an interval.
+        interval_s: it begins with the first of a kind, s.
+        monotonic: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        *,
+        burst: int = 1,
+        interval_s: float = INTERVAL_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._burst = burst
+        self._interval_s = interval_s
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._kinds: dict[_K, _Kind] = {}
+
+    def admit(self, kind: _K) -> int | None:
+        """Return how many of this kind were held back since the last that passed; None holds it back too."""
+        with self._lock:
+            now_s = self._monotonic()
+            state = self._kinds.get(kind)
+            if state is not None and now_s < state.began_s + self._interval_s:
+                if state.passed < self._burst:
+                    state.passed += 1
+                    return 0
+                state.held += 1
+                return None
+            if state is None and len(self._kinds) >= KINDS_KEPT:
+                quiet = (old for old, its in self._kinds.items() if not its.held)
+                del self._kinds[next(quiet, next(iter(self._kinds)))]
+            self._kinds[kind] = _Kind(now_s)
+            return state.held if state is not None else 0
+
+    def take_held(self, *, early: bool = False) -> dict[_K, int]:
+        """Return by kind how many were held back and not told yet, and take them as told.
+
+        Args:
+            early: those too whose interval is not over.
+        """
+        with self._lock:
+            now_s = self._monotonic()
+            held = {
+                kind: state.held
+                for kind, state in self._kinds.items()
+                if state.held and (early or now_s >= state.began_s + self._interval_s)
+            }
+            for kind in held:
+                self._kinds[kind].held = 0
+        return held
 
 
 class ThrottledLog:
@@ -19,31 +89,26 @@ class ThrottledLog:
 
     Args:
         what: what went wrong, as the line begins.
+        logger: where the lines go.
         interval_s: between two lines, s.
         monotonic: seconds that never go back.
     """
 
     def __init__(
-        self, what: str, *, interval_s: float = INTERVAL_S, monotonic: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        *,
+        logger: str = "tickbraid.operators",
+        interval_s: float = INTERVAL_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what = what
-        self._interval_s = interval_s
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._next_s = float("-inf")
-        self._passed_over = 0
+        self._log = logging.getLogger(logger)
+        self._throttle = Throttle[None](interval_s=interval_s, monotonic=monotonic)
 
     def __call__(self, error: BaseException) -> None:
         """Log it with its traceback, or count it for the next line."""
-        with self._lock:
-            now_s = self._monotonic()
-            if now_s < self._next_s:
-                self._passed_over += 1
-                return
-            self._next_s = now_s + self._interval_s
-            passed_over, self._passed_over = self._passed_over, 0
-        more = f" ({passed_over} more since the last line)" if passed_over else ""
-        _LOG.error("%s%s", self._what, more, exc_info=error)
-
-
-_LOG: Final = logging.getLogger("tickbraid.operators")
+        held = self._throttle.admit(None)
+        if held is not None:
+            more = f" ({held} more since the last line)" if held else ""
+            self._log.error("%s%s", self._what, more, exc_info=error)

@@ -4,6 +4,7 @@ from operators.account import Account
 
 from .build import build_pipeline
 from .errors import SettingsError, TickbraidError, TickRejected
+from .redaction import RedactingFilter
 from .settings import Settings, load_settings
 from .stream import TickStream
 from .tick_data import TickData
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Account",
     "Quote",
+    "RedactingFilter",
     "Settings",
     "SettingsError",
     "Tick",

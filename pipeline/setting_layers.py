@@ -35,7 +35,7 @@ __all__ = [
     "shipped_universes",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("tickbraid.settings")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from .massive.frames import Frames
 
 __all__ = ["SyntheticSource"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tickbraid.synthetic")
 
 MESSAGE_ELEMENTS: Final = 200
 """Elements in a message, of which each read brings one: about 40 KiB."""

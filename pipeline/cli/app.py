@@ -13,10 +13,12 @@ import typer
 import pipeline
 from pipeline.errors import SettingsError, TickbraidError
 from pipeline.massive.simulator.command import simulate
+from pipeline.redaction import redact
 
 from .check import check
 from .demo import demo
 from .run import run
+from .top import top
 
 __all__ = ["app", "main"]
 
@@ -28,7 +30,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, simulate, check):
+for command in (demo, run, simulate, check, top):
     app.command()(command)
 
 
@@ -57,5 +59,5 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  # a defect; its traceback is for `--log-level debug`
         _log.debug("This should not have happened", exc_info=True)
         code, words = 1, f"Error: {type(error).__name__}: {error}"
-    typer.echo(words, err=True)
+    typer.echo(redact(words), err=True)
     sys.exit(code)

@@ -103,7 +103,7 @@ class _Warnings(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
-        self._logger = logging.getLogger("pipeline")
+        self._logger = logging.getLogger("tickbraid")
         self._python = warnings.catch_warnings()
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -12,11 +13,14 @@ import typer
 from pipeline.build import build_pipeline
 from pipeline.callback import load_callback
 from pipeline.health.meter import Meter
+from pipeline.redaction import RedactingFilter
+from pipeline.secret import Secret
 from pipeline.settings import Settings, load_settings
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
 
 from .audit import failures, imbalances
+from .logs import LogFormat, LogHandler
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 
@@ -36,7 +40,7 @@ def run(
     callback: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one an event.")] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON, one an event.")] = "human",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
     ] = "warning",
@@ -46,12 +50,13 @@ def run(
     Events and, every 10 s, a summary go to stderr; the closing account goes to stdout. A signal drains what
     is queued, for 5 s at most; a second one ends the process at once.
     """
-    teller = _Teller(as_json=as_json)
+    teller = _Teller(log_format)
     teller.take_logs(log_level)
     if callback:
         check_callback(callback)
     with Stop() as stop:
         loaded = load_settings({"TICK_CALLBACK": callback} if callback else None, file=settings)
+        teller.hide(loaded)
         teller.tell_start(loaded)
         stream = build_pipeline(loaded)
         all_told = threading.Event()
@@ -62,7 +67,7 @@ def run(
         trouble += imbalances(stream.accounts())
         teller.tell_account(stream)
     for words in trouble:
-        typer.echo(f"Error: {words}", err=True)
+        teller.tell_trouble(words)
     raise typer.Exit(1 if trouble else 0)
 
 
@@ -98,18 +103,19 @@ def _run(stream: TickStream, stop: Stop, teller: "_Teller") -> list[str]:
 class _Teller:
     """Writes what happens to stderr, a line each, in words or as JSON; from any thread."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, log_format: LogFormat) -> None:
+        self._as_json = log_format == "json"
+        self._redaction = RedactingFilter()
+        self._logs = LogHandler(log_format, self._redaction)
 
     def take_logs(self, level: str) -> None:
         """Let logs come out among the events, which would otherwise be logged once more."""
-        handler = logging.StreamHandler()
-        if self._as_json:
-            handler.setFormatter(_JsonFormatter())
-        else:
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
-        handler.addFilter(lambda record: record.name != "tickbraid.status")
-        logging.basicConfig(level=level.upper(), handlers=[handler])
+        logging.basicConfig(level=level.upper(), handlers=[self._logs])
+
+    def hide(self, settings: Settings) -> None:
+        """Keep the secrets of the settings out of all that is told."""
+        values = (getattr(settings, each.name) for each in fields(settings))
+        self._redaction.hide(*(value for value in values if isinstance(value, Secret)))
 
     def tell_start(self, settings: Settings) -> None:
         """Say where ticks will come from: nobody should take generated ones for the market's."""
@@ -125,6 +131,7 @@ class _Teller:
         self._write(event.to_dict() if self._as_json else event_line(event))
 
     def tell_summary(self, meter: Meter) -> None:
+        self._logs.tell_held()
         reading = meter.read()
         if self._as_json:
             self._write({"event": "Summary", "at_ns": time.time_ns()} | reading_values(reading))
@@ -132,7 +139,8 @@ class _Teller:
             self._write(f"{_now()} {summary(reading)}")
 
     def tell_account(self, stream: TickStream) -> None:
-        """Write the closing account, to stdout."""
+        """Write what is left of the logs, and the closing account to stdout."""
+        self._logs.tell_held(early=True)
         accounts = stream.accounts()
         if self._as_json:
             typer.echo(msgspec.json.encode({"subscribers": account_values(accounts)}))
@@ -140,23 +148,17 @@ class _Teller:
             names = {connection.id: connection.name for connection in stream.settings.connections}
             typer.echo("\n".join(account_lines(accounts, names)))
 
+    def tell_trouble(self, words: str) -> None:
+        """Say why the exit code is not 0."""
+        if self._as_json:
+            self._write({"event": "Error", "at_ns": time.time_ns(), "message": words})
+        else:
+            self._write(f"Error: {words}")
+
     def _write(self, line: str | dict[str, Any]) -> None:
-        typer.echo(line if isinstance(line, str) else msgspec.json.encode(line), err=True)
+        clean = self._redaction.clean_value(line)
+        typer.echo(clean if isinstance(clean, str) else msgspec.json.encode(clean), err=True)
 
 
 def _now() -> str:
     return time.strftime("%H:%M:%S")
-
-
-class _JsonFormatter(logging.Formatter):
-    """Makes a log record an event like the others."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        values = {
-            "event": "Log",
-            "at_ns": int(record.created * 1e9),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": super().format(record),
-        }
-        return msgspec.json.encode(values).decode()

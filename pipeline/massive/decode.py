@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 from reactivex import Observable, abc
 
+from operators.throttled_log import Throttle
 from pipeline.ticks import (
     FairMarketValue,
     IndexValue,
@@ -46,7 +47,6 @@ Element: TypeAlias = (
 
 JOIN_BELOW_BYTES: Final = 1024
 """Messages shorter than this on average are decoded as one array: 0.9 µs a tick instead of 1.3."""
-SAMPLE_EVERY_S: Final = 10.0
 SAMPLE_BYTES: Final = 200
 
 _decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]).decode
@@ -147,8 +147,7 @@ class RejectLog:
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._next_s: dict[tuple[str, str], float] = {}
+        self._throttle = Throttle[tuple[str, str]](monotonic=monotonic)
         self.by_reason: Counter[str] = Counter()
         self.by_connection: Counter[str] = Counter()
 
@@ -156,10 +155,7 @@ class RejectLog:
         """Count and perhaps log; the `OnReject` of `decode`."""
         self.by_reason[reject.reason] += 1
         self.by_connection[connection] += 1
-        now_s = self._monotonic()
-        key = (connection, reject.reason)
-        if now_s >= self._next_s.get(key, now_s):
-            self._next_s[key] = now_s + SAMPLE_EVERY_S
+        if self._throttle.admit((connection, reject.reason)) is not None:
             log.warning(
                 "%s: rejected as %s (%d so far), for example %r",
                 connection,

@@ -268,4 +268,4 @@ class _Forwarder(logging.Handler):
         self.addFilter(lambda record: record.name != "tickbraid.status")
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._put(Said(record.name, record.levelno, self.format(record)))
+        self._put(Said(record.name, record.levelno, self.format(record), str(record.msg)))

@@ -190,7 +190,8 @@ class ChildConnection:
         if isinstance(word, Report):
             self.ledger.take(word)
         elif isinstance(word, Said):
-            logging.getLogger(word.logger).log(word.level, "%s: %s", self.id, word.text)
+            log, extra = logging.getLogger(word.logger), {"kind": word.kind}
+            log.log(word.level, "%s: %s", self.id, word.text, extra=extra)
         elif isinstance(word, Heard):
             self._soon(lambda: self._heard(word))
         else:

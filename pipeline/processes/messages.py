@@ -123,11 +123,12 @@ class Heard(_Message, frozen=True):
 
 
 class Said(_Message, frozen=True):
-    """Tells what was logged."""
+    """Tells what was logged; ``kind`` is the message without its arguments."""
 
     logger: str
     level: int
     text: str
+    kind: str = ""
 
 
 class Report(_Message, frozen=True):

@@ -30,7 +30,7 @@ __all__ = [
     "universes_of",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("tickbraid.routing")
 
 Provider = Callable[[str], Iterable[object] | str | None]
 """Takes a key; returns its tickers (or a comma list of them), or None for a key it does not know."""

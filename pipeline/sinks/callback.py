@@ -1,21 +1,17 @@
 """Hands every tick to the user's function."""
 
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
-from typing import Any, Final
+from typing import Any
 
+from operators.throttled_log import ThrottledLog
 from pipeline.ticks import TickBatch
 
 from .sink import DELIVERED, Outcome
 
 __all__ = ["CallbackSink"]
-
-LOG_EVERY_S: Final = 10.0
-
-_log: Final = logging.getLogger("tickbraid.sinks.callback")
 
 
 class CallbackSink:
@@ -38,15 +34,13 @@ class CallbackSink:
     ) -> None:
         self.name = name
         self._callback = callback
-        self._monotonic = monotonic
         self._stopped = False
         self._rest: Iterator[Any] = iter(())
         self._left: list[Any] = []
         self._calls = 0
         self._errors = 0
-        self._unreported = 0
-        self._report_at: float | None = None
         self._last_error: str | None = None
+        self._log = ThrottledLog(f"{name} raised", logger="tickbraid.sinks.callback", monotonic=monotonic)
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Call the callback with every tick, until `stop` is called."""
@@ -93,12 +87,5 @@ class CallbackSink:
 
     def _report(self, error: BaseException) -> None:
         self._errors += 1
-        self._unreported += 1
         self._last_error = f"{type(error).__name__}: {error}"
-        now = self._monotonic()
-        if self._report_at is None or now >= self._report_at:
-            _log.error(
-                "%s raised, %d times since the last report", self.name, self._unreported, exc_info=error
-            )
-            self._unreported = 0
-            self._report_at = now + LOG_EVERY_S
+        self._log(error)

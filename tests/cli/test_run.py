@@ -93,7 +93,7 @@ def test_a_second_signal_ends_it_at_once(start, simulator, tmp_path, number, cod
 def test_json_lines_tell_events_summaries_logs_and_the_account(start, simulator, tmp_path):
     """Log collectors and scripts could not read what the service says."""
     failing = write_callback(tmp_path, "raise RuntimeError('mine')")
-    running = start("run", "--json", "--log-level", "info", *failing, **settings(simulator))
+    running = start("run", "--log-format", "json", "--log-level", "info", *failing, **settings(simulator))
     running.wait_for('"event":"Log"')
     assert simulator.finished.wait(DEADLINE_S)
     running.process.send_signal(signal.SIGTERM)
@@ -125,7 +125,7 @@ def test_summaries_come_while_it_runs(simulator, monkeypatch):
     monkeypatch.setattr("pipeline.cli.run.SUMMARY_EVERY_S", 0.05)
     for name, value in settings(simulator).items():
         monkeypatch.setenv(name, value)
-    for json in ([], ["--json"]):
+    for json in ([], ["--log-format", "json"]):
         monkeypatch.setattr("pipeline.cli.run.Stop", lambda: EndsAfter(3))
         result = CliRunner().invoke(app, ["run", *json])
         assert result.exit_code == 0, result.output

@@ -18,7 +18,7 @@ from .wire import encode_frame
 
 __all__ = ["Simulator"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tickbraid.simulator")
 
 KEPT_ATTEMPTS: Final = 1000
 KEPT_CLIENTS: Final = 100

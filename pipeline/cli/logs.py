@@ -1,0 +1,89 @@
+"""What is logged while a command runs: a line each, for people or as JSON, without secrets and floods."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from operators.throttled_log import INTERVAL_S, Throttle
+from pipeline.redaction import RedactingFilter
+
+__all__ = ["LogFormat", "LogHandler"]
+
+LogFormat = Literal["human", "json"]
+
+BURST: Final = 10
+"""So many lines of a kind are told in 10 s: the warnings of a start pass, a loop that went wrong does not."""
+
+
+class _Kind(NamedTuple):
+    logger: str
+    level: int
+    words: str
+    """The message without its arguments."""
+
+
+class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is generic in the stubs only
+    """Writes log records to stderr; of a kind, some in 10 s, and afterwards how many there were.
+
+    A kind is a logger with a message, its arguments left out. Status events are left out altogether: they
+    are told as events. Any thread.
+
+    Args:
+        log_format: lines for people, or JSON.
+        redaction: takes the secrets out.
+        interval_s: in which so many of a kind pass, s.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        log_format: LogFormat,
+        redaction: RedactingFilter,
+        *,
+        interval_s: float = INTERVAL_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._throttle = Throttle[_Kind](burst=BURST, interval_s=interval_s, monotonic=monotonic)
+        if log_format == "json":
+            self.setFormatter(_JsonFormatter())
+        else:
+            self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
+        self.addFilter(self._admit)
+        self.addFilter(redaction)
+
+    def tell_held(self, *, early: bool = False) -> None:
+        """Say how many were held back, of kinds whose time is over; ``early`` of the others too."""
+        for kind, count in self._throttle.take_held(early=early).items():
+            values = {"levelno": kind.level, "levelname": logging.getLevelName(kind.level), _TOLD: True}
+            values |= {"name": kind.logger, "msg": "%d more like this: %s", "args": (count, kind.words)}
+            self.handle(logging.makeLogRecord(values))
+
+    def _admit(self, record: logging.LogRecord) -> bool:
+        if record.name == "tickbraid.status":
+            return False
+        if hasattr(record, _TOLD):
+            return True
+        self.tell_held()
+        words = getattr(record, "kind", None) or str(record.msg)  # a child's record brings its own
+        return self._throttle.admit(_Kind(record.name, record.levelno, words)) is not None
+
+
+_TOLD: Final = "tells_held"
+
+
+class _JsonFormatter(logging.Formatter):
+    """Makes a log record an event like the others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        values = {
+            "event": "Log",
+            "at_ns": int(record.created * 1e9),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": super().format(record),
+        }
+        return msgspec.json.encode(values).decode()
