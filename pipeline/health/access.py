@@ -22,7 +22,7 @@ import hmac
 import ipaddress
 import socket
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -31,9 +31,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.secret import Secret
 
-__all__ = ["PROBLEM_JSON", "Access", "Guard", "Refusal", "is_loopback", "problem"]
+from .answers import PROBLEM_JSON, problem
 
-PROBLEM_JSON: Final = "application/problem+json"
+__all__ = ["Access", "Guard", "Refusal", "is_loopback"]
+
 PROBES: Final = frozenset({"/livez", "/readyz"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REALM: Final = 'realm="Tickbraid", charset="UTF-8"'
@@ -153,16 +154,9 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.title})
         else:
             challenge = {"WWW-Authenticate": refusal.challenge} if refusal.challenge else None
-            answer = problem(refusal.status, refusal.title, refusal.detail, headers=challenge)
+            content = problem(refusal.status, refusal.title, refusal.detail)
+            answer = JSONResponse(content, refusal.status, challenge, media_type=PROBLEM_JSON)
             await answer(scope, receive, send)
-
-
-def problem(
-    status: int, title: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
-) -> JSONResponse:
-    """Return a problem as RFC 9457 has it."""
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail} | more
-    return JSONResponse(content, status, headers, media_type=PROBLEM_JSON)
 
 
 def is_loopback(host: str) -> bool:

@@ -4,7 +4,9 @@ All run on any thread and cost some ms; where connections have processes of thei
 take a quarter of a second.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Final
 
 from operators.account import Account
@@ -13,16 +15,26 @@ from pipeline.massive.snapshot import Phase
 from pipeline.stream import TickStream
 
 __all__ = [
+    "PROBLEMS",
+    "PROBLEM_JSON",
     "account",
     "connection",
     "connections",
+    "health",
+    "is_writable",
     "livez",
+    "problem",
     "readyz",
     "rebalance",
     "reconnect",
     "tickers",
 ]
 
+PROBLEM_JSON: Final = "application/problem+json"
+PROBLEMS: Final[Mapping[type[Exception], tuple[int, str]]] = MappingProxyType(
+    {Closed: (409, "Not running"), UnknownConnection: (404, "No such connection")}
+)
+"""Status and title of what may be raised here."""
 BEAT_TIMEOUT_S: Final = 1.0
 _WRITABLE: Final = frozenset({"idle", "up"})
 
@@ -34,12 +46,22 @@ def livez(stream: TickStream) -> dict[str, Any]:
     return {"ok": alive, "reasons": reasons}
 
 
-def readyz(stream: TickStream) -> dict[str, Any]:
-    """Tell whether ticks can come and go: one connection authenticated and fresh, every sink writable."""
+def readyz(stream: TickStream, *, verbose: bool) -> dict[str, Any]:
+    """Tell whether ticks can come and go: one connection authenticated and fresh, every sink writable.
+
+    Args:
+        stream: is asked.
+        verbose: tell each check.
+    """
     health = stream.health()
     checks = [_stream_check(health), _connections_check(health), *_sink_checks(health)]
     reasons = [check["words"] for check in checks if not check["ok"]]
-    return {"ok": not reasons, "reasons": reasons, "checks": checks}
+    return {"ok": not reasons, "reasons": reasons, "checks": checks if verbose else None}
+
+
+def health(stream: TickStream) -> dict[str, Any]:
+    """Return everything that is known about the stream."""
+    return stream.health()
 
 
 def connections(stream: TickStream) -> dict[str, Any]:
@@ -115,6 +137,16 @@ def account(stream: TickStream) -> dict[str, Any]:
     return {"balanced": not imbalance, "imbalance": imbalance, "subscribers": subscribers}
 
 
+def problem(status: int, title: str, detail: str) -> dict[str, Any]:
+    """Return what went wrong as RFC 9457 has it."""
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+
+
+def is_writable(state: str) -> bool:
+    """Tell whether a sink whose snapshot says so can write; sinks of several processes have a word each."""
+    return _WRITABLE.issuperset(state.split(" / "))
+
+
 def _missing(name: str, known: Any) -> Exception:
     if not known:
         return Closed("The stream has not begun, so it has no connections: subscribe to it, or start it.")
@@ -147,7 +179,5 @@ def _sink_checks(health: dict[str, Any]) -> list[dict[str, Any]]:
     for name, subscriber in health["subscribers"].items():
         state = subscriber["sink"].get("state")
         if state is not None and not subscriber["ended"]:
-            # Sinks of several processes have a word each.
-            writable = _WRITABLE.issuperset(state.split(" / "))
-            checks.append(_check(f"sink {name}", f"{name} is {state}", ok=writable))
+            checks.append(_check(f"sink {name}", f"{name} is {state}", ok=is_writable(state)))
     return checks

@@ -1,23 +1,24 @@
 """The HTTP API of a stream; needs the extra ``web``."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 import pipeline
-from pipeline.errors import Closed, UnknownConnection
 from pipeline.stream import TickStream
 
 from . import answers, models
-from .access import PROBLEM_JSON, Access, Guard, problem
+from .access import Access, Guard
+from .api_page import api_page
 from .history import History
 from .live import make_live_router
+from .metrics import Exposition
 
 __all__ = ["make_app"]
 
@@ -43,6 +44,7 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
     """
     settings = stream.settings
     history = History(stream)
+    exposition = Exposition(stream)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +52,7 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
         history.start()
         yield
         history.close()
+        exposition.close()
 
     app = FastAPI(
         title="Tickbraid",
@@ -63,6 +66,7 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
         responses={"default": _problem_answer("Anything else that went wrong")},
     )
     _add_probes(app, stream)
+    _add_metrics(app, exposition)
     _add_reads(app, stream)
     _add_orders(app, stream)
     app.include_router(make_live_router(history))
@@ -76,11 +80,12 @@ _Verbose = Annotated[str | None, Query(description="tell each check; needs no va
 
 
 def _problem_answer(description: str) -> dict[str, Any]:
-    return {"description": description, "model": models.Problem, "content": {PROBLEM_JSON: {}}}
+    schema = models.Problem.model_json_schema()
+    return {"description": description, "content": {answers.PROBLEM_JSON: {"schema": schema}}}
 
 
-_CLOSED: Final = {409: _problem_answer("The stream is not running")}
-_UNKNOWN: Final = {404: _problem_answer("No such connection")}
+_CLOSED: Final[dict[int | str, Any]] = {409: _problem_answer("The stream is not running")}
+_UNKNOWN: Final[dict[int | str, Any]] = {404: _problem_answer("No such connection")}
 
 
 def _add_probes(app: FastAPI, stream: TickStream) -> None:
@@ -94,16 +99,32 @@ def _add_probes(app: FastAPI, stream: TickStream) -> None:
     @app.get("/readyz", tags=["probes"], responses={503: {"model": models.Ready}})
     def readyz(response: Response, verbose: _Verbose = None) -> models.Ready:
         """Tell whether ticks can come and go: a connection authenticated and fresh, every sink writable."""
-        answer = models.Ready(**answers.readyz(stream))
+        answer = models.Ready(**answers.readyz(stream, verbose=verbose is not None))
         response.status_code = 200 if answer.ok else 503
-        return answer if verbose is not None else answer.model_copy(update={"checks": None})
+        return answer
+
+
+def _add_metrics(app: FastAPI, exposition: Exposition) -> None:
+    text = {"schema": {"type": "string"}}
+    formats = {"text/plain": text, "application/openmetrics-text": text}
+
+    @app.get("/metrics", tags=["probes"], response_class=Response, responses={200: {"content": formats}})
+    def metrics(accept: Annotated[str, Header(description="OpenMetrics, or plain text")] = "") -> Response:
+        """Return all metrics for Prometheus: `tickbraid_…` of the stream and `process_…` of the process."""
+        body, content_type = exposition.write(accept)
+        return Response(body, headers={"content-type": content_type})
+
+    @app.get("/api", include_in_schema=False, response_class=HTMLResponse)
+    def routes() -> str:
+        """Return a page that lists the routes."""
+        return api_page(app.openapi(), app.openapi_url or "")
 
 
 def _add_reads(app: FastAPI, stream: TickStream) -> None:
     @app.get("/api/health", tags=["reading"], response_model=models.Health)
     def health() -> dict[str, Any]:
         """Return everything that is known about the stream at once."""
-        return stream.health()
+        return answers.health(stream)
 
     @app.get("/api/websocket/connections", tags=["reading"], response_model=models.Connections)
     def connections() -> dict[str, Any]:
@@ -137,7 +158,7 @@ def _add_reads(app: FastAPI, stream: TickStream) -> None:
 
 
 def _add_orders(app: FastAPI, stream: TickStream) -> None:
-    refused = {
+    refused: dict[int | str, Any] = {
         401: _problem_answer("The bearer token is missing or wrong"),
         403: _problem_answer("Not from another site's page, nor from another machine without HTTP_TOKEN"),
     }
@@ -165,25 +186,29 @@ def _add_orders(app: FastAPI, stream: TickStream) -> None:
 
 
 def _add_problems(app: FastAPI) -> None:
-    def handle(kind: type[Exception], status: int, title: str) -> None:
-        @app.exception_handler(kind)
-        async def answer(_request: Request, error: Exception) -> JSONResponse:
-            return problem(status, title, str(error))
+    def of_stream(_request: Request, error: Exception) -> Response:
+        return _problem(*answers.PROBLEMS[type(error)], str(error))
 
-    handle(Closed, 409, "Not running")
-    handle(UnknownConnection, 404, "No such connection")
+    def of_http(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101  # for the type checker; it is registered for it
+        words = str(error.detail)
+        return _problem(error.status_code, words, f"{words}: /api lists what there is.", error.headers)
 
-    @app.exception_handler(HTTPException)
-    async def of_http(_request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, str(error.detail), f"{error.detail}: see /api.", headers=headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def of_request(_request: Request, error: RequestValidationError) -> JSONResponse:
+    def of_request(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  # as above
         words = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return problem(422, "Not understood", words)
+        return _problem(422, "Not understood", words)
 
-    @app.exception_handler(Exception)
-    async def of_us(_request: Request, error: Exception) -> JSONResponse:
-        del error  # the server logs it
-        return problem(500, "A defect", "The request could not be answered; the log says why.")
+    def of_us(_request: Request, _error: Exception) -> Response:
+        return _problem(500, "A defect", "The request could not be answered; the log says why.")
+
+    for kind in answers.PROBLEMS:
+        app.add_exception_handler(kind, of_stream)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(RequestValidationError, of_request)
+    app.add_exception_handler(Exception, of_us)
+
+
+def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    content = answers.problem(status, title, detail)
+    return JSONResponse(content, status, headers, media_type=answers.PROBLEM_JSON)

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from operators.histogram import LatencyHistogram, edge_at
 
@@ -30,6 +32,42 @@ def test_negative_values_are_counted_apart():
     """A feed whose clock is ahead shows as such, not as a latency of zero."""
     snapshot = _of(-1, -(10**12), 5)
     assert (snapshot.negative, snapshot.count, snapshot.max, snapshot.mean) == (2, 1, 5, 5)
+
+
+@given(
+    st.lists(st.integers(-(2**41), 2**41), max_size=20),
+    st.lists(st.integers(-(2**41), 2**41), max_size=20),
+    st.integers(1, 5),
+)
+def test_the_smallest_are_known_negative_ones_too(before, values, rank):
+    """Nobody could tell by how much the clock of the machine is wrong, or that it was, and is right again."""
+    histogram = LatencyHistogram()
+    for value in before:
+        histogram.record(value)
+    earlier = histogram.snapshot()
+    for value in values:
+        histogram.record(value)
+    window = histogram.snapshot() - earlier
+    if len(values) < rank:
+        assert window.smallest(rank) is None
+    else:
+        right = sorted(values)[rank - 1]
+        assert abs(right) * 0.96 - 1 <= abs(window.smallest(rank)) <= abs(right)
+        assert window.smallest(rank) * right >= 0
+    assert sum(window.below_zero.values()) == window.negative == sum(value < 0 for value in values)
+    both = earlier + window
+    assert both.smallest(rank) == histogram.snapshot().smallest(rank)
+
+
+def test_moments_ahead_of_the_clock_are_told_from_one_another():
+    """A large read would count how many ticks came before they happened, and not by how much."""
+    histogram = LatencyHistogram()
+    histogram.record_since([1000.0, 1250, 1500, 1e308], 1_000_000_000, 8)
+    snapshot = histogram.snapshot()
+    assert snapshot.negative == 24
+    assert snapshot.smallest() == -(2**42)
+    assert snapshot.smallest(9) == pytest.approx(-500_000_000, rel=0.032)
+    assert snapshot.smallest(17) == pytest.approx(-250_000_000, rel=0.032)
 
 
 def test_values_beyond_the_range_keep_their_maximum():

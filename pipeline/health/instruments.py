@@ -1,0 +1,374 @@
+"""Every metric: its name, its unit and where its values come from. The one table, for every exporter.
+
+A metric has a bare name and a unit, as OpenTelemetry wants them: ``received`` in ``By`` is
+``tickbraid_received_bytes_total`` for Prometheus. Labels are few: a connection, a sink (any subscriber), a stage,
+a reason; never a ticker. Everything is read when somebody asks, from `TickStream.figures`: nothing is counted
+here while ticks flow. A counter begins anew with its subscriber and, once the last has left, with its stream.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Final, Literal
+
+import pipeline
+from operators.account import Account
+from operators.histogram import HistogramSnapshot, edge_at
+from pipeline.massive.snapshot import Phase
+from pipeline.stream import TickStream
+
+from .answers import is_writable
+from .figures import ConnectionFigures, Figures, SubscriberFigures
+from .tally import Tally
+
+__all__ = ["EDGES_NS", "INSTRUMENTS", "LATENCY_LABELS", "Instrument", "Reading", "Readings", "latencies"]
+
+Values = Iterable[tuple[tuple[str, ...], float]]
+"""Label values, and the value."""
+
+EDGES_NS: Final = tuple(
+    edge_at(round(seconds * 1e9))
+    for seconds in (
+        *(50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3),
+        *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+    )
+)
+"""Where the buckets of an exported latency end, ns: edges of our own buckets, up to 3 % past the round numbers,
+so that each count is exact."""
+LATENCY_LABELS: Final = ("stage", "connection", "sink")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Holds what all metrics of one scrape are made of.
+
+    Args:
+        figures: what was counted.
+        carried: connection id to its tickers.
+        tally: what the status events say.
+        now_ns: wall clock of the reading.
+    """
+
+    figures: Figures
+    carried: Mapping[str, tuple[str, ...]]
+    tally: Tally
+    now_ns: int
+
+
+class Readings:
+    """Reads a stream for an exporter; from any thread.
+
+    Args:
+        stream: is asked for its figures.
+        clock: wall clock, ns.
+    """
+
+    def __init__(self, stream: TickStream, clock: Callable[[], int] = time.time_ns) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._tally = Tally(stream.status)
+
+    def take(self) -> Reading:
+        """Return how it is now; some ms, up to a quarter of a second where connections are processes."""
+        figures, carried = self._stream.figures(), self._stream.tickers()
+        return Reading(figures, carried, self._tally, self._clock())
+
+    def close(self) -> None:
+        """Listen no more; idempotent."""
+        self._tally.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """Describes one metric.
+
+    Args:
+        name: without prefix, unit and ``_total``.
+        kind: a counter only grows.
+        doc: one line on what it means.
+        labels: their names.
+        read: makes its values.
+        unit: ``seconds`` or ``bytes``; "" for a number of things.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    doc: str
+    labels: tuple[str, ...]
+    read: Callable[[Reading], Values]
+    unit: Literal["", "bytes", "seconds"] = ""
+
+
+def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], HistogramSnapshot]]:
+    """Yield stage, connection and sink of each latency histogram, and what it holds.
+
+    ``feed`` is from the event's time until received, by connection; ``pipeline`` from then until delivered,
+    and ``sink`` from then until acknowledged, by sink.
+    """
+    held = reading.figures.latencies
+    for connection, histogram in held.feed.items():
+        yield ("feed", connection, ""), histogram
+    for sink, histogram in held.delivered.items():
+        yield ("pipeline", "", sink), histogram
+    for sink, histogram in getattr(held, "sink", {}).items():
+        yield ("sink", "", sink), histogram
+
+
+def _by_connection(read: Callable[[ConnectionFigures], float | None]) -> Callable[[Reading], Values]:
+    return lambda reading: [
+        ((name,), value)
+        for name, figures in reading.figures.connections.items()
+        if (value := read(figures)) is not None
+    ]
+
+
+def _by_sink(read: Callable[[SubscriberFigures], float | None]) -> Callable[[Reading], Values]:
+    return lambda reading: [
+        ((name,), value)
+        for name, figures in reading.figures.subscribers.items()
+        if (value := read(figures)) is not None
+    ]
+
+
+def _of_account(read: Callable[[Account], int]) -> Callable[[Reading], Values]:
+    return lambda reading: [
+        ((sink, connection), read(account))
+        for sink, figures in reading.figures.subscribers.items()
+        for connection, account in figures.accounts.items()
+    ]
+
+
+def _phases(reading: Reading) -> Values:
+    for name, figures in reading.figures.connections.items():
+        for phase in Phase:
+            yield (name, phase.value), figures.snapshot.phase is phase
+
+
+def _channels(reading: Reading) -> Values:
+    for name, figures in reading.figures.connections.items():
+        for state in ("confirmed", "pending", "refused", "unanswered"):
+            yield (name, state), getattr(figures.snapshot, state)
+
+
+def _last_messages(reading: Reading) -> Values:
+    for name, figures in reading.figures.connections.items():
+        age_s = figures.snapshot.last_message_age_s
+        if age_s is not None:
+            yield (name,), reading.now_ns / 1e9 - age_s
+
+
+def _drops(reading: Reading) -> Values:
+    for sink, figures in reading.figures.subscribers.items():
+        for reason, count in figures.dropped.items():
+            yield (sink, reason), count
+
+
+def _one(counts: Mapping[str, int]) -> Values:
+    return [((name,), count) for name, count in counts.items()]
+
+
+def _sink_up(figures: SubscriberFigures) -> float | None:
+    state = figures.sink.get("state")
+    return None if state is None or figures.ended else is_writable(state)
+
+
+def _negative(reading: Reading) -> Values:
+    return [(labels, histogram.negative) for labels, histogram in latencies(reading)]
+
+
+_counter: Final = partial(Instrument, kind="counter")
+_gauge: Final = partial(Instrument, kind="gauge")
+
+
+def _account(part: str) -> Instrument:
+    make: Any = _gauge if part == "queued" else _counter
+    return make(  # type: ignore[no-any-return]  # one of the two
+        name=f"account_{part}",
+        doc=f"Elements of the conservation law: {part}.",
+        labels=("sink", "connection"),
+        read=_of_account(lambda account: int(getattr(account, part))),
+    )
+
+
+INSTRUMENTS: Final = (
+    _gauge(
+        name="build_info",
+        doc="What runs here; always 1.",
+        labels=("version", "python"),
+        read=lambda _: [((pipeline.__version__, platform.python_version()), 1)],
+    ),
+    _gauge(
+        name="connection_up",
+        doc="Whether a connection is authenticated.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.phase is Phase.LIVE),
+    ),
+    _gauge(
+        name="connection_phase",
+        doc="Where a connection stands: 1 for the phase it is in, else 0.",
+        labels=("connection", "phase"),
+        read=_phases,
+    ),
+    _gauge(
+        name="connection_stale",
+        doc="Whether no ticks come over a connection that is up, far longer than usual.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.stale),
+    ),
+    _gauge(
+        name="connection_tickers",
+        doc="Tickers that a connection is to carry.",
+        labels=("connection",),
+        read=lambda reading: _one({name: len(tickers) for name, tickers in reading.carried.items()}),
+    ),
+    _gauge(
+        name="connection_channels",
+        doc="Channels by what the server said to their subscription.",
+        labels=("connection", "state"),
+        read=_channels,
+    ),
+    _counter(
+        name="connection_attempts",
+        doc="Sockets opened.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.connects),
+    ),
+    _counter(
+        name="reconnects",
+        doc="Sockets opened after the first.",
+        labels=("connection",),
+        read=_by_connection(lambda each: max(each.snapshot.connects - 1, 0)),
+    ),
+    _counter(
+        name="disconnects",
+        doc="Sessions and attempts that ended unasked.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.disconnects),
+    ),
+    _counter(
+        name="evictions",
+        doc="Sessions that the server ended since there were too many.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.evictions),
+    ),
+    _counter(
+        name="failovers",
+        doc="Times that a connection's tickers went to others because it was down.",
+        labels=("connection",),
+        read=lambda reading: _one(reading.tally.failovers()),
+    ),
+    _counter(
+        name="moved_tickers",
+        doc="Tickers that went from one connection to another.",
+        labels=("reason",),
+        read=lambda reading: _one(reading.tally.moved()),
+    ),
+    _counter(
+        name="gaps",
+        doc="Gaps in a ticker that a lost connection may have left.",
+        labels=("connection",),
+        read=lambda reading: _one(reading.tally.gaps()),
+    ),
+    _counter(
+        name="events",
+        doc="Status events.",
+        labels=("event", "connection"),
+        read=lambda reading: reading.tally.events().items(),
+    ),
+    _counter(
+        name="messages",
+        doc="WebSocket messages received.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.messages),
+    ),
+    _counter(
+        name="received",
+        unit="bytes",
+        doc="Bytes received, of messages.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.snapshot.received_bytes),
+    ),
+    _counter(
+        name="ticks",
+        doc="Ticks decoded, duplicates not counted.",
+        labels=("connection",),
+        read=_by_connection(lambda each: each.ticks),
+    ),
+    _gauge(
+        name="last_message_timestamp",
+        unit="seconds",
+        doc="When the last message came, seconds since the epoch.",
+        labels=("connection",),
+        read=_last_messages,
+    ),
+    _counter(
+        name="rejects",
+        doc="Elements that are no tick.",
+        labels=("reason",),
+        read=lambda reading: _one(reading.figures.rejected),
+    ),
+    _gauge(
+        name="ingest_queue",
+        unit="bytes",
+        doc="Bytes that wait undecoded.",
+        labels=(),
+        read=lambda reading: [((), reading.figures.queued_bytes)],
+    ),
+    _gauge(
+        name="queue_ticks",
+        doc="Ticks that wait for a sink or are in its hand, undecoded ones too.",
+        labels=("sink",),
+        read=_by_sink(lambda each: sum(account.queued for account in each.accounts.values())),
+    ),
+    _counter(
+        name="drops",
+        doc="Ticks that a sink did not get, by reason.",
+        labels=("sink", "reason"),
+        read=_drops,
+    ),
+    *(_account(field.name) for field in fields(Account)),
+    _gauge(
+        name="account_imbalance",
+        doc="Elements that are nowhere: 0, or there is a defect.",
+        labels=("sink", "connection"),
+        read=_of_account(lambda account: account.imbalance),
+    ),
+    _counter(
+        name="sink_errors",
+        doc="Exceptions of a callback, or answers of a server that are errors.",
+        labels=("sink",),
+        read=_by_sink(lambda each: each.errors + each.sink.get("errors", 0)),
+    ),
+    _gauge(
+        name="sink_up",
+        doc="Whether a sink that has a server can write to it.",
+        labels=("sink",),
+        read=_by_sink(_sink_up),
+    ),
+    _counter(
+        name="sink_reconnects",
+        doc="Connections of a sink to its server after the first.",
+        labels=("sink",),
+        read=_by_sink(lambda each: each.sink.get("reconnects")),
+    ),
+    _counter(
+        name="sink_acknowledged_messages",
+        doc="Messages that a sink's server took.",
+        labels=("sink",),
+        read=_by_sink(lambda each: each.sink.get("acknowledged")),
+    ),
+    _counter(
+        name="sink_resent_messages",
+        doc="Messages sent a second time because nobody knows the fate of the first.",
+        labels=("sink",),
+        read=_by_sink(lambda each: each.sink.get("resent")),
+    ),
+    _counter(
+        name="latency_negative",
+        doc="Latencies below zero, which are in no histogram: two clocks disagree.",
+        labels=LATENCY_LABELS,
+        read=_negative,
+    ),
+)
