@@ -1,7 +1,7 @@
 """The whole stream on one page."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from reactivex import Observable
@@ -15,12 +15,11 @@ from .identity import Seen
 from .massive.decode import decode
 from .processes.stream import ProcessStream
 from .settings import Settings, load_settings
-from .sinks.redis import RedisSink
-from .sinks.redis_messages import Channels
-from .sinks.sink import Sink
+from .sinks.configured import configured_sinks
 from .sources import MakeSources, is_generated, make_sources
 from .status_stream import StatusStream
 from .stream import TickStream
+from .tap import Tap
 from .ticks import TickBatch
 
 __all__ = ["braid_stream", "build_pipeline"]
@@ -33,11 +32,13 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
 
         connection 1 ─┐
         connection 2 ─┼─► merge ─► ingest ─► decode ─► dedupe ─► latency_stamp ─► activity ─► share ─┬─► you
-        connection 3 ─┘                                                                              └─► Redis
+        connection 3 ─┘        │                                                                     ├─► Redis
+                               └─ tap ─► capture of reads                          capture of ticks ◄┘
 
-    You and Redis each have a buffer and a thread. Nothing is connected before the first ``subscribe``; the
-    last to dispose closes everything. With ``WEBSOCKET_EXECUTION: processes`` each connection has all of this
-    in a process of its own, TICK_CALLBACK in your place, and begins with ``start``.
+    You, Redis and the capture each have a buffer and a thread. Nothing is connected before the first
+    ``subscribe``; the last to dispose closes everything. With ``WEBSOCKET_EXECUTION: processes`` each
+    connection has all of this in a process of its own, TICK_CALLBACK in your place, and begins with
+    ``start``. With REPLAY_PATH a capture is in the place of the connections.
 
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
@@ -59,10 +60,12 @@ def braid_stream(
     """Braid what ``sources`` makes, in this process."""
     status = StatusStream()
     latencies = Latencies()
+    tap = Tap()
     window = settings.dedupe_window
 
     def braid(engine: Engine) -> Observable[TickBatch]:
         return merge(*(source.frames for source in engine.sources)).pipe(
+            tap,
             engine.ingest,
             decode(engine.return_statuses, engine.rejects),
             dedupe(lambda: Seen(window)) if window else lambda batches: batches,
@@ -70,19 +73,13 @@ def braid_stream(
             engine.activity,
         )
 
-    def sinks() -> Sequence[Sink]:
-        if not settings.redis_enabled:
-            return []
-        channels = Channels(
-            raw=settings.redis_channel_raw,
-            market=settings.redis_channel_market,
-            per_ticker=settings.redis_channel_ticker_prefix,
-            all_ticks=settings.redis_channel_all,
-            raw_batch=settings.redis_channel_raw_batch,
-        )
-        url = settings.redis_url.reveal()
-        return [RedisSink(url, channels=channels, on_status=status.emit, clock=clock)]
-
     return TickStream(
-        settings, braid, status=status, latencies=latencies, sinks=sinks, clock=clock, sources=sources
+        settings,
+        braid,
+        status=status,
+        latencies=latencies,
+        tap=tap,
+        sinks=lambda: list(configured_sinks(settings, tap, status, clock)),
+        clock=clock,
+        sources=sources,
     )

@@ -17,12 +17,16 @@ from operators.buffer import Overflow
 from pipeline.secret import Secret
 from pipeline.setting_kinds import (
     CALLBACK,
+    CAPTURE_KINDS,
     CHANNEL,
+    CONNECTIONS,
     EVENT_TYPES,
     FLAG,
     HOST,
+    MOMENT,
     REDIS_ADDRESS,
     SECRET,
+    SPEED,
     SYMBOLS,
     SYMBOLS_OR_UNIVERSES,
     TEXT,
@@ -91,6 +95,8 @@ _massive = partial(_key, "Massive")
 _connections = partial(_key, "Connections")
 _buffers = partial(_key, "Buffers")
 _redis = partial(_key, "Redis")
+_capture = partial(_key, "Capture")
+_replay = partial(_key, "Replay")
 _http = partial(_key, "HTTP")
 
 
@@ -253,6 +259,32 @@ class Settings:
     )
     redis_channel_raw_batch: str = _redis(
         CHANNEL, "", "channel of whole ticks, an array for many, as tickstock.data.raw.batch; empty: off"
+    )
+
+    capture_path: str = _capture(
+        TEXT, "", "directory to record the stream into; empty: none; needs the extra capture"
+    )
+    capture_kinds: tuple[str, ...] = _capture(
+        CAPTURE_KINDS, "frames, ticks", "what is recorded: frames for an exact replay, ticks for queries"
+    )
+    capture_rotate_s: float = _capture(
+        real(0.1, 86_400, "seconds"), 60, "a file so old is finished: what a kill costs at most, s"
+    )
+    capture_rotate_rows: int = _capture(
+        whole(1, 100_000_000), 500_000, "a file with so many rows is finished"
+    )
+    capture_buffer_ticks: int = _capture(
+        whole(1, 100_000_000), 200_000, "ticks that may wait for the disk; of more the oldest are dropped"
+    )
+
+    replay_path: str = _replay(
+        TEXT, "", "capture to replay in the place of a feed; empty: none; needs the extra capture"
+    )
+    replay_speed: float = _replay(SPEED, 1, "1 as recorded, N so many times faster, max as fast as possible")
+    replay_from: int = _replay(MOMENT, "", "replay what was received from then on; empty: from the beginning")
+    replay_to: int = _replay(MOMENT, "", "replay what was received before then; empty: to the end")
+    replay_connections: tuple[str, ...] = _replay(
+        CONNECTIONS, "", "connections whose part is replayed, as 1, 2; empty: all"
     )
 
     http_host: str = _http(HOST, "127.0.0.1", "address of the HTTP interface; 0.0.0.0: of every network")

@@ -9,6 +9,8 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,12 +18,16 @@ from pipeline.secret import Secret, mask_url
 
 __all__ = [
     "CALLBACK",
+    "CAPTURE_KINDS",
     "CHANNEL",
+    "CONNECTIONS",
     "EVENT_TYPES",
     "FLAG",
     "HOST",
+    "MOMENT",
     "REDIS_ADDRESS",
     "SECRET",
+    "SPEED",
     "SYMBOLS",
     "SYMBOLS_OR_UNIVERSES",
     "TEXT",
@@ -39,8 +45,12 @@ __all__ = [
     "word",
 ]
 
+RECORDED: Final = ("frames", "ticks")
 FEED_EVENT_TYPES: Final = ("T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V")
 SHOWN_MAX_CHARS: Final = 60
+SPEED_MIN: Final = 0.001
+SPEED_MAX: Final = 1_000_000.0
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _SYMBOL = re.compile(r"\*|[A-Z0-9][A-Z0-9.:/_^=-]{0,31}")
@@ -292,6 +302,41 @@ def _event_types(value: object) -> tuple[str, ...]:
     return tuple(types)
 
 
+def _capture_kinds(value: object) -> tuple[str, ...]:
+    kinds = {item.strip().lower() if isinstance(item, str) else item: None for item in _listed(value)}
+    if not kinds or not set(kinds) <= set(RECORDED):
+        raise Misfit(shown(value))
+    return tuple(kind for kind in RECORDED if kind in kinds)
+
+
+def _connections(value: object) -> tuple[str, ...]:
+    names = [str(item).strip() for item in _listed(value) if not isinstance(item, bool | dict)]
+    return tuple(f"connection_{name}" if name.isdecimal() else name for name in names if name)
+
+
+def _speed(value: object) -> float:
+    if isinstance(value, str) and value.strip().lower() == "max":
+        return inf
+    return _number(value, SPEED_MIN, SPEED_MAX, float)
+
+
+def _moment(value: object) -> int:
+    """Return ns since the epoch, 0 for an empty text."""
+    moment = value
+    if isinstance(value, str):
+        if not value.strip():
+            return 0
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise Misfit(shown(value)) from None
+    if not isinstance(moment, datetime):
+        raise Misfit(shown(value))
+    if moment.tzinfo is None:
+        raise Misfit(f"{shown(str(value))} without its offset from UTC")
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
 def _unquoted(value: object) -> str:
     if isinstance(value, bool):
         name = shown(value)
@@ -316,4 +361,10 @@ SYMBOLS = Kind("symbols, as a comma list or a YAML list of texts", _symbols, bla
 SYMBOLS_OR_UNIVERSES = Kind(
     "symbols or universe keys, as a comma list or a YAML list", _symbols_or_universes, blank_is_unset=False
 )
+CAPTURE_KINDS = Kind("frames, ticks or both, as a comma list or a YAML list", _capture_kinds)
+CONNECTIONS = Kind(
+    "numbers or ids of connections, as a comma list or a YAML list", _connections, blank_is_unset=False
+)
+SPEED = Kind(f"a number from {SPEED_MIN:g} to {SPEED_MAX:g}, or max", _speed)
+MOMENT = Kind("a time like 2026-11-23T09:30:00-05:00, or nothing", _moment, blank_is_unset=False)
 EVENT_TYPES = Kind(_EVENT_WORDS, _event_types)

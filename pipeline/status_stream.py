@@ -52,6 +52,7 @@ class StatusStream(Observable[status.StatusEvent]):
         self._state_lock = threading.Lock()
         self._observers: tuple[abc.ObserverBase[status.StatusEvent], ...] = ()
         self._waiting: deque[status.StatusEvent] = deque(maxlen=CAPACITY_EVENTS)
+        self._overhearers: tuple[Callable[[status.StatusEvent], object], ...] = ()
         self._dropped = 0
         self._delivering = False
         self._completed = False
@@ -64,7 +65,20 @@ class StatusStream(Observable[status.StatusEvent]):
             if len(self._waiting) == CAPACITY_EVENTS:
                 self._dropped += 1
             self._waiting.append(event)
+        for overhear in self._overhearers:
+            overhear(event)
         self._start()
+
+    def overhear(self, hear: Callable[[status.StatusEvent], object]) -> abc.DisposableBase:
+        """Call ``hear`` with each event where and when it is emitted; it must neither block nor raise."""
+        with self._state_lock:
+            self._overhearers = (*self._overhearers, hear)
+
+        def leave() -> None:
+            with self._state_lock:
+                self._overhearers = tuple(other for other in self._overhearers if other is not hear)
+
+        return Disposable(leave)
 
     def complete(self) -> None:
         """End the stream once all that was emitted is delivered. From any thread."""

@@ -27,10 +27,11 @@ from .setting_kinds import symbols_of
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
-from .sinks.sink import Sink
+from .sinks.sink import CAPTURE, Configured, Sink
 from .sources import Carriage, MakeSources, make_sources
 from .status import Moved
 from .status_stream import StatusStream
+from .tap import Tap
 from .ticks import Tick, TickBatch
 
 __all__ = ["TickStream"]
@@ -58,7 +59,8 @@ class TickStream(Observable[Tick]):
         *,
         status: StatusStream,
         latencies: Latencies,
-        sinks: Callable[[], Sequence[Sink]],
+        tap: Tap | None = None,
+        sinks: Callable[[], Sequence[Configured]],
         clock: Callable[[], int] = time.time_ns,
         sources: MakeSources = make_sources,
     ) -> None:
@@ -66,6 +68,7 @@ class TickStream(Observable[Tick]):
         self.settings = settings
         self.status = status
         """An Observable of status events; see `pipeline.status`."""
+        self.tap = tap or Tap()
         self.latencies = latencies
         """Histograms: event to receipt by connection, receipt to delivery by subscriber."""
         self.batches: Observable[TickBatch] = self._observable("batches", BatchSink)
@@ -79,7 +82,7 @@ class TickStream(Observable[Tick]):
         self._engine: Engine | None = None
         self._outlets: list[Outlet] = []
         self._users: set[Outlet] = set()
-        self._names = {REDIS}
+        self._names = {REDIS, CAPTURE} if settings.capture_path else {REDIS}
         self._sink_outlets: list[Outlet] = []
         self._closed = False
 
@@ -189,7 +192,11 @@ class TickStream(Observable[Tick]):
             self._users.add(outlet)
             self._outlets = remember(self._outlets, outlet)
         if first:
-            self._connect_sinks()
+            try:
+                self._connect_sinks()
+            except BaseException:
+                self._leave(outlet)
+                raise
         outlet.connect(
             self._shared,
             None if observer is None else observer.on_error,
@@ -212,11 +219,7 @@ class TickStream(Observable[Tick]):
             leaving.dispose()
 
     def _connect_sinks(self) -> None:
-        settings = self.settings
-        outlets = [
-            self._outlet(sink, settings.redis_buffer_ticks, settings.redis_overflow)
-            for sink in self._make_sinks()
-        ]
+        outlets = [self._outlet(*configured) for configured in self._make_sinks()]
         with self._state_lock:
             self._sink_outlets = outlets
             for outlet in outlets:

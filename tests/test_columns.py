@@ -47,7 +47,11 @@ def batches(numbers=NUMBERS):
     return st.lists(
         st.builds(
             lambda connection, received_ns, its: TickBatch(
-                connection=connection, received_ns=received_ns, ticks=its, received=len(its)
+                connection=connection,
+                received_ns=received_ns,
+                decoded_ns=received_ns + 1,
+                ticks=its,
+                received=len(its),
             ),
             st.sampled_from(["connection_1", "connection_2", "connection_3"]),
             st.integers(0, 2**62),
@@ -64,6 +68,7 @@ def expected(batch, tick):
     return row | {
         "connection": batch.connection,
         "received_ns": batch.received_ns,
+        "decoded_ns": batch.decoded_ns,
         "event_ns": round(tick.event_ms * 10**6),
         "size": tick.volume if isinstance(tick, Trade | Aggregate) else None,
     }
@@ -71,7 +76,8 @@ def expected(batch, tick):
 
 def fits(row):
     """Tell whether Arrow's columns can hold the values: floats exactly, whole numbers in 64 bits."""
-    floats = COLUMNS - {"connection", "ticker", "event_type", "received_ns", "event_ns", "sequence"}
+    whole = {"received_ns", "decoded_ns", "event_ns", "sequence"}
+    floats = COLUMNS - whole - {"connection", "ticker", "event_type"}
     return all(
         row[name] is None or type(row[name]) is float or abs(row[name]) <= EXACT_FLOATS for name in floats
     ) and all(row[name] is None or -(2**63) <= row[name] < 2**63 for name in ("event_ns", "sequence"))

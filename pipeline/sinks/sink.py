@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
+from operators.buffer import Overflow
 from pipeline.ticks import TickBatch
 
-__all__ = ["DELIVERED", "Outcome", "Sink"]
+__all__ = ["CAPTURE", "DELIVERED", "Configured", "Outcome", "Sink"]
 
+CAPTURE: Final = "capture"
+"""The name of the sink that records."""
 _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -29,6 +32,19 @@ class Outcome(NamedTuple):
 
 DELIVERED: Final = Outcome()
 """All of them."""
+
+
+class Configured(NamedTuple):
+    """Is a sink that the settings ask for, and the buffer in front of it.
+
+    Args:
+        capacity: ticks that may wait for it.
+        overflow: what happens to more.
+    """
+
+    sink: "Sink"
+    capacity: int
+    overflow: Overflow
 
 
 class Sink(Protocol):

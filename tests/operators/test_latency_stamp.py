@@ -24,6 +24,13 @@ def test_each_tick_gets_the_time_of_its_read():
     assert [tick.received_ns for tick in recorder.ticks] == [NOW_NS, NOW_NS]
 
 
+def test_each_batch_gets_the_time_of_its_stamp():
+    """A capture could not tell what decoding took from what waiting for the sink did."""
+    _, recorder = _run(batch := _batch(1, 2))
+    assert recorder.items == [batch]
+    assert batch.decoded_ns == NOW_NS + 3000
+
+
 def test_the_way_from_the_event_is_measured_by_connection():
     """One connection that lags must show as that one, with each tick counted."""
     latencies, _ = _run(_batch(20, 20, 50, 50.5), _batch(-7, connection="b"))

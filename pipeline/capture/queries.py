@@ -1,0 +1,132 @@
+"""What a ticks capture says, as data frames."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from pipeline.errors import CaptureUnusable
+
+from .layout import HOUR_NS, TICKS, parts
+from .schema import TICK_SCHEMA
+
+__all__ = ["STAGES", "latency_summary", "load_ticks"]
+
+STAGES: Final = {
+    "feed": ("event_ns", "received_ns"),
+    "pipeline": ("received_ns", "decoded_ns"),
+    "sink": ("decoded_ns", "delivered_ns"),
+    "total": ("event_ns", "delivered_ns"),
+}
+"""What there is between which two times of a tick."""
+PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def load_ticks(
+    path: Path | str,
+    *,
+    tickers: Iterable[str] | str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    columns: Sequence[str] | None = None,
+) -> pl.DataFrame:
+    """Return the ticks of a capture, in the order in which they were delivered.
+
+    Only the files of the hours in question are opened, and of those only the row groups and columns.
+
+    Args:
+        path: the capture's directory.
+        tickers: which; all by default.
+        start: of receipt, with its offset from UTC; from the beginning by default.
+        end: likewise; what was received at it is not there any more.
+        columns: which, of `pipeline.capture.TICK_COLUMNS`; all by default.
+
+    Raises:
+        CaptureUnusable: there are no ticks in ``path``.
+        ValueError: there is no such column, or a time does not tell its offset from UTC.
+    """
+    names = TICK_SCHEMA.names if columns is None else list(columns)
+    if unknown := [name for name in names if name not in TICK_SCHEMA.names]:
+        raise ValueError(f"columns must be of {', '.join(TICK_SCHEMA.names)}, not {', '.join(unknown)}")
+    start_ns, end_ns = _ns("start", start), _ns("end", end)
+    all_parts = parts(path, TICKS)
+    if not all_parts:
+        raise CaptureUnusable(
+            f"there are no ticks in {path}: nothing was recorded, or no file is finished yet"
+        )
+    files = [
+        part.path
+        for part in all_parts
+        if (start_ns is None or part.hour_ns + HOUR_NS > start_ns)
+        and (end_ns is None or part.hour_ns < end_ns)
+    ]
+    if not files:
+        return _EMPTY.select(names)
+    ticks = pl.scan_parquet(files, hive_partitioning=False)
+    if tickers is not None:
+        ticks = ticks.filter(pl.col("ticker").is_in([tickers] if isinstance(tickers, str) else list(tickers)))
+    if start_ns is not None:
+        ticks = ticks.filter(pl.col("received_ns") >= start_ns)
+    if end_ns is not None:
+        ticks = ticks.filter(pl.col("received_ns") < end_ns)
+    return ticks.select(names).collect()
+
+
+def latency_summary(
+    ticks: pl.DataFrame, by: Sequence[str] = ("connection",), stages: Sequence[str] = tuple(STAGES)
+) -> pl.DataFrame:
+    """Return how long ticks took, in ms: a row for each group and stage, in the order of the groups.
+
+    The stages are ``feed`` (from the event's time to receipt), ``pipeline`` (to decoded), ``sink`` (to the
+    capture) and ``total``. A percentile is one of the values, the next above where it falls between two.
+    Clocks that disagree make latencies negative; those count like any other.
+
+    Args:
+        ticks: as `load_ticks` returns them.
+        by: columns whose values make the groups; none for one group.
+        stages: which.
+
+    Raises:
+        ValueError: there is no such column or stage.
+    """
+    if unknown := [name for name in by if name not in ticks.columns]:
+        raise ValueError(
+            f"by must be columns of the ticks ({', '.join(ticks.columns)}), not {', '.join(unknown)}"
+        )
+    if unknown := [stage for stage in stages if stage not in STAGES]:
+        raise ValueError(f"stages must be of {', '.join(STAGES)}, not {', '.join(unknown)}")
+    needed = dict.fromkeys(name for stage in stages for name in STAGES[stage])
+    if missing := [name for name in needed if name not in ticks.columns]:
+        raise ValueError(f"ticks must have the columns {', '.join(missing)}, of which the latencies are made")
+    groups = list(by)
+    latencies = [(pl.col(STAGES[s][1]) - pl.col(STAGES[s][0])).truediv(1e6).alias(s) for s in stages]
+    return (
+        ticks.lazy()
+        .select(*groups, *latencies)
+        .unpivot(on=list(stages), index=groups, variable_name="stage", value_name="ms")
+        .group_by(*groups, "stage", maintain_order=True)
+        .agg(
+            pl.len().alias("count"),
+            *(pl.col("ms").quantile(q, "higher").alias(name) for name, q in PERCENTILES.items()),
+            pl.col("ms").max().alias("max_ms"),
+        )
+        .sort(
+            *groups,
+            pl.col("stage").replace_strict({s: i for i, s in enumerate(stages)}, return_dtype=pl.Int8),
+        )
+        .collect()
+    )
+
+
+def _ns(name: str, moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} must tell its offset from UTC, as datetime(..., tzinfo=UTC), not {moment}")
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+_EMPTY: Final = pl.DataFrame(TICK_SCHEMA.empty_table())
