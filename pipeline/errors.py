@@ -11,6 +11,7 @@
      ├── NoTicksHere              a subscriber where no ticks come: they stay in the connections' processes
      ├── CaptureUnusable          a directory cannot be recorded into, or has no capture that can be read
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
+     ├── NoAnswer                 a running instance that was asked for its figures did not give them
      └── ConnectionTrouble        why a connection ended; travels as a value, is never raised at a subscriber
           ├── ConnectFailed       name, TCP, TLS, proxy or upgrade; or not done within the time-out
           ├── AuthFailed          the server refused the key: fatal, one attempt
@@ -32,6 +33,7 @@ __all__ = [
     "Closed",
     "ConnectFailed",
     "ConnectionTrouble",
+    "NoAnswer",
     "NoTicksHere",
     "PeerClosed",
     "ProtocolViolation",
@@ -91,6 +93,10 @@ class CaptureUnusable(TickbraidError):
 
 class ServerUnavailable(TickbraidError):
     """Says why no server of our own (Redis, the simulator) could be started, or how it ended."""
+
+
+class NoAnswer(TickbraidError):
+    """Says why a running instance did not tell how it is doing."""
 
 
 class ConnectionTrouble(TickbraidError):

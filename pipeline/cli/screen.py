@@ -14,7 +14,17 @@ from operators.account import Account
 from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.status import StatusEvent
 
-__all__ = ["account_lines", "account_values", "event_line", "reading_values", "screen", "summary"]
+__all__ = [
+    "NOTHING",
+    "account_lines",
+    "account_values",
+    "event_line",
+    "figure",
+    "reading_values",
+    "screen",
+    "state_words",
+    "summary",
+]
 
 Accounts = Mapping[str, Mapping[str, Account]]
 """By subscriber and connection."""
@@ -55,7 +65,7 @@ def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Seq
 def summary(reading: Reading) -> str:
     """Return a reading as one line."""
     feed = f"{reading.ticks_per_s:,.0f} ticks/s on {reading.live} of {len(reading.connections)} connections"
-    latency = f"feed p50 {_figure(reading.feed_p50_ms)} p99 {_figure(reading.feed_p99_ms)} ms"
+    latency = f"feed p50 {figure(reading.feed_p50_ms)} p99 {figure(reading.feed_p99_ms)} ms"
     return "; ".join([feed, latency, *map(_in_short, reading.subscribers)])
 
 
@@ -103,11 +113,11 @@ def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
     for line in reading.connections:
         table.add_row(
             line.name,
-            _state(line.phase),
+            state_words(line.phase),
             f"{tickers.get(line.id, 0):,}",
             f"{line.ticks_per_s:,.0f}",
-            _figure(line.p50_ms),
-            _figure(line.p99_ms),
+            figure(line.p50_ms),
+            figure(line.p99_ms),
             *_counts([line]),
         )
     table.add_section()
@@ -116,8 +126,8 @@ def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
         f"{reading.live} of {len(reading.connections)}",
         f"{sum(tickers.values()):,}",
         f"{reading.ticks_per_s:,.0f}",
-        _figure(reading.feed_p50_ms),
-        _figure(reading.feed_p99_ms),
+        figure(reading.feed_p50_ms),
+        figure(reading.feed_p99_ms),
         *_counts(reading.connections),
         style="bold",
     )
@@ -129,11 +139,11 @@ def _subscribers(lines: Iterable[SubscriberLine]) -> Table:
     for line in lines:
         table.add_row(
             line.name,
-            _state(line.state),
+            state_words(line.state),
             f"{line.queued:,}",
             f"{line.delivered_per_s:,.0f}",
-            _figure(line.p50_ms),
-            _figure(line.p99_ms),
+            figure(line.p50_ms),
+            figure(line.p99_ms),
             NOTHING if line.messages_per_s is None else f"{line.messages_per_s:,.0f}",
             f"{line.rejected:,}",
             f"{line.dropped:,}",
@@ -157,12 +167,14 @@ def _counts(lines: Iterable[ConnectionLine]) -> Iterator[str]:
     return (f"{sum(column):,}" for column in zip((0, 0, 0), *counts, strict=True))
 
 
-def _state(word: str) -> Text:
+def state_words(word: str) -> Text:
+    """Return a state with its colour."""
     words = word.replace("_", " ")
     return Text(words, style=_COLOURS.get(words, ""))
 
 
-def _figure(ms: float | None) -> str:
+def figure(ms: float | None) -> str:
+    """Return a latency."""
     return NOTHING if ms is None else f"{ms:,.2f}" if ms < 1000 else f"{ms:,.0f}"
 
 
@@ -171,7 +183,7 @@ def _in_short(line: SubscriberLine) -> str:
     messages = "" if line.messages_per_s is None else f" ({line.messages_per_s:,.0f} messages/s)"
     return (
         f"{line.name}{state} {line.delivered_per_s:,.0f} ticks/s{messages}"
-        f" p99 {_figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped"
+        f" p99 {figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped"
     )
 
 

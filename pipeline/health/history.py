@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from reactivex.disposable import SerialDisposable
 
+from pipeline.massive.snapshot import Phase
 from pipeline.status import StatusEvent
 from pipeline.status_stream import is_warning
 from pipeline.stream import TickStream
@@ -43,7 +44,7 @@ class ConnectionPoint(ConnectionLine):
     """Says how a connection does; counts are since the start, rates and latencies of the last 3 s.
 
     Args:
-        since_ns: when the phase became what it is, ns since the epoch; where this was seen.
+        since_ns: when it was seen to have become live, or to be so no more; ns since the epoch.
         tickers: it is to carry.
         last_message_age_s: None where none came.
         reconnects: sockets opened after the first.
@@ -175,7 +176,7 @@ class History:
         self._meter: Meter | None = None
         self._points: deque[Point] = deque(maxlen=POINTS)
         self._now: Point | None = None
-        self._phases: dict[str, tuple[str, int]] = {}
+        self._live: dict[str, tuple[bool, int]] = {}
         self._events: deque[EventLine] = deque(maxlen=EVENTS)
         self._numbered = 0
         self._happened = threading.Event()
@@ -246,10 +247,11 @@ class History:
             self.leaders.sample()
 
     def _connection(self, line: ConnectionLine, health: Mapping[str, Any], at_ns: int) -> ConnectionPoint:
-        phase, since_ns = self._phases.get(line.id, ("", at_ns))
-        if phase != line.phase:
+        live = line.phase == Phase.LIVE.value
+        was_live, since_ns = self._live.setdefault(line.id, (live, at_ns))
+        if was_live != live:
             since_ns = at_ns
-            self._phases[line.id] = line.phase, since_ns
+            self._live[line.id] = live, since_ns
         return ConnectionPoint(
             **_values(line),
             since_ns=since_ns,

@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, bytes, count, ms, state, time } from "./words.js";
+import { age, bytes, count, inMs, ms, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -121,8 +121,8 @@ function showConnection(each, nowNs) {
   write(parts.since, `since ${time(each.since_ns)}, ${age((nowNs - each.since_ns) / 1e9)}`);
   write(parts.rate, count(each.ticks_per_s));
   drawSparkline(parts.spark, known.connections[each.id]?.ticks_per_s ?? []);
-  write(parts.facts.p50, `${ms(each.p50_ms)} ms`);
-  write(parts.facts.p99, `${ms(each.p99_ms)} ms`);
+  write(parts.facts.p50, inMs(each.p50_ms));
+  write(parts.facts.p99, inMs(each.p99_ms));
   write(parts.facts["last message"], age(each.last_message_age_s));
   write(parts.facts.tickers, count(each.tickers));
   write(parts.facts.dropped, count(each.dropped));
@@ -141,8 +141,8 @@ function show(now) {
     ["stream", now.state],
     ["connections", `${live} of ${now.connections.length} live`],
     ["ticks/s", count(now.ticks_per_s)],
-    ["feed p50", `${ms(now.feed_p50_ms)} ms`],
-    ["feed p99", `${ms(now.feed_p99_ms)} ms`],
+    ["feed p50", inMs(now.feed_p50_ms)],
+    ["feed p99", inMs(now.feed_p99_ms)],
     ["ingest", bytes(now.ingest_bytes)],
     ["imbalance", imbalance ? `▲ ${count(imbalance)}` : "0"],
   ]);

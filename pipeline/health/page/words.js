@@ -11,6 +11,8 @@ export function ms(value) {
   return Math.abs(value) < 10 ? value.toFixed(2) : Math.abs(value) < 100 ? value.toFixed(1) : count(value);
 }
 
+export const inMs = (value) => (value == null ? NOTHING : `${ms(value)} ms`);
+
 export function age(seconds) {
   if (seconds == null) return NOTHING;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;

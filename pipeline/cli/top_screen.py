@@ -1,0 +1,228 @@
+"""How ``tickbraid top`` looks. Pure: values to text."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.health.history import ConnectionPoint, EventLine, Point, SubscriberPoint
+from pipeline.health.leaders import BusyTicker, SlowTicker
+
+from .instance import Frame
+from .screen import NOTHING, figure, state_words
+
+__all__ = ["SORTS", "connections", "events", "headline", "lost", "picture", "subscribers", "tickers"]
+
+SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
+    "connection": lambda line: line.name,
+    "ticks/s": lambda line: -line.ticks_per_s,
+    "p99 ms": lambda line: -(line.p99_ms or 0.0),
+    "age s": lambda line: -(line.last_message_age_s or 0.0),
+    "dropped": lambda line: -line.dropped,
+}
+"""By which columns the connections can be sorted, by name or the greatest first."""
+BARS: Final = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH: Final = 20
+WIDE: Final = 110
+"""Columns from which on everything is shown."""
+
+_L = TypeVar("_L")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column(Generic[_L]):
+    """Is a column of a table.
+
+    Args:
+        cell: what a line has there.
+        words: it is no number.
+        wide: a narrow screen goes without.
+    """
+
+    heading: str
+    cell: Callable[[_L], RenderableType]
+    words: bool = False
+    wide: bool = False
+
+
+def picture(frame: Frame, url: str, width: int) -> RenderableType:
+    """Return everything at once, for a script."""
+    if frame.now is None:
+        return Text(f"{url}: no figures yet")
+    return Group(
+        headline(frame.now, url),
+        Text(),
+        connections(frame.now.connections, frame.ticks_per_s, "connection", width),
+        Text(),
+        subscribers(frame.now.subscribers, width),
+        Text(),
+        tickers(frame, slowest=False),
+        Text(),
+        tickers(frame, slowest=True),
+        Text(),
+        events(frame),
+    )
+
+
+def headline(now: Point, url: str, note: str = "") -> Text:
+    """Return the first line.
+
+    Args:
+        now: the newest point.
+        url: of the instance.
+        note: what else there is to say: ``paused``.
+    """
+    live = sum(line.phase == "live" for line in now.connections)
+    imbalance = sum(abs(line.account["imbalance"]) for line in now.subscribers)
+    words = [
+        f"{clock(now.at_ns)} {now.state}",
+        f"{live} of {len(now.connections)} live",
+        f"{now.ticks_per_s:,.0f} ticks/s",
+        f"imbalance {imbalance:,}",
+        f"feed p50 {figure(now.feed_p50_ms)} p99 {figure(now.feed_p99_ms)} ms",
+        url,
+    ]
+    line = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
+    line.highlight_words([f"imbalance {imbalance:,}"], "bold red" if imbalance else "green")
+    return Text(f"{note} ", style="reverse", end="").append_text(line) if note else line
+
+
+def lost(since_ns: int | None, why: str) -> Text:
+    """Return what is said in the place of the first line while nobody answers."""
+    since = f"No data since {clock(since_ns)}" if since_ns else "No data yet"
+    return Text(f"{since}: {why}; trying again", style="bold red", no_wrap=True, overflow="ellipsis")
+
+
+def connections(
+    lines: Iterable[ConnectionPoint], rates: Mapping[str, Sequence[float]], sort: str, width: int
+) -> Table:
+    """Return the connections, a line each.
+
+    Args:
+        lines: of the newest point.
+        rates: ticks/s of the last minutes, by id.
+        sort: a key of `SORTS`.
+        width: of the screen, columns; below 110 less is shown.
+    """
+    columns: list[_Column[ConnectionPoint]] = [
+        _Column("connection", lambda line: line.name, words=True),
+        _Column("state", _state, words=True),
+        _Column("tickers", lambda line: f"{line.tickers:,}"),
+        _Column("ticks/s", lambda line: f"{line.ticks_per_s:,.0f}"),
+        _Column("5 min", lambda line: spark(rates.get(line.id, ())), words=True, wide=True),
+        _Column("p50 ms", lambda line: figure(line.p50_ms)),
+        _Column("p99 ms", lambda line: figure(line.p99_ms)),
+        _Column("age s", lambda line: _age(line.last_message_age_s)),
+        _Column("dropped", lambda line: f"{line.dropped:,}"),
+        _Column("reconnects", lambda line: f"{line.reconnects:,}", wide=True),
+    ]
+    return _table(columns, sorted(lines, key=SORTS[sort]), width, marked=sort)
+
+
+def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:
+    """Return the subscribers and the account of each; below 110 columns less of it."""
+
+    def count(name: str, heading: str = "", *, wide: bool = False) -> _Column[SubscriberPoint]:
+        return _Column(heading or name, lambda line: f"{line.account[name]:,}", wide=wide)
+
+    columns: list[_Column[SubscriberPoint]] = [
+        _Column("subscriber", lambda line: line.name, words=True),
+        _Column("state", lambda line: state_words(line.state) if line.state else NOTHING, words=True),
+        count("received", wide=True),
+        count("delivered", wide=True),
+        count("deduplicated", "duplicates", wide=True),
+        count("dropped"),
+        count("rejected", wide=True),
+        count("queued"),
+        count("imbalance"),
+        _Column("ticks/s", lambda line: f"{line.delivered_per_s:,.0f}"),
+        _Column("p50 ms", lambda line: figure(line.p50_ms)),
+        _Column("p99 ms", lambda line: figure(line.p99_ms)),
+    ]
+    return _table(columns, lines, width)
+
+
+def tickers(frame: Frame, *, slowest: bool) -> Table:
+    """Return the slowest tickers, or the busiest."""
+    names = _names(frame)
+
+    def where(leader: BusyTicker | SlowTicker) -> str:
+        return ", ".join(names.get(connection, connection) for connection in leader.connections)
+
+    if slowest:
+        late: list[_Column[SlowTicker]] = [
+            _Column("slowest", lambda leader: leader.ticker, words=True),
+            _Column("connection", where, words=True),
+            _Column("ms", lambda leader: figure(leader.latency_ms)),
+            _Column("age s", lambda leader: _age(leader.age_s)),
+        ]
+        return _table(late, frame.tickers.slowest, WIDE)
+    busy: list[_Column[BusyTicker]] = [
+        _Column("busiest", lambda leader: leader.ticker, words=True),
+        _Column("connection", where, words=True),
+        _Column("ticks/s", lambda leader: f"{leader.ticks_per_s:,.1f}"),
+    ]
+    return _table(busy, frame.tickers.busiest, WIDE)
+
+
+def events(frame: Frame) -> Text:
+    """Return the status events, the newest first."""
+    names = _names(frame)
+
+    def told(event: EventLine) -> Text:
+        words = event.words
+        for connection, name in names.items():
+            words = words.replace(connection, name)
+        sign, style = ("▲", "bold") if event.warning else (" ", "")
+        return Text(f"{clock(event.at_ns)} {sign} {words}", style)
+
+    return Text("\n").join(map(told, reversed(frame.events)))
+
+
+def spark(values: Sequence[float]) -> str:
+    """Return five minutes as 20 bars, each the mean of its 15 s; the highest is full."""
+    each = 300 // SPARK_WIDTH
+    recent = list(values)[-each * SPARK_WIDTH :]
+    means = [
+        sum(part) / len(part)
+        for end in range(len(recent), 0, -each)
+        if (part := recent[max(0, end - each) : end])
+    ][::-1]
+    top = max(means, default=0.0)
+    return "".join(BARS[round(mean / top * (len(BARS) - 1))] if top > 0 else BARS[0] for mean in means)
+
+
+def clock(at_ns: int) -> str:
+    """Return the time of day."""
+    return time.strftime("%H:%M:%S", time.localtime(at_ns / 1e9))
+
+
+def _names(frame: Frame) -> dict[str, str]:
+    """Return connection id to its name."""
+    return {line.id: line.name for line in frame.now.connections} if frame.now else {}
+
+
+def _state(line: ConnectionPoint) -> Text:
+    return Text("stale", "yellow") if line.stale else state_words(line.phase)
+
+
+def _age(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds:.1f}"
+
+
+def _table(columns: Iterable[_Column[_L]], lines: Iterable[_L], width: int, marked: str = "") -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    shown = [column for column in columns if width >= WIDE or not column.wide]
+    for column in shown:
+        heading = column.heading
+        if marked and heading in SORTS:  # room for the mark, so that nothing moves with it
+            heading += " ▾" if heading == marked else "  "
+        table.add_column(heading, justify="left" if column.words else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*(column.cell(line) for column in shown))
+    return table
