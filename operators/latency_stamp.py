@@ -1,7 +1,7 @@
 """When each tick was received, and how late it was by then."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from reactivex import Observable, abc
@@ -38,6 +38,7 @@ class LatenciesSnapshot:
     feed: dict[str, HistogramSnapshot]
     decode: dict[str, HistogramSnapshot]
     delivered: dict[str, HistogramSnapshot]
+    sink: dict[str, HistogramSnapshot] = field(default_factory=dict)
 
 
 class Latencies:
@@ -54,11 +55,14 @@ class Latencies:
         self.decode = _Histograms()
         """By connection: from received until stamped, weighted by ticks."""
         self.delivered = _Histograms()
-        """By subscriber: from received until delivered."""
+        """By subscriber: from received until delivered; to a sink with a server, until the sink took it."""
+        self.sink = _Histograms()
+        """By such a sink: from then until the server acknowledged it, weighted by messages."""
 
     def snapshot(self) -> LatenciesSnapshot:
         """Return all of them as they are."""
-        return LatenciesSnapshot(self.feed.snapshots(), self.decode.snapshots(), self.delivered.snapshots())
+        stages = self.feed, self.decode, self.delivered, self.sink
+        return LatenciesSnapshot(*(stage.snapshots() for stage in stages))
 
 
 def latency_stamp(

@@ -14,7 +14,7 @@ from operators.gauge import BufferGauge
 from operators.latency_stamp import Latencies
 
 from .identity import conflation_key
-from .sinks.sink import Sink
+from .sinks.sink import Acknowledged, Sink
 from .ticks import TickBatch
 
 __all__ = ["Outlet", "numbered", "remember"]
@@ -33,7 +33,8 @@ class Outlet(abc.DisposableBase):
         overflow: what happens to more.
         on_drop: told outlet name and what was dropped.
         on_room: called when it may be `full` no more.
-        latencies: the time from receipt to the end of the sink's write is recorded here.
+        latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
+            server, to its begin, and from there to the server's answer.
         clock: wall clock, ns.
     """
 
@@ -60,6 +61,9 @@ class Outlet(abc.DisposableBase):
         self._on_drop = on_drop
         self._on_room = on_room
         self._delivered = latencies.delivered[self.name]
+        self._acknowledged = sink if isinstance(sink, Acknowledged) else None
+        if self._acknowledged is not None:
+            self._acknowledged.acknowledged = latencies.sink[self.name]
         self._clock = clock
         self._subscription: abc.DisposableBase | None = None
         self._thread: int | None = None
@@ -146,7 +150,7 @@ class Outlet(abc.DisposableBase):
             self.gauge.drop(connection, count, "closed")
             received_ns = [b.received_ns for b in batches if b.connection == connection]
             self._on_drop(self.name, Dropped(connection, "closed", count, min(received_ns), max(received_ns)))
-        now_ns = self._clock()
+        now_ns = self._clock() if self._acknowledged is None else self._acknowledged.taken_ns
         for batch in batches:
             self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
 

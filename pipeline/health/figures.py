@@ -101,6 +101,7 @@ class Figures:
                 _merged(mine.feed, its.feed),
                 _merged(mine.decode, its.decode),
                 _merged(mine.delivered, its.delivered),
+                _merged(mine.sink, its.sink),
             ),
             self.queued_bytes + later.queued_bytes,
             _merged(self.rejected, later.rejected),

@@ -90,7 +90,7 @@ def stream_health(
         "subscribers": {name: _subscriber(each) for name, each in figures.subscribers.items()},
         "latency_ms": {
             stage: {name: latency_ms(histogram) for name, histogram in getattr(latencies, stage).items()}
-            for stage in ("feed", "decode", "delivered")
+            for stage in ("feed", "decode", "delivered", "sink")
         },
     }
 

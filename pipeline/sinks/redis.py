@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+from operators.histogram import LatencyHistogram
 from pipeline.secret import mask_url
 from pipeline.status import SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
@@ -101,9 +102,13 @@ class RedisSink:
         """How many bytes had moved over the connection, and since when no more have, s."""
         self._down_since = 0.0
         self._resent_before = 0
+        self._taken_s = 0.0
+        self.taken_ns = 0
+        self.acknowledged = LatencyHistogram()
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Publish all ticks and return when the server has taken them, or `stop` was called."""
+        self.taken_ns, self._taken_s = self._clock(), self._monotonic()
         rejected: Counter[str] = Counter()
         dropped: defaultdict[str, set[int]] = defaultdict(set)
         if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
@@ -182,7 +187,10 @@ class RedisSink:
             self._moved = (0, self._monotonic())
         link.put(window.send())
         replies = link.exchange(POLL_S)
+        in_hand = window.messages
         if replies and window.answer(replies):
+            waited_ns = int((self._monotonic() - self._taken_s) * 1e9)
+            self.acknowledged.record(waited_ns, in_hand - window.messages)
             self._come_up()
         if window.is_refused:
             raise ConnectionError(window.last_error)

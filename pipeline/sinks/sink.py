@@ -6,12 +6,13 @@ own, and counts what a `write` did not deliver. A sink holds only what is in its
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from operators.buffer import Overflow
+from operators.histogram import LatencyHistogram
 from pipeline.ticks import TickBatch
 
-__all__ = ["CAPTURE", "DELIVERED", "Configured", "Outcome", "Sink"]
+__all__ = ["CAPTURE", "DELIVERED", "Acknowledged", "Configured", "Outcome", "Sink"]
 
 CAPTURE: Final = "capture"
 """The name of the sink that records."""
@@ -70,3 +71,13 @@ class Sink(Protocol):
     def snapshot(self) -> dict[str, Any]:
         """Return the sink's state in plain values; from any thread."""
         ...
+
+
+@runtime_checkable
+class Acknowledged(Protocol):
+    """Is a sink whose server says what it has."""
+
+    acknowledged: LatencyHistogram
+    """Is recorded into on the sink's thread: from taken until acknowledged, weighted by messages."""
+    taken_ns: int
+    """When the last `Sink.write` began, wall clock."""

@@ -77,6 +77,25 @@ def went_down_and_up(sink, reason, resent=0):
     return True
 
 
+def test_the_way_to_the_server_and_back_is_measured_by_itself(server, make_sink):
+    """Nobody could tell a slow server from a slow pipeline; one that is away must show as the server."""
+    now_s = 100.0
+
+    def wait(_delay_s):
+        nonlocal now_s
+        now_s += 7
+        server.restart()
+
+    sink = make_sink(server.url, monotonic=lambda: now_s, sleep=wait)
+    sink.write(batches_of(60))
+    first = sink.acknowledged.snapshot()
+    assert (first.count, first.max, sink.taken_ns) == (120, 0, 42)
+    server.kill()
+    sink.write(batches_of(10))
+    second = sink.acknowledged.snapshot() - first
+    assert (second.count, second.max) == (20, 7e9)
+
+
 def test_every_tick_goes_to_every_channel_in_order(server, listen, make_sink):
     """TickStock would miss ticks, or see them in another order than they happened."""
     listener = listen(server)
