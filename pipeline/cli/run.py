@@ -1,8 +1,10 @@
 """``tickbraid run``: the stream of the settings, for as long as it is wanted."""
 
+import contextlib
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -40,6 +42,9 @@ def run(
     callback: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
     ] = None,
+    http: Annotated[
+        bool, typer.Option("--http", help="Serve live page, API and metrics, on HTTP_HOST and HTTP_PORT.")
+    ] = False,
     log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON, one an event.")] = "human",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
@@ -61,7 +66,8 @@ def run(
         stream = build_pipeline(loaded)
         all_told = threading.Event()
         stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
-        trouble = _run(stream, stop, teller)
+        with _serve(stream, teller) if http else contextlib.nullcontext():
+            trouble = _run(stream, stop, teller)
         stream.close(DRAIN_S)
         all_told.wait(FAREWELL_S)
         trouble += imbalances(stream.accounts())
@@ -81,6 +87,24 @@ def check_callback(path: str) -> None:
         load_callback(path)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--callback") from error
+
+
+@contextlib.contextmanager
+def _serve(stream: TickStream, teller: "_Teller") -> Iterator[None]:
+    """Serve over HTTP meanwhile.
+
+    Raises:
+        ServerUnavailable: nobody can listen there.
+        typer.BadParameter: the extra is not installed.
+    """
+    try:
+        from pipeline.health.server import HttpServer  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as error:
+        words = f"{error.name} is not installed: pip install 'tickbraid[web]'"
+        raise typer.BadParameter(words, param_hint="--http") from error
+    with HttpServer(stream) as server:
+        teller.tell_address(server.url)
+        yield
 
 
 def _run(stream: TickStream, stop: Stop, teller: "_Teller") -> list[str]:
@@ -126,6 +150,13 @@ class _Teller:
         else:
             source = "ticks generated here" if generated else "ticks from Massive"
             self._write(f"{_now()} {source}{', to Redis' if settings.redis_enabled else ''}")
+
+    def tell_address(self, url: str) -> None:
+        """Say where the HTTP interface is."""
+        if self._as_json:
+            self._write({"event": "Serving", "at_ns": time.time_ns(), "url": url})
+        else:
+            self._write(f"{_now()} live page at {url}, API at {url}/api, metrics at {url}/metrics")
 
     def tell_event(self, event: StatusEvent) -> None:
         self._write(event.to_dict() if self._as_json else event_line(event))

@@ -1,9 +1,10 @@
 """Every metric: its name, its unit and where its values come from. The one table, for every exporter.
 
 A metric has a bare name and a unit, as OpenTelemetry wants them: ``received`` in ``By`` is
-``tickbraid_received_bytes_total`` for Prometheus. Labels are few: a connection, a sink (any subscriber), a stage,
-a reason; never a ticker. Everything is read when somebody asks, from `TickStream.figures`: nothing is counted
-here while ticks flow. A counter begins anew with its subscriber and, once the last has left, with its stream.
+``tickbraid_received_bytes_total`` for Prometheus. Labels are few: a connection, a sink (any subscriber), a
+stage, a reason; never a ticker. Everything is read when somebody asks, from `TickStream.figures`: nothing is
+counted here while ticks flow. A counter begins anew with its subscriber and, once the last has left, with its
+stream.
 """
 
 import platform
@@ -35,8 +36,8 @@ EDGES_NS: Final = tuple(
         *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     )
 )
-"""Where the buckets of an exported latency end, ns: edges of our own buckets, up to 3 % past the round numbers,
-so that each count is exact."""
+"""Where the buckets of an exported latency end, ns: edges of our own buckets, so that each count is exact; that
+is up to 3 % past the round numbers."""
 LATENCY_LABELS: Final = ("stage", "connection", "sink")
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.exposition import generate_latest as plain
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
@@ -76,8 +75,9 @@ class Exposition:
     def write(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type; OpenMetrics where ``accept``, the header, names it."""
         if OPEN_METRICS in accept:
-            return openmetrics.generate_latest(self._registry), openmetrics.CONTENT_TYPE_LATEST
-        return plain(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # it has none
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def close(self) -> None:
         """Listen to the stream no more; idempotent."""

@@ -29,8 +29,9 @@ def observe(
     """Let a meter observe a stream, on the threads of its readers; disposing ends it.
 
     The instruments are those of `pipeline.health.instruments`, ``tickbraid.messages`` for the first. A meter
-    cannot observe a histogram that was counted before, so latencies are counters: ``tickbraid.latency.bucket``
-    with the upper edge in ``le``, as Prometheus has it, and ``tickbraid.latency.sum``.
+    cannot observe a histogram that was counted before, so latencies are counters:
+    ``tickbraid.latency.bucket`` with the upper edge in ``le``, as Prometheus has it, and
+    ``tickbraid.latency.sum``.
 
     Args:
         stream: is asked for its figures at each collection.

@@ -57,7 +57,8 @@ class HttpServer:
             family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
             listener = socket.create_server((self._host, self._port), family=family)
         except OSError as error:
-            why = f"the HTTP interface cannot listen on {self.url}: {error.strerror}"
+            reason = str(error.strerror or error).partition(" (")[0]
+            why = f"the HTTP interface cannot listen on {self.url}: {reason}"
             raise ServerUnavailable(f"{why}; see HTTP_HOST and HTTP_PORT") from error
         self._port = listener.getsockname()[1]
         self._server = _Server(self._app)
