@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
@@ -191,8 +192,8 @@ def _add_problems(app: FastAPI) -> None:
 
     def of_http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # for the type checker; it is registered for it
-        words = str(error.detail)
-        return _problem(error.status_code, words, f"{words}: /api lists what there is.", error.headers)
+        title = HTTPStatus(error.status_code).phrase
+        return _problem(error.status_code, title, f"{error.detail}; /api lists what there is.", error.headers)
 
     def of_request(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # as above

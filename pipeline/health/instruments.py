@@ -36,8 +36,11 @@ EDGES_NS: Final = tuple(
         *(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
     )
 )
-"""Where the buckets of an exported latency end, ns: edges of our own buckets, so that each count is exact; that
-is up to 3 % past the round numbers."""
+"""Where the buckets of an exported latency end, ns: edges of our own buckets, so that each count is exact.
+They are up to 3 % past the round numbers."""
+_DROP_REASONS: Final = ("overflow", "conflated", "closed", "lost")
+_MOVE_REASONS: Final = ("failover", "return", "rebalance", "moved", "wanted")
+"""What begins at 0: of a counter that appears with its first event Prometheus does not see the rise."""
 LATENCY_LABELS: Final = ("stage", "connection", "sink")
 
 
@@ -162,12 +165,12 @@ def _last_messages(reading: Reading) -> Values:
 
 def _drops(reading: Reading) -> Values:
     for sink, figures in reading.figures.subscribers.items():
-        for reason, count in figures.dropped.items():
+        for reason, count in (dict.fromkeys(_DROP_REASONS, 0) | figures.dropped).items():
             yield (sink, reason), count
 
 
-def _one(counts: Mapping[str, int]) -> Values:
-    return [((name,), count) for name, count in counts.items()]
+def _one(counts: Mapping[str, int], begin: Iterable[str] = ()) -> Values:
+    return [((name,), count) for name, count in (dict.fromkeys(begin, 0) | dict(counts)).items()]
 
 
 def _sink_up(figures: SubscriberFigures) -> float | None:
@@ -258,19 +261,19 @@ INSTRUMENTS: Final = (
         name="failovers",
         doc="Times that a connection's tickers went to others because it was down.",
         labels=("connection",),
-        read=lambda reading: _one(reading.tally.failovers()),
+        read=lambda reading: _one(reading.tally.failovers(), reading.figures.connections),
     ),
     _counter(
         name="moved_tickers",
         doc="Tickers that went from one connection to another.",
         labels=("reason",),
-        read=lambda reading: _one(reading.tally.moved()),
+        read=lambda reading: _one(reading.tally.moved(), _MOVE_REASONS),
     ),
     _counter(
         name="gaps",
         doc="Gaps in a ticker that a lost connection may have left.",
         labels=("connection",),
-        read=lambda reading: _one(reading.tally.gaps()),
+        read=lambda reading: _one(reading.tally.gaps(), reading.figures.connections),
     ),
     _counter(
         name="events",
