@@ -266,9 +266,12 @@ class History:
     def _run(self) -> None:
         next_s = self._monotonic()
         while not self._closed.is_set():
-            due = self._monotonic() >= next_s
+            now_s = self._monotonic()
+            due = now_s >= next_s
             if due:
-                next_s = max(next_s, self._monotonic() - EVERY_S) + EVERY_S
+                next_s += EVERY_S
+                if next_s <= now_s:  # it was late by more than that
+                    next_s = now_s + EVERY_S
             try:
                 self.sample(keep=due)
             except Exception:  # a defect in one figure must not blind the operator for the rest of the day
