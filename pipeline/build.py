@@ -43,12 +43,17 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
             from the environment, `.env`, `settings.yaml` and the defaults, in this order.
-        clock: wall clock, ns since the epoch.
+        clock: wall clock, ns since the epoch; a replay has its own.
 
     Raises:
         SettingsError: names every problem of the settings.
+        CaptureUnusable: there is nothing to replay in REPLAY_PATH.
     """
     settings = config if isinstance(config, Settings) else load_settings(config)
+    if settings.replay_path:
+        from .capture.replay import Replay  # noqa: PLC0415  # pyarrow: only who replays pays for it
+
+        return Replay(settings).stream
     if settings.websocket_execution == "processes" and not is_generated(settings):
         return ProcessStream(settings, clock=clock)
     return braid_stream(settings, clock)

@@ -75,6 +75,7 @@ class Gaps:
         clock: wall clock, ns.
 
     Attributes:
+        afterwards: as it was given.
         watching: there may be something to find, so that `see` must be called.
         last: of each ticker, kept by `Activity`.
         last_of: the last tick of each connection, likewise.
@@ -92,7 +93,7 @@ class Gaps:
         self.last_of: dict[str, Any] = {}
         self._emit = emit
         self._loop = loop
-        self._afterwards = afterwards
+        self.afterwards = afterwards
         self._clock = clock
         self._orders: deque[Callable[[], None]] = deque()
         self._outages: list[_Outage] = []
@@ -149,7 +150,7 @@ class Gaps:
     def _look_soon(self, *_: Any) -> None:
         # Frames received until now are handed over before this action: it comes after their batches.
         now_ns = self._clock()
-        self._afterwards(lambda: self._look(now_ns))
+        self.afterwards(lambda: self._look(now_ns))
 
     # -- what the stream brings -----------------------------------------------------------------------------
 

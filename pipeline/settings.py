@@ -247,7 +247,7 @@ def _check_names(reader: _Reader, connections: list[ConnectionSettings]) -> None
 def _check_together(reader: _Reader, settings: Settings) -> None:
     """Reject what is wrong only in the light of other keys."""
     where = settings.provenance
-    needs_key = settings.use_massive_api and not settings.use_synthetic_data
+    needs_key = settings.use_massive_api and not settings.use_synthetic_data and not settings.replay_path
     if needs_key and not settings.massive_api_key and reader.is_sound("MASSIVE_API_KEY"):
         name, reason = "MASSIVE_API_KEY", f"USE_MASSIVE_API is on ({where['USE_MASSIVE_API']})"
         reader.reject(name, where[name], "nothing", f"the key of the account, since {reason}")
@@ -265,10 +265,25 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
     if settings.use_multi_connection and not settings.websocket_start_empty:
         _check_tickers(reader, settings)
     _check_calendar(reader, settings.market_calendar)
+    _check_capture(reader, settings)
     if settings.websocket_execution == "processes" and settings.websocket_redundant_symbols:
         name = "WEBSOCKET_REDUNDANT_SYMBOLS"
         expected = "nothing, since WEBSOCKET_EXECUTION is processes: no process sees what another had already"
         reader.reject(name, where[name], shown(", ".join(settings.websocket_redundant_symbols)), expected)
+
+
+def _check_capture(reader: _Reader, settings: Settings) -> None:
+    capture, replay, where = settings.capture_path, settings.replay_path, settings.provenance
+    if capture and settings.websocket_execution == "processes" and not replay:
+        expected = "nothing, since WEBSOCKET_EXECUTION is processes: record with WEBSOCKET_EXECUTION: threads"
+        reader.reject("CAPTURE_PATH", where["CAPTURE_PATH"], shown(capture), expected)
+    if replay and not Path(replay).is_dir():
+        reader.reject("REPLAY_PATH", where["REPLAY_PATH"], shown(replay), "a directory that holds a capture")
+    if capture and replay and Path(capture).resolve() == Path(replay).resolve():
+        expected = "another directory than REPLAY_PATH, which is being replayed"
+        reader.reject("CAPTURE_PATH", where["CAPTURE_PATH"], shown(capture), expected)
+    if settings.replay_to and settings.replay_to <= settings.replay_from:
+        reader.reject("REPLAY_TO", where["REPLAY_TO"], "a time before it", "a time after REPLAY_FROM")
 
 
 def _check_calendar(reader: _Reader, name: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from operators.buffer import Overflow
 from pipeline.settings import Settings
 from pipeline.status_stream import StatusStream
 from pipeline.tap import Tap
@@ -34,7 +35,7 @@ def configured_sinks(
     """
     if settings.capture_path:
         # A replay waits, so that what is recorded of it is the same each time; nothing else ever does.
-        overflow = "block" if settings.replay_path else "drop_oldest"
+        overflow: Overflow = "block" if settings.replay_path else "drop_oldest"
         yield Configured(_capture(settings, tap, status, clock), settings.capture_buffer_ticks, overflow)
     if settings.redis_enabled:
         channels = Channels(
