@@ -4,13 +4,15 @@ Events are made on whatever thread sees the thing happen and reach subscribers o
 thread ``tickbraid-status``, in the order in which they were published.
 """
 
-from typing import Any
-
 import msgspec
+
+from .status_event import StatusEvent, some_of
+from .status_lateness import CaughtUp, FallingBehind, Late, OnTime
 
 __all__ = [
     "Authenticated",
     "BackOff",
+    "CaughtUp",
     "Closed",
     "Connected",
     "Connecting",
@@ -18,10 +20,13 @@ __all__ = [
     "Disconnected",
     "Evicted",
     "Failed",
+    "FallingBehind",
     "Fresh",
     "Gap",
+    "Late",
     "Loss",
     "Moved",
+    "OnTime",
     "Refused",
     "ServerMessage",
     "SinkDown",
@@ -34,31 +39,6 @@ __all__ = [
     "Unplaced",
     "Unsubscribed",
 ]
-
-
-class StatusEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
-    """Is what all status events are: when, and on which connection if it was on one.
-
-    Args:
-        connection: the connection's id, None where it is the whole stream's.
-        at_ns: wall clock, ns since the epoch.
-    """
-
-    connection: str | None = None
-    at_ns: int
-
-    def describe(self) -> str:
-        """Say it in words, for people."""
-        where = f"{self.connection}: " if self.connection else ""
-        return where + self._words()
-
-    def _words(self) -> str:
-        return type(self).__name__.lower()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ``event`` naming the kind, for logs and JSON."""
-        values: dict[str, Any] = msgspec.to_builtins(self)
-        return values
 
 
 class Connecting(StatusEvent, frozen=True):
@@ -112,7 +92,7 @@ class Refused(StatusEvent, frozen=True):
     message: str
 
     def _words(self) -> str:
-        return f"refused ({self.message}): {_some(self.channels)}"
+        return f"refused ({self.message}): {some_of(self.channels)}"
 
 
 class Unanswered(StatusEvent, frozen=True):
@@ -122,7 +102,7 @@ class Unanswered(StatusEvent, frozen=True):
     pending: int
 
     def _words(self) -> str:
-        return f"no answer to the subscription of {_some(self.channels)}"
+        return f"no answer to the subscription of {some_of(self.channels)}"
 
 
 class ServerMessage(StatusEvent, frozen=True):
@@ -238,7 +218,7 @@ class Moved(StatusEvent, frozen=True):
     reason: str
 
     def _words(self) -> str:
-        return f"takes over from {self.source} ({self.reason}): {_some(self.tickers)}"
+        return f"takes over from {self.source} ({self.reason}): {some_of(self.tickers)}"
 
 
 class Stale(StatusEvent, frozen=True):
@@ -290,7 +270,7 @@ class Unplaced(StatusEvent, frozen=True):
     def _words(self) -> str:
         if not self.tickers:
             return "every wanted ticker is carried again"
-        return f"carried by no connection, since none has room: {_some(self.tickers)}"
+        return f"carried by no connection, since none has room: {some_of(self.tickers)}"
 
 
 class Loss(StatusEvent, frozen=True):
@@ -332,7 +312,7 @@ class Loss(StatusEvent, frozen=True):
     def _words(self) -> str:
         span = (self.to_ns - self.from_ns) / 1e9
         if self.count is None:
-            whose = _some(self.tickers) or "all"
+            whose = some_of(self.tickers) or "all"
             return f"ticks may be missing of {span:.3f} s ({self.reason}): {whose}"
         return f"lost {self.count:,} ticks at {self.where} ({self.reason}), received within {span:.3f} s"
 
@@ -362,8 +342,3 @@ class SinkUp(StatusEvent, frozen=True):
     def _words(self) -> str:
         again = f", {self.resent} messages sent again" if self.resent else ""
         return f"{self.sink} is back after {self.down_s:.1f} s{again}"
-
-
-def _some(channels: tuple[str, ...]) -> str:
-    shown = ", ".join(channels[:5])
-    return shown if len(channels) <= 5 else f"{shown} and {len(channels) - 5} more"

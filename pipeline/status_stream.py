@@ -23,6 +23,8 @@ _WARNINGS: Final = (
     status.Disconnected,
     status.Evicted,
     status.Failed,
+    status.FallingBehind,
+    status.Late,
     status.Loss,
     status.Refused,
     status.ServerMessage,

@@ -1,5 +1,6 @@
 import socket
 from dataclasses import replace
+from typing import Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -31,6 +32,8 @@ def sample(kind):
     """Return a value of a type that a status event's field has."""
     if kind in SAMPLES:
         return SAMPLES[kind]
+    if get_origin(kind) is Literal:
+        return st.sampled_from(get_args(kind))
     return st.none() | st.one_of(*(SAMPLES[part] for part in kind.__args__ if part in SAMPLES))
 
 
