@@ -31,6 +31,7 @@ let known; // The points and events of the server that answers.
 let dataNs = null; // When the newest of it was read.
 let movedMs = performance.now(); // When it last became newer.
 let polls = 0;
+let leading = false; // Whether there are busiest tickers to show; it takes a second until there are.
 let renewed = true; // Whoever answers next may be another server: nothing that was known goes with it.
 
 function forget() {
@@ -71,7 +72,7 @@ async function poll() {
     }
     if (history.now) show(history.now);
     tell(events);
-    if (polls++ % TICKERS_EVERY === 0) lead(await ask("api/tickers"));
+    if (!leading || polls++ % TICKERS_EVERY === 0) lead(await ask("api/tickers"));
   } catch (error) {
     console.info(`no answer: ${error.message}`);
     renewed = true;
@@ -207,6 +208,7 @@ function table(element, headings, rows) {
 }
 
 function lead({ busiest, slowest }) {
+  leading = busiest.length > 0;
   const most = Math.max(1e-9, ...busiest.map((each) => each.ticks_per_s));
   const latest = Math.max(1e-9, ...slowest.map((each) => each.latency_ms));
   const names = (each) => each.connections.map((id) => tiles.get(id)?.name.textContent ?? id).join(", ");
