@@ -1,5 +1,6 @@
 """The HTTP server of a stream, in a thread of its own; needs the extra ``web``."""
 
+import contextlib
 import socket
 import threading
 from types import TracebackType
@@ -108,7 +109,8 @@ class _Server(uvicorn.Server):
 
     def serve_on(self, listener: socket.socket) -> None:
         """Serve until it is told to end."""
-        with listener:
+        # Uvicorn has logged why it exits.
+        with listener, contextlib.suppress(SystemExit):
             try:
                 self.run(sockets=[listener])
             finally:
