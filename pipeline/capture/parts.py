@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .layout import HOUR_NS, Folder
+from .layout import FRAMES, HOUR_NS, TICKS, Folder
 
 __all__ = ["Parts"]
 
 GROUP_ROWS: Final = 65_536
-GROUP_BYTES: Final = 8 * 1024 * 1024
-"""A row group is written when it has so much: what is read at once, and what memory the open file takes."""
+GROUP_BYTES: Final = {FRAMES: 1024 * 1024, TICKS: 16 * 1024 * 1024}
+"""A row group is written when it has so much: what is read at once, and what memory the open file takes.
+
+Those of frames are small: measured, a replay reads groups of 1 MiB a third faster than of 8, for the cache.
+"""
 ZSTD_LEVEL: Final = 1
 """Measured on ticks: level 3 takes half as long again for a twentieth less."""
 
@@ -75,7 +78,8 @@ class Parts:
                 self.finish()
             if self._open is None:
                 path = self._folder.begin(self._kind, hour, self.files + 1)
-                self._open = _OpenPart(path, self._schema, hour, self._monotonic() + self._rotate_s)
+                due_s = self._monotonic() + self._rotate_s
+                self._open = _OpenPart(path, self._schema, hour, due_s, GROUP_BYTES[self._kind])
             self._open.append(its)
             self.open_rows += its.num_rows
             if self.open_rows >= self._rotate_rows:
@@ -121,9 +125,10 @@ class _OpenPart:
 
     Args:
         due_s: when it is to be finished, monotonic.
+        group_bytes: of a row group.
     """
 
-    def __init__(self, path: Path, schema: Any, hour_ns: int, due_s: float) -> None:
+    def __init__(self, path: Path, schema: Any, hour_ns: int, due_s: float, group_bytes: int) -> None:
         self.path = path
         self.hour_ns = hour_ns
         self.due_s = due_s
@@ -142,12 +147,13 @@ class _OpenPart:
         self._group: list[Any] = []
         self._group_rows = 0
         self._group_bytes = 0
+        self._group_bytes_max = group_bytes
 
     def append(self, rows: Any) -> None:
         self._group.append(rows)
         self._group_rows += rows.num_rows
         self._group_bytes += rows.nbytes
-        if self._group_rows >= GROUP_ROWS or self._group_bytes >= GROUP_BYTES:
+        if self._group_rows >= GROUP_ROWS or self._group_bytes >= self._group_bytes_max:
             self._write_group()
 
     def finish(self) -> int:

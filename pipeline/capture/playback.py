@@ -1,6 +1,6 @@
 """A capture read again: its reads and status events, in their order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import status
@@ -19,7 +20,7 @@ from .schema import STATUS, messages_in
 
 __all__ = ["Contents", "Item", "Selection"]
 
-READ_TICKS: Final = 65_536
+READ_TICKS: Final = 8192
 """Rows of a ticks capture that are taken at once."""
 
 Item: TypeAlias = Frames | status.StatusEvent
@@ -81,13 +82,19 @@ class Selection:
         if not self.contents.reads:
             raise CaptureUnusable(f"there is nothing to replay in {path}{self._words()}")
 
-    def __iter__(self) -> Iterator[Item]:
-        """Yield reads and status events; reads the files as it goes."""
+    def chunks(self) -> Iterator[list[Item]]:
+        """Yield reads and status events, about a MiB at a time; reads the files as it goes.
+
+        Raises:
+            CaptureUnusable: a file cannot be read; says which.
+        """
         make = _recorded if self.contents.kind == FRAMES else _rebuilt
         for part in self._parts:
-            for item in make(part):
-                if self._wants(item):
-                    yield item
+            try:
+                for items in make(part):
+                    yield [item for item in items if self._wants(item)]
+            except (OSError, pa.ArrowException) as error:
+                raise CaptureUnusable(f"{part.path} cannot be read: {error}") from error
 
     def _wants(self, item: Item) -> bool:
         at_ns = item.received_ns if isinstance(item, Frames) else item.at_ns
@@ -121,19 +128,21 @@ class Selection:
         return " of those connections and that time" if chosen else ": no file is finished"
 
 
-def _recorded(part: Part) -> Iterator[Item]:
-    """Yield what is in a file of frames."""
+def _recorded(part: Part) -> Iterator[Iterator[Item]]:
+    """Yield what is in a file of frames, a row group at a time."""
     with pq.ParquetFile(part.path) as file:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group).combine_chunks()
+            table = file.read_row_group(group, use_threads=False).combine_chunks()
             columns = [table.column(name).to_pylist() for name in ("kind", "connection", "received_ns")]
             messages = messages_in(table.column("messages").chunk(0))
-            for kind, connection, at_ns, its in zip(*columns, messages, strict=True):
-                if kind == STATUS:
-                    if (event := _event(its[0])) is not None:
-                        yield event
-                else:
-                    yield Frames(connection, at_ns, its, sum(map(len, its)))
+            rows = zip(*columns, messages, strict=True)
+            yield filter(None, (_item(*row) for row in rows))
+
+
+def _item(kind: str, connection: str, at_ns: int, messages: list[bytes]) -> Item | None:
+    if kind == STATUS:
+        return _event(messages[0])
+    return Frames(connection, at_ns, messages, sum(map(len, messages)))
 
 
 def _event(message: bytes) -> status.StatusEvent | None:
@@ -142,15 +151,17 @@ def _event(message: bytes) -> status.StatusEvent | None:
     return None if kind is None else msgspec.json.decode(message, type=kind)
 
 
-def _rebuilt(part: Part) -> Iterator[Item]:
-    """Yield reads that bring the ticks of a file."""
+def _rebuilt(part: Part) -> Iterator[Iterator[Item]]:
+    """Yield reads that bring the ticks of a file, some rows at a time."""
     with pq.ParquetFile(part.path) as file:
         for rows in file.iter_batches(READ_TICKS):
-            for (connection, at_ns), its in groupby(
-                rows.to_pylist(), itemgetter("connection", "received_ns")
-            ):
-                message = msgspec.json.encode(list(map(_element, its)))
-                yield Frames(connection, at_ns, [message], len(message))
+            reads = groupby(rows.to_pylist(), itemgetter("connection", "received_ns"))
+            yield (_read(connection, at_ns, its) for (connection, at_ns), its in reads)
+
+
+def _read(connection: str, at_ns: int, rows: Iterable[dict[str, Any]]) -> Frames:
+    message = msgspec.json.encode(list(map(_element, rows)))
+    return Frames(connection, at_ns, [message], len(message))
 
 
 _BAR: Final = (

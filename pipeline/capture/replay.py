@@ -1,7 +1,7 @@
 """A capture in the place of the feed: a stream whose sources are what was recorded."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn
@@ -22,12 +22,13 @@ from pipeline.sources import Carriage, Source
 from pipeline.status_stream import StatusStream
 from pipeline.stream import TickStream
 
+from .ahead import Ahead
 from .playback import Contents, Item, Selection
 
 __all__ = ["Progress", "Replay", "ReplayClock"]
 
-BITE_BYTES: Final = 65_536
-"""So much is decoded at once with what the processor's cache holds."""
+BITE_BYTES: Final = 1024 * 1024
+"""About so much waits undecoded; a read is decoded at a time, as it was then."""
 
 
 class Progress(NamedTuple):
@@ -110,7 +111,7 @@ class Replay:
     ) -> tuple[list[Source], Carriage]:
         names = {connection.id: connection.name for connection in settings.connections}
         self._player = player = _Player(
-            iter(self._selection),
+            Ahead(self._selection.chunks()),
             [_ReplaySource(name, names.get(name, name)) for name in self.contents.connections],
             speed=settings.replay_speed,
             first_ns=self.contents.first_ns,
@@ -148,6 +149,11 @@ class _ReplaySource:
         if self.observer is not None:
             self.observer.on_completed()
 
+    def fail(self, error: Exception) -> None:
+        self._phase = Phase.FAILED
+        if self.observer is not None:
+            self.observer.on_error(error)
+
     def close(self) -> None:
         self.on_close()
 
@@ -177,12 +183,12 @@ class _ReplaySource:
 class _Player:
     """Releases what was recorded, a bite at a time, when it is due and the bite before has gone on.
 
-    Runs on the loop's thread, and reads the files there: a replay has no sockets that it could keep waiting.
+    Runs on the loop's thread, and may wait there for the disk: a replay has no sockets.
     """
 
     def __init__(
         self,
-        items: Iterator[Item],
+        items: Ahead[Item],
         sources: list[_ReplaySource],
         *,
         speed: float,
@@ -220,8 +226,17 @@ class _Player:
 
     def _begin(self, *_: object) -> None:
         self._began_s = self._monotonic()
-        self._item = next(self._items, None)
+        self._advance()
         self._turn()
+
+    def _advance(self) -> None:
+        """Take the next one, None after the last; where the rest cannot be read, end the stream."""
+        try:
+            self._item = next(self._items, None)
+        except CaptureUnusable as error:
+            self._item, self._over = None, True
+            for source in self.sources:
+                source.fail(error)
 
     def _turn(self, *_: object) -> None:
         """Release what is due, about a bite of it, and come back when it has gone on."""
@@ -235,7 +250,7 @@ class _Player:
             if self._due_s(item) > now_s:
                 break
             size_bytes += self._release(item)
-            self._item = next(self._items, None)
+            self._advance()
         if not self._over:
             self._afterwards(self._go_on)
 
@@ -271,6 +286,7 @@ class _Player:
     def _end(self) -> None:
         if not self._over:
             self._over = True
+            self._items.close()
             for source in self.sources:
                 source.complete()
 
@@ -301,6 +317,7 @@ class _Player:
     def dispose(self) -> None:
         self._over = True
         self._timer.dispose()
+        self._items.close()
 
     @staticmethod
     def _refuse(*_: object) -> NoReturn:

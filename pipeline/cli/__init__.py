@@ -1,4 +1,4 @@
-"""The command ``tickbraid``: demo, run, simulate, check."""
+"""The command ``tickbraid``: demo, run, simulate, check, top, captures, replay."""
 
 from .app import main
 

@@ -15,8 +15,10 @@ from pipeline.errors import SettingsError, TickbraidError
 from pipeline.massive.simulator.command import simulate
 from pipeline.redaction import redact
 
+from .captures import captures
 from .check import check
 from .demo import demo
+from .replay import replay
 from .run import run
 from .top import top
 
@@ -30,7 +32,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, simulate, check, top):
+for command in (demo, run, simulate, check, top, captures, replay):
     app.command()(command)
 
 

@@ -18,6 +18,7 @@ from pipeline.health.meter import Meter
 from pipeline.redaction import RedactingFilter
 from pipeline.secret import Secret
 from pipeline.settings import Settings, load_settings
+from pipeline.sources import is_generated
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
 
@@ -26,7 +27,7 @@ from .logs import LogFormat, LogHandler
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 
-__all__ = ["check_callback", "run"]
+__all__ = ["DRAIN_S", "FAREWELL_S", "Teller", "check_callback", "run"]
 
 SUMMARY_EVERY_S: Final = 10.0
 DRAIN_S: Final = 5.0
@@ -45,6 +46,9 @@ def run(
     http: Annotated[
         bool, typer.Option("--http", help="Serve live page, API and metrics, on HTTP_HOST and HTTP_PORT.")
     ] = False,
+    record: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Record the stream, for replay and queries.")
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON, one an event.")] = "human",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
@@ -55,12 +59,13 @@ def run(
     Events and, every 10 s, a summary go to stderr; the closing account goes to stdout. A signal drains what
     is queued, for 5 s at most; a second one ends the process at once.
     """
-    teller = _Teller(log_format)
+    teller = Teller(log_format)
     teller.take_logs(log_level)
     if callback:
         check_callback(callback)
     with Stop() as stop:
-        loaded = load_settings({"TICK_CALLBACK": callback} if callback else None, file=settings)
+        said = {"TICK_CALLBACK": callback, "CAPTURE_PATH": record and str(record)}
+        loaded = load_settings({name: value for name, value in said.items() if value} or None, file=settings)
         teller.hide(loaded)
         teller.tell_start(loaded)
         stream = build_pipeline(loaded)
@@ -90,7 +95,7 @@ def check_callback(path: str) -> None:
 
 
 @contextlib.contextmanager
-def _serve(stream: TickStream, teller: "_Teller") -> Iterator[None]:
+def _serve(stream: TickStream, teller: "Teller") -> Iterator[None]:
     """Serve over HTTP meanwhile.
 
     Raises:
@@ -107,7 +112,7 @@ def _serve(stream: TickStream, teller: "_Teller") -> Iterator[None]:
         yield
 
 
-def _run(stream: TickStream, stop: Stop, teller: "_Teller") -> list[str]:
+def _run(stream: TickStream, stop: Stop, teller: "Teller") -> list[str]:
     """Start it and wait for the end; return why it came by itself, nothing where it was asked for."""
     broken: list[str] = []
 
@@ -121,10 +126,12 @@ def _run(stream: TickStream, stop: Stop, teller: "_Teller") -> list[str]:
         teller.tell_summary(meter)
     if stop.signal is not None:
         return []
+    if stream.settings.replay_path:
+        return broken
     return broken or [*failures(stream.health())] or ["the stream ended: no connection has any tickers"]
 
 
-class _Teller:
+class Teller:
     """Writes what happens to stderr, a line each, in words or as JSON; from any thread."""
 
     def __init__(self, log_format: LogFormat) -> None:
@@ -143,12 +150,16 @@ class _Teller:
 
     def tell_start(self, settings: Settings) -> None:
         """Say where ticks will come from: nobody should take generated ones for the market's."""
-        generated = not settings.use_massive_api or settings.use_synthetic_data
+        replayed, recorded = settings.replay_path, settings.capture_path
+        generated = is_generated(settings) and not replayed
         if self._as_json:
-            values = {"generated": generated, "redis": settings.redis_enabled}
+            values: dict[str, Any] = {"generated": generated, "redis": settings.redis_enabled}
+            values |= {"replay": replayed or None, "record": recorded or None}
             self._write({"event": "Started", "at_ns": time.time_ns()} | values)
         else:
-            source = "ticks generated here" if generated else "ticks from Massive"
+            feed = f"ticks of {replayed}, replayed" if replayed else "ticks from Massive"
+            source = "ticks generated here" if generated else feed
+            source += f", recorded into {recorded}" if recorded else ""
             self._write(f"{_now()} {source}{', to Redis' if settings.redis_enabled else ''}")
 
     def tell_address(self, url: str) -> None:
@@ -159,9 +170,11 @@ class _Teller:
             self._write(f"{_now()} live page at {url}, API at {url}/api, metrics at {url}/metrics")
 
     def tell_event(self, event: StatusEvent) -> None:
+        """Write an event."""
         self._write(event.to_dict() if self._as_json else event_line(event))
 
     def tell_summary(self, meter: Meter) -> None:
+        """Write what the stream did lately."""
         self._logs.tell_held()
         reading = meter.read()
         if self._as_json:

@@ -2,13 +2,16 @@
 
 import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from .feeds import Bursts, Feed, ReplayFeed, SyntheticFeed, read_recording
+from pipeline.massive.frames import Frames
+
+from .feeds import Bursts, Feed, ReplayFeed, SyntheticFeed, packets_of, read_recording
 from .options import Acks, Eviction, Faults, Options
 from .report import Report
 from .server import Simulator
@@ -34,6 +37,10 @@ def simulate(
             help="Replay a file of frames (JSON lines, gz or not) instead.", exists=True, dir_okay=False
         ),
     ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Replay what `tickbraid run --record` wrote.", file_okay=False),
+    ] = None,
     speed: Annotated[float, typer.Option(help="Speed of the replay; inf is full speed.")] = 1.0,
     rebase: Annotated[bool, typer.Option(help="Shift the recording's event times to now.")] = False,
     key: Annotated[list[str] | None, typer.Option(help="A key that is good; without any, all are.")] = None,
@@ -52,6 +59,8 @@ def simulate(
         feeds: list[Feed] = [
             ReplayFeed(read_recording(path), speed=speed, rebase=rebase) for path in recording or ()
         ]
+        if replay:
+            feeds.append(ReplayFeed(packets_of(_messages(replay)), speed=speed, rebase=rebase))
         if not feeds:
             names = [f"SIM{n:03d}" for n in range(int(tickers))] if tickers.isdigit() else tickers.split(",")
             feeds = [
@@ -85,6 +94,20 @@ def simulate(
     typer.echo(_as_json(report) if as_json else _in_words(report))
     if report.feed_errors:
         raise typer.Exit(1)
+
+
+def _messages(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield what was received into a capture, of all connections, and when (µs)."""
+    from pipeline.capture.playback import Selection  # noqa: PLC0415  # pyarrow: only who replays pays for it
+
+    selection = Selection(path)
+    return (
+        (item.received_ns // 1000, message)
+        for items in selection.chunks()
+        for item in items
+        if isinstance(item, Frames)
+        for message in item.messages
+    )
 
 
 def _serve(simulator: Simulator) -> Report:

@@ -21,7 +21,7 @@ from pipeline.market import Element, SyntheticMarket
 
 from .wire import encode_frame
 
-__all__ = ["Bursts", "Feed", "Packet", "ReplayFeed", "SyntheticFeed", "read_recording"]
+__all__ = ["Bursts", "Feed", "Packet", "ReplayFeed", "SyntheticFeed", "packets_of", "read_recording"]
 
 FRAME_ELEMENTS: Final = 100
 """Elements a synthetic frame holds at most."""
@@ -248,10 +248,29 @@ def read_recording(path: Path | str) -> Iterator[Packet]:
         for number, line in enumerate(lines, start=1):
             try:
                 recorded = _decode_line(line)
-                pairs = [(_channel(raw), bytes(raw)) for raw in recorded.frame]
+                packet = _packet(recorded.frame, recorded.at_us)
             except msgspec.MsgspecError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None
-            yield Packet(((channel, raw) for channel, raw in pairs if channel), recorded.at_us)
+            yield packet
+
+
+def packets_of(messages: Iterable[tuple[int, bytes]]) -> Iterator[Packet]:
+    """Yield a packet for each recorded message, given when it was received (µs) and what came.
+
+    Status elements are left out, and a message that is no array of elements with a symbol each.
+    """
+    for at_us, message in messages:
+        try:
+            packet = _packet(_decode_message(message), at_us)
+        except msgspec.MsgspecError:
+            continue
+        if packet.elements:
+            yield packet
+
+
+def _packet(frame: Iterable[msgspec.Raw], at_us: int) -> Packet:
+    pairs = [(_channel(raw), bytes(raw)) for raw in frame]
+    return Packet(((channel, raw) for channel, raw in pairs if channel), at_us)
 
 
 def _unzipped(file: BinaryIO) -> AbstractContextManager[Iterable[bytes]]:
@@ -270,6 +289,7 @@ class _Head(msgspec.Struct):
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+_decode_message = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 
 
