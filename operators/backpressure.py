@@ -10,7 +10,7 @@ from .batch import Batch
 from .buffer import Buffer, Overflow
 from .errors import BufferOverflow
 from .gauge import BufferGauge, Dropped
-from .scheduler import BufferingScheduler
+from .scheduler import BufferingScheduler, Pastime
 
 __all__ = ["BufferGauge", "BufferOverflow", "Dropped", "Overflow", "buffered"]
 
@@ -22,6 +22,7 @@ def buffered(
     *,
     scheduler: abc.SchedulerBase | None = None,
     name: str = "buffer",
+    pastime: Pastime | None = None,
     conflate_key: Callable[[Any], Hashable | None] | None = None,
     gather: int = 0,
     waits: bool = True,
@@ -59,6 +60,7 @@ def buffered(
             of the source (or of whoever disposes) and under no lock. What it raises is logged.
         scheduler: that delivers; it is left running. By default a `BufferingScheduler` of this
             subscription's own, disposed with it.
+        pastime: of that own thread, while nothing waits.
         name: of that thread, after ``tickbraid-``, and in the log.
         conflate_key: with ``conflate``, what a newer tick must have in common with an older one to replace
             it; None for a tick that is never replaced. Runs on the source's thread, under no lock. If it
@@ -86,7 +88,7 @@ def buffered(
         ) -> abc.DisposableBase:
             its_gauge = gauge or BufferGauge()
             its_gauge.claim()
-            own = BufferingScheduler(name) if scheduler is None else None
+            own = BufferingScheduler(name, pastime=pastime) if scheduler is None else None
             buffer = Buffer(
                 observer,
                 own or scheduler,

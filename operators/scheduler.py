@@ -7,8 +7,9 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from reactivex import abc, typing
 from reactivex.internal.exceptions import DisposedException
@@ -16,12 +17,28 @@ from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .errors import BufferOverflow
 
-__all__ = ["BufferingScheduler"]
+__all__ = ["BufferingScheduler", "Pastime"]
 
 _State = TypeVar("_State")
 _LOG: Final = logging.getLogger("tickbraid.operators")
 JOIN_S: Final = 2.0
 """How long `dispose` waits for an action that is still running."""
+
+
+class Pastime(Protocol):
+    """Is what a thread does while it has nothing to do."""
+
+    def lend(self, until: Callable[[], bool]) -> None:
+        """Do something on the calling thread, until ``until`` says that there is something to do or earlier."""
+        ...
+
+    def begin(self) -> None:
+        """Be told that there is something to do now; on the same thread."""
+        ...
+
+    def recall(self) -> None:
+        """Make `lend` ask ``until`` soon; from any thread, at times when it does not run, too."""
+        ...
 
 
 class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
@@ -35,12 +52,13 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
     Args:
         name: of the thread.
         capacity: actions that may wait, delayed ones included; the one that is running does not count.
+        pastime: what the thread does while nothing waits, delayed actions neither.
 
     Raises:
         ValueError: ``capacity`` is below 1 or ``name`` is empty.
     """
 
-    def __init__(self, name: str, capacity: int = 1024) -> None:
+    def __init__(self, name: str, capacity: int = 1024, pastime: Pastime | None = None) -> None:
         if not name:
             raise ValueError("name must not be empty")
         if capacity < 1:
@@ -54,6 +72,8 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._disposed = False
+        self._pastime = pastime
+        self._lent = False
 
     def schedule(
         self, action: abc.ScheduledAction[_State], state: _State | None = None
@@ -69,6 +89,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             self._admit()
             self._ready.append(scheduled)
             self._wake.put(None)
+        self._recall()
         return scheduled
 
     def schedule_relative(
@@ -85,6 +106,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             heapq.heappush(self._delayed, entry)
             if self._delayed[0] is entry:
                 self._wake.put(None)  # the thread sleeps until a later time than this one
+        self._recall()
         return scheduled
 
     def schedule_absolute(
@@ -102,6 +124,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             self._delayed.clear()
             self._wake.put(None)
             thread = self._thread
+        self._recall()
         if thread is None or thread is threading.current_thread():
             return
         thread.join(JOIN_S)
@@ -127,13 +150,34 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             scheduled, wait_s = self._next_delayed() if self._delayed else (None, None)
             if scheduled is None:
                 try:
-                    self._wake.get(timeout=wait_s)
+                    self._await(wait_s)
                     scheduled = self._ready.popleft()
                 except (queue.Empty, IndexError):
                     continue  # a delayed action is due or new, or this is the end
             if not scheduled.is_disposed:
                 scheduled.run(self)
             del scheduled  # what it holds must not live until the next one comes
+
+    def _await(self, wait_s: float | None) -> None:
+        pastime = self._pastime
+        if pastime is None:
+            self._wake.get(timeout=wait_s)
+            return
+        if not self._is_wanted():
+            self._lent = True
+            try:
+                pastime.lend(self._is_wanted)
+            finally:
+                self._lent = False
+        self._wake.get(timeout=wait_s)
+        pastime.begin()
+
+    def _is_wanted(self) -> bool:
+        return bool(self._ready or self._delayed or self._disposed)
+
+    def _recall(self) -> None:
+        if self._lent and self._pastime is not None:
+            self._pastime.recall()
 
     def _next_delayed(self) -> "tuple[_Scheduled | None, float | None]":
         """Return a delayed action that is due, else how long to wait for the first."""

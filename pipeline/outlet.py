@@ -12,6 +12,7 @@ from operators.account import Account
 from operators.backpressure import Dropped, Overflow, buffered
 from operators.gauge import BufferGauge
 from operators.latency_stamp import Latencies
+from operators.scheduler import Pastime
 
 from .identity import conflation_key
 from .sinks.sink import Acknowledged, Sink
@@ -35,6 +36,7 @@ class Outlet(abc.DisposableBase):
         on_room: called when it may be `full` no more.
         latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
             server, to its begin, and from there to the server's answer.
+        pastime: what its thread does while it has nothing to do.
         clock: wall clock, ns.
     """
 
@@ -47,6 +49,7 @@ class Outlet(abc.DisposableBase):
         on_drop: Callable[[str, Dropped], None],
         on_room: Callable[[], None],
         latencies: Latencies,
+        pastime: Pastime | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.name = sink.name
@@ -73,6 +76,7 @@ class Outlet(abc.DisposableBase):
             overflow,
             self._dropped,
             name=self.name,
+            pastime=pastime,
             conflate_key=conflation_key if overflow == "conflate" else None,
             gather=GATHER_TICKS,
             waits=False,

@@ -22,6 +22,8 @@ from .engine import Braid, Engine
 from .errors import Closed
 from .health.figures import Figures
 from .health.snapshot import stream_figures, stream_health
+from .massive.deputy import Deputy
+from .massive.loop import SocketLoop
 from .outlet import Outlet, numbered, remember
 from .setting_kinds import symbols_of
 from .settings import Settings
@@ -151,7 +153,7 @@ class TickStream(Observable[Tick]):
         # The observer's own on_next looks a tick for its end, which here ends the sink at once: 80 ns a tick.
         on_next = getattr(observer, "_on_next", observer.on_next)
         sink = CallbackSink(on_next, self._reserve(numbered("callback")))
-        return self._enter(self._outlet(sink), observer)
+        return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
     def _observable(
         self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]
@@ -160,7 +162,7 @@ class TickStream(Observable[Tick]):
             observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             sink = make_sink(observer.on_next, self._reserve(numbered(kind)))
-            return self._enter(self._outlet(sink), observer)
+            return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
         return Observable(subscribe)
 
@@ -175,7 +177,13 @@ class TickStream(Observable[Tick]):
                     return name
         raise ValueError(f"a subscriber has the name already: {names}")
 
-    def _outlet(self, sink: Sink, capacity: int | None = None, overflow: Overflow | None = None) -> Outlet:
+    def _outlet(
+        self,
+        sink: Sink,
+        capacity: int | None = None,
+        overflow: Overflow | None = None,
+        deputy: Deputy | None = None,
+    ) -> Outlet:
         return Outlet(
             sink,
             capacity=capacity or self.settings.subscriber_buffer_ticks,
@@ -183,8 +191,12 @@ class TickStream(Observable[Tick]):
             on_drop=self._report_drop,
             on_room=self._resume,
             latencies=self.latencies,
+            pastime=deputy,
             clock=self._clock,
         )
+
+    def _loop(self) -> SocketLoop | None:
+        return None if self._engine is None else self._engine.loop
 
     def _enter(self, outlet: Outlet, observer: abc.ObserverBase[Any] | None) -> abc.DisposableBase:
         with self._state_lock:
