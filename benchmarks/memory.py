@@ -18,6 +18,7 @@ from pipeline.identity import Seen
 from pipeline.massive.decode import decode_message
 from pipeline.massive.framing import FrameSplitter
 from pipeline.ticks import TickBatch
+from pipeline.tracks import Tracks
 
 __all__ = ["lines"]
 
@@ -47,7 +48,7 @@ def lines() -> Iterator[str]:
 def _dedupe_bytes(keys: int) -> int:
     """Return what its memory weighs once a window of so many ticks is full; it grows to about twice that."""
     source = Source()
-    source.pipe(dedupe(lambda: Seen(keys))).subscribe(lambda _: None)
+    source.pipe(dedupe(lambda: Seen(keys, Tracks()))).subscribe(lambda _: None)
     tracemalloc.start()
     for message in itertools.islice(_messages(), keys // EVENTS):
         ticks: list[Any] = decode_message(message)[0]

@@ -33,6 +33,7 @@ from operators.scheduler import BufferingScheduler
 from operators.share import share
 from pipeline.identity import Seen
 from pipeline.ticks import Quote, TickBatch, Trade
+from pipeline.tracks import Tracks
 
 ROUNDS: Final = 5
 HAND_OVERS: Final = 20
@@ -53,7 +54,7 @@ def main() -> None:
         frames = make_frames(max(100_000 // size // (10 if size == 1 else 1), 100), size)
         count = len(frames)
         row("source alone", count, size, chain(frames))
-        row("dedupe", count, size, chain(frames, dedupe(lambda: Seen(WINDOW))))
+        row("dedupe", count, size, chain(frames, dedupe(lambda: Seen(WINDOW, Tracks()))))
         row("latency_stamp", count, size, chain(frames, latency_stamp(time.time_ns, Latencies())))
         row("merge", count, size, chain(frames, merge), "reactivex.merge", chain(frames, reactivex.merge))
         row(
@@ -79,7 +80,7 @@ def main() -> None:
         "dedupe of 3,000 ticks",
         30,
         100,
-        chain(small, dedupe(lambda: Seen(WINDOW))),
+        chain(small, dedupe(lambda: Seen(WINDOW, Tracks()))),
         "ops.distinct, tick by tick",
         chain(
             small,
@@ -252,7 +253,7 @@ def memory() -> None:
     frames = make_frames(2 * WINDOW // 100 + 10, 100)
     tracemalloc.start()
     source = Source()
-    source.pipe(dedupe(lambda: Seen(WINDOW))).subscribe(lambda _: None)
+    source.pipe(dedupe(lambda: Seen(WINDOW, Tracks()))).subscribe(lambda _: None)
     peak = 0
     for batch in decoded(frames):
         source.emit(batch)

@@ -34,6 +34,7 @@ from pipeline.massive.ingest import Ingest
 from pipeline.massive.loop import SocketLoop
 from pipeline.sinks.callback import CallbackSink
 from pipeline.ticks import TickBatch
+from pipeline.tracks import Tracks
 
 __all__ = ["lines"]
 
@@ -68,10 +69,11 @@ class Stages:
         self._splitter = FrameSplitter()
         self._out, self._in = _tcp_pair()
         self._loop = SocketLoop()
-        gaps = Gaps(lambda _: None, self._loop, lambda _: None, time.time_ns)
+        tracks = Tracks()
+        gaps = Gaps(tracks, lambda _: None, self._loop, lambda _: None, time.time_ns)
         operators = (
             decode(),
-            dedupe(lambda: Seen(WINDOW)),
+            dedupe(lambda: Seen(WINDOW, tracks)),
             latency_stamp(time.time_ns, Latencies()),
             Activity(gaps),
         )

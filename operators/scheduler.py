@@ -29,7 +29,7 @@ class Pastime(Protocol):
     """Is what a thread does while it has nothing to do."""
 
     def lend(self, until: Callable[[], bool]) -> None:
-        """Do something on the calling thread, until ``until`` says that there is something to do or earlier."""
+        """Do something on the calling thread until ``until`` says yes, or less."""
         ...
 
     def begin(self) -> None:

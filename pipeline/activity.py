@@ -10,11 +10,10 @@ from reactivex import Observable, abc
 
 from .gaps import Gaps
 from .ticks import Tick, TickBatch
+from .tracks import TICKERS_KEPT
 
 __all__ = ["Activity"]
 
-TICKERS_KEPT: Final = 1_000_000
-"""Of more, all are forgotten at once and counted anew."""
 WINDOW_S: Final = 5
 """Full seconds over which a connection's ticks/s are taken."""
 MEASURE_AT_LEAST_S: Final = 1.0
@@ -55,14 +54,14 @@ class _Flow:
 
 
 class Activity:
-    """Counts the ticks that pass, and keeps each ticker's last one for `Gaps`.
+    """Counts the ticks that pass.
 
     Its place is behind `dedupe`, so that a copy of a tick counts for nothing, and before `share`. The
     loop's thread counts, and any other may read: a copy of a dict with str keys is one call in C, which the
     GIL does not interrupt. Only `measure` takes a lock, against its like.
 
     Args:
-        gaps: is shown each batch before its ticks become the last ones, while it looks for any.
+        gaps: is shown each batch, while it looks for any.
         monotonic: seconds.
     """
 
@@ -100,23 +99,20 @@ class Activity:
         now_s = self._monotonic()
         if self._began_s is None:
             self._began_s = now_s
-        if len(self._counts) >= TICKERS_KEPT:
+        if len(self._counts) > TICKERS_KEPT:
             self._counts = Counter()  # a new one, so that a copy is of one time
-            gaps.last.clear()
         flow = self._flows.get(batch.connection)
         if flow is None:
             flow = self._flows[batch.connection] = _Flow(int(now_s))
         flow.add(len(ticks), int(now_s))
-        names = [tick.ticker for tick in ticks]
-        gaps.last.update(zip(names, ticks, strict=True))
         gaps.last_of[batch.connection] = ticks[-1]
         if len(ticks) < SAMPLE_FROM:
             counts = self._counts
-            for name in names:  # half the time of Counter.update, which is made for many
-                counts[name] += 1
+            for tick in ticks:  # half the time of Counter.update, which is made for many
+                counts[tick.ticker] += 1
         else:
             if flow.large_batches % SAMPLE == 0:
-                for name, count in Counter(names).items():
+                for name, count in Counter([tick.ticker for tick in ticks]).items():
                     self._counts[name] += SAMPLE * count
             flow.large_batches += 1
 
@@ -152,7 +148,7 @@ class Activity:
 
     def last_ticks(self) -> dict[str, Tick]:
         """Return the newest tick of each ticker."""
-        return self._gaps.last.copy()
+        return self._gaps.tracks.last()
 
     def ticks(self) -> dict[str, int]:
         """Return how many ticks each connection brought."""

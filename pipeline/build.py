@@ -73,7 +73,8 @@ def braid_stream(
             tap,
             engine.ingest,
             decode(engine.return_statuses, engine.rejects),
-            dedupe(lambda: Seen(window)) if window else lambda batches: batches,
+            engine.gaps,
+            dedupe(lambda: Seen(window, engine.tracks) if window else engine.tracks.note),
             latency_stamp(clock, latencies),
             engine.activity,
         )

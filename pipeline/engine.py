@@ -17,6 +17,7 @@ from .settings import Settings
 from .sources import Carriage, MakeSources, Source
 from .status_stream import LossReporter, StatusStream
 from .ticks import TickBatch
+from .tracks import Tracks
 
 __all__ = ["Braid", "Engine"]
 
@@ -50,7 +51,8 @@ class Engine(abc.DisposableBase):
         self.losses = LossReporter(status.emit, self.loop, clock)
         self.ingest = Ingest(settings.ingest_buffer_bytes, self.loop, self._lose, clock, ready)
         self.rejects = RejectLog()
-        self.gaps = Gaps(status.emit, self.loop, self.ingest.afterwards, clock)
+        self.tracks = Tracks()
+        self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, clock)
         self.activity = Activity(self.gaps)
         self.sources: list[Source] = []
         self.carriage: Carriage | None = None

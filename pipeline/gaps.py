@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-from reactivex import abc
+from reactivex import Observable, abc
 
 from . import status
 from .ticks import Aggregate, TickBatch
+from .tracks import Tracks
 
 __all__ = ["Gaps"]
 
@@ -66,9 +67,12 @@ class Gaps:
     its end, so where one comes first after, the gap ends with its receipt, or with the confirmation before.
 
     `open`, `close` and `forget` may come before ticks that were received earlier, so what they say is carried
-    out by `see`, where the stream has come to it. All run on the loop's thread, so there is no lock.
+    out where the stream has come to it: by the operator that this is, before the ticks of a batch become the
+    last of their tickers, and by `see` after the copies are out. All run on the loop's thread, so there is no
+    lock.
 
     Args:
+        tracks: of each ticker, the last tick.
         emit: takes the `Loss` events; must not block.
         loop: for the time to wait; its actions run on its thread.
         afterwards: runs an action where `see` is called, after the batches that were received before.
@@ -77,20 +81,20 @@ class Gaps:
     Attributes:
         afterwards: as it was given.
         watching: there may be something to find, so that `see` must be called.
-        last: of each ticker, kept by `Activity`.
-        last_of: the last tick of each connection, likewise.
+        last_of: the last tick of each connection, kept by `Activity`.
     """
 
     def __init__(
         self,
+        tracks: Tracks,
         emit: Callable[[status.StatusEvent], None],
         loop: abc.SchedulerBase,
         afterwards: Callable[[Callable[[], object]], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.watching = False
-        self.last: dict[str, Any] = {}
         self.last_of: dict[str, Any] = {}
+        self.tracks = tracks
         self._emit = emit
         self._loop = loop
         self.afterwards = afterwards
@@ -154,8 +158,23 @@ class Gaps:
 
     # -- what the stream brings -----------------------------------------------------------------------------
 
+    def __call__(self, source: Observable[TickBatch]) -> Observable[TickBatch]:
+        """Be the operator: come to each batch's moment and pass it on, on the source's thread."""
+
+        def subscribe(
+            observer: abc.ObserverBase[TickBatch], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            def on_next(batch: TickBatch) -> None:
+                if self.watching:
+                    self._advance(batch.received_ns)
+                observer.on_next(batch)
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
     def see(self, batch: TickBatch) -> None:
-        """Find in a batch what comes first after; before its ticks are in `last`."""
+        """Find in a batch what comes first after."""
         self._advance(batch.received_ns)
         missing = self._missing
         if missing:
@@ -215,8 +234,9 @@ class Gaps:
                 span.from_ns = earlier.from_ns
                 self._drop(earlier)
             else:
-                last = self.last.get(ticker)
-                span.from_ns = silent_ns if last is None else _event_ns(last)
+                track = self.tracks.get(ticker)
+                known = None if track is None else track.last
+                span.from_ns = silent_ns if known is None else _event_ns(known)
             self._missing[ticker] = span
 
     def _settle(self, now_ns: int) -> None:

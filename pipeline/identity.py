@@ -1,12 +1,11 @@
 """What tells two ticks apart, and what one tick makes of an older one: facts of the feed."""
 
-from bisect import bisect_left
 from collections.abc import Hashable
-from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
 from .ticks import Aggregate, Quote, SecondAggregate, Trade
+from .tracks import Tracks
 
 __all__ = ["Seen", "conflation_key"]
 
@@ -16,7 +15,7 @@ _BAR_CONTENT: Final = attrgetter(
 
 
 class Seen:
-    """Remembers which ticks came, for `dedupe`; one for each stream.
+    """Remembers which ticks came, for `dedupe`, and notes of each ticker the last that passed.
 
     - A trade is its ticker, exchange, reporting facility and id. Its sequence number is none: it is seen
       repeated and going backwards.
@@ -31,114 +30,63 @@ class Seen:
 
     Args:
         window: ticks to remember.
+        tracks: where what is known of each ticker is kept.
 
     Raises:
         ValueError: ``window`` is below 1.
     """
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, tracks: Tracks) -> None:
         if window < 1:
             raise ValueError(f"window must be 1 or more ticks, not {window!r}")
         self._window = window
         self._count = 0
-        self._quotes = _Sequences()
-        self._trades = _Ids()
+        self._tracks = tracks
         self._others = _Generations()
         """Bars, and quotes that came late."""
 
     def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912  # the hot loop: calls cost
         """Return those that have not been seen, in their order; the same list if that is all of them."""
-        quotes, trades, others = self._quotes, self._trades, self._others
+        tracks, others = self._tracks, self._others
         repeated: list[Any] = []
         for tick in ticks:
+            track = tracks[tick.ticker]
             kind = type(tick)
             if kind is Quote:
                 sequence = tick.sequence
-                if sequence is None:
-                    continue
-                sequences = quotes[tick.ticker]
-                if sequence > sequences[-1]:
-                    sequences.append(sequence)
-                elif quotes.has(tick.ticker, sequence) or not others.add((tick.ticker, sequence)):
-                    repeated.append(tick)
+                if sequence is not None:
+                    sequences = track.sequences
+                    if sequence > sequences[-1]:
+                        sequences.append(sequence)
+                    elif track.has_quote(sequence) or not others.add((tick.ticker, sequence)):
+                        repeated.append(tick)
+                        continue
             elif kind is Trade:
                 trade_id = tick.trade_id
-                if trade_id is None:
-                    continue
-                facility = tick.trf_id
-                venue = (tick.exchange, facility) if facility else tick.exchange
-                ids = trades[tick.ticker]
-                if trade_id not in ids:
-                    ids[trade_id] = venue
-                elif ids[trade_id] == venue or (trade_id, venue) in ids:
-                    repeated.append(tick)
-                else:
-                    ids[trade_id, venue] = venue
+                if trade_id is not None:
+                    facility = tick.trf_id
+                    venue = (tick.exchange, facility) if facility else tick.exchange
+                    trades = track.trades
+                    if trade_id not in trades:
+                        trades[trade_id] = venue
+                    elif trades[trade_id] == venue or (trade_id, venue) in trades:
+                        repeated.append(tick)
+                        continue
+                    else:
+                        trades[trade_id, venue] = venue
             elif isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
                 repeated.append(tick)
+                continue
+            track.last = tick
         self._count += len(ticks)
         if self._count >= self._window:
             self._count = 0
-            for memory in (quotes, trades, others):
-                memory.turn()
+            tracks.turn()
+            others.turn()
         if not repeated:
             return ticks
         copies = set(map(id, repeated))  # by identity: two equal trades may stand side by side
         return [tick for tick in ticks if id(tick) not in copies]
-
-
-class _Sequences(dict[str, list[int]]):
-    """Holds, by ticker, the sequence numbers that came, each above the one before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._marks: dict[str, int] = {}
-        self._late: set[str] = set()
-        """Tickers of which something came late since the last turn."""
-
-    def __missing__(self, ticker: str) -> list[int]:
-        sequences = self[ticker] = [_LOWEST]
-        return sequences
-
-    def has(self, ticker: str, sequence: int) -> bool:
-        """Tell whether a number that is not above the ticker's last is among its numbers."""
-        sequences = self[ticker]
-        self._late.add(ticker)
-        return sequences[bisect_left(sequences, sequence)] == sequence
-
-    def turn(self) -> None:
-        """Forget what was there at the turn before, but of a ticker that ticked since its last one."""
-        for ticker, sequences in tuple(self.items()):
-            mark = self._marks.get(ticker, 0)
-            if mark < len(sequences) or ticker in self._late:
-                del sequences[: max(mark - 1, 0)]
-            else:
-                del self[ticker]
-        self._marks = {ticker: len(sequences) for ticker, sequences in self.items()}
-        self._late.clear()
-
-
-class _Ids(dict[str, dict[Hashable, Hashable]]):
-    """Holds, by ticker, the ids of trades that came, and where each was made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._marks: dict[str, int] = {}
-
-    def __missing__(self, ticker: str) -> dict[Hashable, Hashable]:
-        ids: dict[Hashable, Hashable] = {}
-        self[ticker] = ids
-        return ids
-
-    def turn(self) -> None:
-        """Forget what was there at the turn before; a dict holds its keys in the order of their coming."""
-        for ticker, ids in tuple(self.items()):
-            young = dict(islice(ids.items(), self._marks.get(ticker, 0), None))
-            if young:
-                self[ticker] = young
-            else:
-                del self[ticker]
-        self._marks = {ticker: len(ids) for ticker, ids in self.items()}
 
 
 class _Generations:
@@ -157,10 +105,6 @@ class _Generations:
     def turn(self) -> None:
         """Forget the older generation."""
         self._younger, self._older = set(), self._younger
-
-
-_LOWEST: Final = -(2**63) - 1
-"""Below every sequence number."""
 
 
 def conflation_key(tick: Any) -> Hashable | None:

@@ -4,10 +4,13 @@ from collections import defaultdict, deque
 
 from reactivex import Subject
 
+from operators.dedupe import dedupe
 from pipeline import status
 from pipeline.activity import Activity
 from pipeline.gaps import Gaps
+from pipeline.identity import Seen
 from pipeline.ticks import Quote, TickBatch
+from pipeline.tracks import Tracks
 
 MS = 1_000_000
 
@@ -53,7 +56,10 @@ class World:
         self.loop = Loop()
         self.pipeline = Pipeline()
         self.events = []
-        self.gaps = Gaps(self.events.append, self.loop, self.pipeline.schedule, lambda: self.loop.now_ms * MS)
+        tracks = Tracks()
+        self.gaps = Gaps(
+            tracks, self.events.append, self.loop, self.pipeline.schedule, lambda: self.loop.now_ms * MS
+        )
         self.batches = Subject()
         self.delivered = defaultdict(list)
         self.made = defaultdict(list)
@@ -61,7 +67,9 @@ class World:
         self.lost_with = {}
         self.flying = defaultdict(list)
         activity = Activity(self.gaps, lambda: self.loop.now_ms / 1000)
-        self.subscription = self.batches.pipe(activity).subscribe(self._deliver)
+        self.subscription = self.batches.pipe(
+            self.gaps, dedupe(lambda: Seen(1000, tracks)), activity
+        ).subscribe(self._deliver)
 
     def _deliver(self, batch):
         for tick in batch.ticks:

@@ -13,6 +13,7 @@ from pipeline.ticks import (
     SecondAggregate,
     Trade,
 )
+from pipeline.tracks import Tracks
 
 TRADE = {"ticker": "A", "price": 1, "event_ms": 1, "exchange": 4, "trade_id": "9", "trf_id": 2}
 BAR = SecondAggregate(ticker="A", event_ms=2000, start_ms=1000, tick_close=5, tick_volume=10, received_ns=1)
@@ -50,7 +51,7 @@ def identity(tick):
 @given(st.lists(st.lists(TICKS, max_size=10), max_size=20))
 def test_each_tick_passes_once(batches):
     """A quote dropped as another's copy is a silent loss; a copy that passes is a trade counted twice."""
-    seen, known = Seen(10**6), set()
+    seen, known = Seen(10**6, Tracks()), set()
     for ticks in batches:
         expected = []
         for tick in ticks:
@@ -67,7 +68,7 @@ def test_each_tick_passes_once(batches):
 @settings(max_examples=200)
 def test_at_least_one_window_is_remembered_and_about_two(window, batches):
     """A copy within the window never passes; what is long gone always does, or memory would grow all day."""
-    seen = Seen(window)
+    seen = Seen(window, Tracks())
     passed_at = {}
     count = 0
     for ticks in batches:
@@ -90,20 +91,21 @@ def test_at_least_one_window_is_remembered_and_about_two(window, batches):
 
 def test_memory_is_bounded_whatever_comes():
     """A feed gone mad with a million tickers must not cost memory for ever."""
-    seen = Seen(100)
+    tracks = Tracks()
+    seen = Seen(100, tracks)
     for n in range(0, 20_000, 2):
         quote = Quote(ticker=f"S{n}", event_ms=1, sequence=n)
         trade = Trade(ticker=f"S{n}", price=1, event_ms=1, trade_id=str(n))
         late = Quote(ticker=f"S{n}", event_ms=1, sequence=n - 1)
         seen([quote, trade, late])
-        held = sum(map(len, seen._quotes.values())) + sum(map(len, seen._trades.values()))
+        held = sum(len(track.sequences) - 1 + len(track.trades) for track in tracks.values())
         assert held <= 500
         assert len(seen._others._younger) + len(seen._others._older) <= 250
 
 
 def test_a_late_quote_passes_once():
     """The second line brings what the first left out: it is news, though newer quotes came before it."""
-    seen = Seen(1000)
+    seen = Seen(1000, Tracks())
     quotes = [Quote(ticker="A", event_ms=1, sequence=q) for q in (1, 2, 5, 3, 3, 5, 4, 6)]
     assert [quote.sequence for quote in seen(quotes)] == [1, 2, 5, 3, 4, 6]
 
@@ -114,7 +116,7 @@ def test_trades_that_differ_in_their_identity_are_two(name):
     other = Trade(**TRADE | {name: "B" if name == "ticker" else 99})
     again = Trade(**TRADE | {"price": 2, "sequence": 5})
     one = Trade(**TRADE)
-    assert Seen(100)([one, other, again, msgspec.structs.replace(other)]) == [one, other]
+    assert Seen(100, Tracks())([one, other, again, msgspec.structs.replace(other)]) == [one, other]
 
 
 def test_a_revised_bar_is_not_a_duplicate():
@@ -122,7 +124,7 @@ def test_a_revised_bar_is_not_a_duplicate():
     revised = msgspec.structs.replace(BAR, tick_volume=11)
     stamped = msgspec.structs.replace(BAR, received_ns=5)
     minute = MinuteAggregate(**{name: getattr(BAR, name) for name in BAR.__struct_fields__})
-    assert Seen(100)([BAR, revised, stamped, minute]) == [BAR, revised, minute]
+    assert Seen(100, Tracks())([BAR, revised, stamped, minute]) == [BAR, revised, minute]
 
 
 def test_what_has_no_identity_is_never_dropped():
@@ -134,13 +136,13 @@ def test_what_has_no_identity_is_never_dropped():
         FairMarketValue(ticker="A", event_ms=1, price=1),
         IndexValue(ticker="A", event_ms=1, price=1),
     ]
-    assert Seen(100)(ticks * 2) == ticks * 2
+    assert Seen(100, Tracks())(ticks * 2) == ticks * 2
 
 
 def test_the_window_is_checked():
     """A window of nothing would dedupe nothing, in silence."""
     with pytest.raises(ValueError, match="window"):
-        Seen(0)
+        Seen(0, Tracks())
 
 
 def test_trades_are_never_conflated():

@@ -21,6 +21,7 @@ from pipeline.ticks import (
     SecondAggregate,
     Trade,
 )
+from pipeline.tracks import Tracks
 
 START_MS = 1_700_000_000_000
 TYPES = (
@@ -78,7 +79,7 @@ def test_same_seed_gives_same_bytes_and_another_does_not():
 def test_identities_are_unique_and_sequences_grow_with_jumps():
     """Dedupe would throw good ticks away, or a test of gaps would prove nothing."""
     ticks = run(SyntheticMarket(["AAPL", "MSFT"], start_ms=START_MS), 80)
-    assert Seen(10**9)(ticks) is ticks
+    assert Seen(10**9, Tracks())(ticks) is ticks
     jumps = defaultdict(list)
     for tick in ticks:
         if tick.event_type in {"T", "Q"}:
@@ -92,7 +93,7 @@ def test_identities_are_unique_and_sequences_grow_with_jumps():
 def test_ticker_listed_again_uses_no_identity_twice():
     """A ticker moved away and back would lose its ticks as duplicates."""
     market = SyntheticMarket(["AAPL"], start_ms=START_MS)
-    seen = Seen(10**9)
+    seen = Seen(10**9, Tracks())
     seen(run(market, 4, count=100))
     market.remove(["AAPL", "NEVER"])
     assert market.events(10, START_MS + 1000) == []

@@ -32,7 +32,7 @@ __all__ = ["Reject", "decode", "decode_message", "statuses_in"]
 
 log = logging.getLogger("tickbraid.massive.decode")
 
-Element: TypeAlias = (
+TickElement: TypeAlias = (
     Trade
     | Quote
     | SecondAggregate
@@ -42,13 +42,14 @@ Element: TypeAlias = (
     | FairMarketValue
     | LaunchpadValue
     | IndexValue
-    | ServerStatus
 )
+Element: TypeAlias = TickElement | ServerStatus
 
 JOIN_BELOW_BYTES: Final = 1024
 """Messages shorter than this on average are decoded as one array: 0.9 µs a tick instead of 1.3."""
 SAMPLE_BYTES: Final = 200
 
+_decode_ticks: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[TickElement]).decode
 _decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]).decode
 _decode_raw_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_element = msgspec.json.Decoder(Element).decode
@@ -108,11 +109,12 @@ def decode(
             observer: abc.ObserverBase[TickBatch], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             def on_next(frames: Frames) -> None:
-                elements, rejects = _decode_frames(frames.messages, frames.size_bytes)
-                if ServerStatus in set(map(type, elements)):
-                    statuses = [e for e in elements if type(e) is ServerStatus]
-                    elements = [e for e in elements if type(e) is not ServerStatus]
-                    if on_statuses is not None and not frames.inspected:
+                rejects: list[Reject] = []
+                try:
+                    elements = _decode_well(frames.messages, frames.size_bytes)
+                except _UNDECODABLE:  # it may be a status that is among them
+                    elements, rejects, statuses = _decode_each(frames.messages)
+                    if statuses and on_statuses is not None and not frames.inspected:
                         on_statuses(frames.connection, frames.received_ns, statuses)
                 if on_reject is not None:
                     for reject in rejects:
@@ -165,21 +167,28 @@ class RejectLog:
             )
 
 
-def _decode_frames(messages: list[bytes], size_bytes: int) -> tuple[list[Any], list[Reject]]:
+def _decode_well(messages: list[bytes], size_bytes: int) -> list[Any]:
+    """Decode messages in which there are only ticks."""
     if len(messages) == 1:
-        return decode_message(messages[0])
+        return _decode_ticks(messages[0])
     if size_bytes < JOIN_BELOW_BYTES * len(messages):
-        try:
-            return _decode_array(b"[%b]" % b",".join([m[1:-1] for m in messages])), []
-        except _UNDECODABLE:
-            pass  # one of them is not well; each by itself, then
+        return _decode_ticks(b"[%b]" % b",".join([m[1:-1] for m in messages]))
+    elements: list[Any] = []
+    for message in messages:
+        elements += _decode_ticks(message)
+    return elements
+
+
+def _decode_each(messages: list[bytes]) -> tuple[list[Any], list[Reject], list[ServerStatus]]:
+    """Return the ticks of all messages, what in them is neither, and the status elements."""
     elements: list[Any] = []
     rejects: list[Reject] = []
     for message in messages:
         good, bad = decode_message(message)
         elements += good
         rejects += bad
-    return elements, rejects
+    statuses = [element for element in elements if type(element) is ServerStatus]
+    return [element for element in elements if type(element) is not ServerStatus], rejects, statuses
 
 
 def _salvage(message: bytes) -> tuple[list[Any], list[Reject]]:

@@ -20,9 +20,10 @@ MOST_DEBT_S: Final = 0.2
 class Deputy:
     """Lets a subscriber's thread lead the loop while it has nothing else to do.
 
-    As long as its callback is quick, that saves the hand-over from thread to thread. While the callback runs,
-    no socket is read: so who takes longer than 2 ms a turn runs up a debt, and above 20 ms the loop's own thread
-    leads again, until the debt is paid off at 2 % of the time. Where a callback hangs, it leads after 25 ms.
+    As long as its callback is quick, that saves the hand-over from thread to thread. While the callback
+    runs, no socket is read: so who takes longer than 2 ms a turn runs up a debt, and above 20 ms the loop's
+    own thread leads again, until the debt is paid off at 2 % of the time. Where a callback hangs, the loop's
+    thread leads after 25 ms.
 
     All methods but `recall` on the subscriber's thread.
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -15,6 +15,10 @@ from .frames import Frames
 __all__ = ["Ingest"]
 
 log = logging.getLogger("tickbraid.massive.ingest")
+
+
+BITE_BYTES: Final = 64 * 1024
+"""So much is decoded before the sockets have their turn, or the frames of one read: less than a ms."""
 
 
 class _Lost(NamedTuple):
@@ -27,7 +31,7 @@ class Ingest:
     """Holds frames back until the pipeline has time for them; when it is full the oldest are dropped.
 
     The reader never waits: Massive cuts a slow reader off, and then everything is lost. So reading and
-    decoding take turns on one thread, one read's frames after another, and what comes faster than it can be
+    decoding take turns on one thread, a bite of frames after another, and what comes faster than it can be
     decoded waits here, undecoded. A second thread would do worse: measured, two that take turns under the
     GIL decode a fifth less.
 
@@ -127,15 +131,17 @@ class Ingest:
         return Observable(subscribe)
 
     def _take_turn(self, observer: abc.ObserverBase[Frames]) -> None:
-        """Let the frames of one read go on, and come back for the next."""
+        """Let a bite of frames go on, and come back for the next."""
         if self._queue and not self._ready():
             self._paused = True
             if self._ready():  # meanwhile, and nobody has seen that it waits
                 self.resume()
             return
+        bite_bytes = BITE_BYTES
         while (frames := self._take()) is not None:
             self._emit(frames, observer)
-            if self._queue:
+            bite_bytes -= frames.size_bytes
+            if bite_bytes <= 0 and self._queue:
                 self._scheduler.schedule(self._drain)
                 return
         while self._afterwards and not self._disposed:

@@ -3,10 +3,10 @@
 One thread at a time and not one a connection, because three readers fight for the GIL: measured with batched
 reads, three reading threads reach 0.8-0.9 of the throughput of one, a selector over three sockets 1.0.
 
-Which thread may change: a subscriber's thread that has nothing to do leads the loop itself, so that a tick goes
-from the socket to the callback without waking another thread, and warm in the cache. (Leaders and followers:
-Schmidt and others, Pattern-Oriented Software Architecture 2.) The loop's own thread leads while no subscriber
-does, and stands by otherwise: see `Deputy` for how long one may keep the sockets waiting.
+Which thread may change: a subscriber's thread that has nothing to do leads the loop itself, so that a tick
+goes from the socket to the callback without waking another thread, and warm in the cache. (Leaders and
+followers: Schmidt and others, Pattern-Oriented Software Architecture 2.) The loop's own thread leads while no
+subscriber does, and stands by otherwise: see `Deputy` for how long one may keep the sockets waiting.
 """
 
 import contextlib
@@ -43,9 +43,10 @@ _Job = tuple[abc.ScheduledAction[Any], Any, BooleanDisposable]
 class SocketLoop(Scheduler, abc.DisposableBase):
     """Runs reads, writes and timers of many sockets one by one, on the thread that leads.
 
-    That is ``tickbraid-io``, which starts with the first `schedule` and ends with `dispose`, or one that `lead`
-    was called on. It is a reactivex scheduler, so that a connection's timers run in virtual time in the tests.
-    `schedule` and `dispose` may be called from any thread; `watch`, `set_writer` and `unwatch` on the leading one.
+    That is ``tickbraid-io``, which starts with the first `schedule` and ends with `dispose`, or one that
+    called `lead`. It is a reactivex scheduler, so that a connection's timers run in virtual time in the
+    tests. `schedule` and `dispose` may be called from any thread; `watch`, `set_writer` and `unwatch` on the
+    one that leads.
 
     Args:
         monotonic: seconds, for the timers.
@@ -215,7 +216,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         return True
 
     def _stand_by(self) -> None:
-        """Wait until nobody leads, or comes back to lead, for as long as a callback may keep sockets waiting."""
+        """Wait until nobody has led for as long as a callback may keep sockets waiting."""
         pause_s, turns = LOOK_S, self._turns
         while not self._disposed:
             try:
@@ -231,11 +232,14 @@ class SocketLoop(Scheduler, abc.DisposableBase):
     def _take_turn(self) -> None:
         for key, events in self._selector.select(self._wait_s()):
             on_readable, on_writable = key.data
-            # A callback may close another socket that is ready too; its data then says so.
-            if events & selectors.EVENT_READ:
-                self._guard(on_readable)
-            if events & selectors.EVENT_WRITE and on_writable is not None:
-                self._guard(on_writable)
+            try:
+                # A callback may close another socket that is ready too; its data then says so.
+                if events & selectors.EVENT_READ:
+                    on_readable()
+                if events & selectors.EVENT_WRITE and on_writable is not None:
+                    on_writable()
+            except Exception:
+                log.exception("a socket's callback raised; this is a defect")
         for _ in range(len(self._jobs)):  # what these add waits for the next turn: sockets come first
             self._run_job(self._jobs.popleft())
         while (job := self._due()) is not None:
@@ -256,16 +260,12 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def _run_job(self, job: _Job) -> None:
         action, state, cancelled = job
-        if not cancelled.is_disposed:
-            self._guard(lambda: action(self, state))
-
-    @staticmethod
-    def _guard(callback: Callable[[], Any]) -> None:
-        """Keep the other connections alive when one has a defect."""
+        if cancelled.is_disposed:
+            return
         try:
-            callback()
-        except Exception:
-            log.exception("a callback on the loop's thread raised; this is a defect")
+            action(self, state)
+        except Exception:  # the other connections live on
+            log.exception("an action on the loop's thread raised; this is a defect")
 
     def _wake(self) -> None:
         if self._leader == threading.get_ident():

@@ -7,7 +7,7 @@ from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline.massive.frames import Frames
-from pipeline.massive.ingest import Ingest
+from pipeline.massive.ingest import BITE_BYTES, Ingest
 
 ELEMENT = b'{"ev":"T"}'
 
@@ -32,10 +32,10 @@ class Bench:
 
         self.subscription = self.source.pipe(self.ingest).subscribe(self.out.append, on_completed=completed)
 
-    def offer(self, connection, elements, at_ns=1):
+    def offer(self, connection, elements, at_ns=1, size_bytes=0):
         message = b"[" + b",".join([ELEMENT] * elements) + b"]"
         self.offered[connection] = self.offered.get(connection, 0) + elements
-        self.source.on_next(Frames(connection, at_ns, [message], len(message)))
+        self.source.on_next(Frames(connection, at_ns, [message], size_bytes or len(message)))
 
     def run(self):
         self.scheduler.advance_by(1)
@@ -94,16 +94,16 @@ def test_every_element_comes_out_or_is_declared_lost(history, capacity_bytes):
     assert sum(count for _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
 
 
-def test_reading_has_its_turn_after_each_read_s_frames():
+def test_reading_has_its_turn_after_each_bite():
     """A backlog that is decoded in one go keeps the reader from its sockets, and the server cuts us off."""
-    bench = Bench()
-    for at_ns in range(3):
-        bench.offer("a", 1, at_ns)
+    bench = Bench(capacity_bytes=10 * BITE_BYTES)
+    for at_ns in range(5):
+        bench.offer("a", 1, at_ns, BITE_BYTES // 2)
     seen = []
     bench.scheduler.schedule(lambda *_: seen.append(len(bench.out)))
     bench.run()
-    assert seen == [1]
-    assert len(bench.out) == 3
+    assert seen == [2]
+    assert len(bench.out) == 5
 
 
 def test_where_there_is_no_room_frames_wait_undecoded():

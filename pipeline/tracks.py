@@ -1,0 +1,84 @@
+"""What is remembered of each ticker: its last tick, and what tells a copy of an older one."""
+
+from bisect import bisect_left
+from collections.abc import Hashable
+from itertools import islice
+from typing import Any, Final
+
+from .ticks import Tick
+
+__all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks"]
+
+LOWEST: Final = -(2**63) - 1
+"""Below every sequence number."""
+TICKERS_KEPT: Final = 250_000
+"""Of more, those that were silent are forgotten: a track takes about 250 bytes."""
+
+
+class Track:
+    """Is what is remembered of one ticker.
+
+    Attributes:
+        last: the last tick that passed; None before the first.
+        sequences: of its quotes, each above the one before.
+        trades: ids of trades, and where each was made.
+    """
+
+    __slots__ = ("_late", "_quotes_mark", "_trades_mark", "last", "sequences", "trades")
+
+    def __init__(self) -> None:
+        self.last: Tick | None = None
+        self.sequences: list[int] = [LOWEST]
+        self.trades: dict[Hashable, Hashable] = {}
+        self._quotes_mark = 0
+        self._trades_mark = 0
+        self._late = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that a copy could be told by."""
+        return len(self.sequences) == 1 and not self.trades and self.sequences[0] == LOWEST
+
+    def has_quote(self, sequence: int) -> bool:
+        """Tell whether a number that is not above the last is among them."""
+        self._late = True
+        return self.sequences[bisect_left(self.sequences, sequence)] == sequence
+
+    def turn(self) -> None:
+        """Forget what was there at the turn before; without any quote since, all its quotes."""
+        if self._quotes_mark < len(self.sequences) or self._late:
+            del self.sequences[: max(self._quotes_mark - 1, 0)]
+        else:
+            self.sequences = [LOWEST]
+        if self._trades_mark or self.trades:  # a dict holds its keys in the order of their coming
+            self.trades = dict(islice(self.trades.items(), self._trades_mark, None))
+        self._quotes_mark, self._trades_mark, self._late = len(self.sequences), len(self.trades), False
+
+
+class Tracks(dict[str, Track]):
+    """Holds the tracks by ticker, and makes one when it is asked for a new ticker's."""
+
+    def __missing__(self, ticker: str) -> Track:
+        track = self[ticker] = Track()
+        return track
+
+    def last(self) -> dict[str, Tick]:
+        """Return the last tick of each ticker; from any thread."""
+        tracks = self.copy()  # in C, which the GIL does not interrupt
+        return {ticker: track.last for ticker, track in tracks.items() if track.last is not None}
+
+    def turn(self) -> None:
+        """Let every track forget what is old, and forget those that are empty then if there are too many."""
+        for track in self.values():
+            track.turn()
+        if len(self) > TICKERS_KEPT:
+            for ticker in [ticker for ticker, track in self.items() if track.is_empty]:
+                del self[ticker]
+
+    def note(self, ticks: list[Any]) -> list[Any]:
+        """Note the last ticks and return all: for a stream that lets copies pass."""
+        if len(self) > TICKERS_KEPT:
+            self.clear()
+        for tick in ticks:
+            self[tick.ticker].last = tick
+        return ticks
