@@ -116,3 +116,117 @@ def test_dispose_on_the_loop_itself(loop):
 def test_dispose_without_a_start():
     """A stream that nobody subscribed to has sockets for waking: they go too."""
     SocketLoop().dispose()
+
+
+class Follower:
+    """A thread that leads the loop while it has nothing to do, like a subscriber's."""
+
+    def __init__(self, loop):
+        self.name = "tickbraid-follower"
+        self.wanted = threading.Event()
+        self.busy_until = threading.Event()
+        self.busy_until.set()
+        self._loop = loop
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._ended:
+            self._loop.lead(self.wanted.is_set)
+            self.wanted.wait(5)
+            self.wanted.clear()
+            self.busy_until.wait(10)
+
+    def take_the_lead(self):
+        """Be given something by the loop's own thread, and lead after that."""
+        self._loop.schedule(lambda *_: self.wanted.set())
+
+    def end(self):
+        self._ended = True
+        self.wanted.set()
+        self._loop.recall()
+        self._thread.join(5)
+
+
+def leader_of(loop):
+    """Return the name of the thread that runs a job now."""
+    names = []
+    loop.schedule(lambda *_: names.append(threading.current_thread().name))
+    wait_until(lambda: names)
+    return names[0]
+
+
+@pytest.fixture
+def follower(loop):
+    """Somebody else who may lead."""
+    loop.schedule(lambda *_: None)
+    follower = Follower(loop)
+    yield follower
+    follower.end()
+
+
+def led_by(loop, name):
+    """Wait until a thread leads."""
+    wait_until(lambda: leader_of(loop) == name)
+
+
+def test_who_is_given_something_to_do_leads_after_that(loop, follower):
+    """A tick must go from the socket to its callback without waking a second thread."""
+    assert leader_of(loop) == "tickbraid-io"
+    follower.take_the_lead()
+    led_by(loop, follower.name)
+    ours, theirs = socket.socketpair()
+    read_by = []
+    loop.schedule(
+        lambda *_: loop.watch(ours, lambda: (ours.recv(9), read_by.append(threading.current_thread().name)))
+    )
+    for count in range(1, 4):
+        theirs.send(b"x")
+        wait_until(lambda count=count: len(read_by) == count)
+    assert read_by == [follower.name] * 3
+    loop.schedule(lambda *_: loop.unwatch(ours))
+    assert leader_of(loop) == follower.name
+    ours.close()
+    theirs.close()
+
+
+def test_where_the_leader_goes_away_the_loop_s_own_thread_takes_over(loop, follower):
+    """A callback that hangs must not keep the sockets waiting: Massive cuts a slow reader off."""
+    follower.take_the_lead()
+    led_by(loop, follower.name)
+    follower.busy_until.clear()
+    follower.wanted.set()
+    loop.recall()
+    wait_until(lambda: not follower.wanted.is_set())
+    assert leader_of(loop) == "tickbraid-io"
+    follower.busy_until.set()
+
+
+def test_a_leader_that_steps_back_can_say_so_at_once(loop, follower):
+    """Between two leaders no look every 20 ms must be waited for, or quotes are late by as much."""
+    follower.take_the_lead()
+    led_by(loop, follower.name)
+    follower.end()
+    loop.step_in()
+    assert leader_of(loop) == "tickbraid-io"
+
+
+def test_dispose_ends_both_the_leader_and_the_one_that_stands_by(loop, follower):
+    """After close() nothing of ours is alive, whoever led."""
+    follower.take_the_lead()
+    led_by(loop, follower.name)
+    ran = []
+    loop.schedule(lambda *_: ran.append(1))
+    loop.dispose()
+    assert ran == [1]
+    assert "tickbraid-io" not in our_threads()
+    loop.lead(lambda: False)  # returns at once
+
+
+def test_the_leader_may_dispose(loop, follower):
+    """A stream that ends by itself ends on the thread that leads; it must not wait for itself."""
+    follower.take_the_lead()
+    led_by(loop, follower.name)
+    loop.schedule(lambda *_: loop.dispose())
+    wait_until(lambda: "tickbraid-io" not in our_threads())
