@@ -99,7 +99,7 @@ class Activity:
         now_s = self._monotonic()
         if self._began_s is None:
             self._began_s = now_s
-        if len(self._counts) > TICKERS_KEPT:
+        if len(self._counts) >= TICKERS_KEPT:
             self._counts = Counter()  # a new one, so that a copy is of one time
         flow = self._flows.get(batch.connection)
         if flow is None:

@@ -253,13 +253,13 @@ class Connection:
 
     # -- reading --------------------------------------------------------------------------------------------
 
-    def _read(self, received_ns: int, messages: list[bytes], size_bytes: int) -> None:
+    def _read(self, received_ns: int, messages: list[bytes], taken: int, size_bytes: int) -> None:
         now_s = self._monotonic()
         self._watch.read(now_s)
         if not messages:
             return
         self._last_message_s = now_s
-        self._messages += len(messages)
+        self._messages += taken
         self._received_bytes += size_bytes
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
         # of ticks; at other times the decoder hands them back, and reading costs nothing.

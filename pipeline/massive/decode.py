@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -54,6 +55,7 @@ _decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]
 _decode_raw_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_element = msgspec.json.Decoder(Element).decode
 _parse_one = json.JSONDecoder().raw_decode
+_ELEMENT: Final = re.compile(r'\{\s*"ev"')
 _UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 OnStatuses = Callable[[str, int, list[ServerStatus]], None]
@@ -201,36 +203,38 @@ def _salvage(message: bytes) -> tuple[list[Any], list[Reject]]:
             elements.append(_decode_element(raw))
         except _UNDECODABLE:
             rejects.append(Reject(_why(raw), bytes(raw)[:SAMPLE_BYTES]))
-    if torn is not None:
-        rejects.append(Reject("torn", torn[:SAMPLE_BYTES]))
+    rejects += [Reject("torn", piece[:SAMPLE_BYTES]) for piece in torn]
     return elements, rejects
 
 
-def _split_array(message: bytes) -> tuple[list[bytes], bytes | None]:
-    """Return the raw elements of a message, and what follows the last whole one if the array is torn."""
+def _split_array(message: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the raw elements of a message, and where the array is broken, the pieces that are none."""
     try:
-        return [bytes(raw) for raw in _decode_raw_array(message)], None
+        return [bytes(raw) for raw in _decode_raw_array(message)], []
     except _UNDECODABLE:
         pass
     text = message.decode("utf-8", "replace")
-    position = _skip(text, 0, "[")
-    raws = []
-    try:
-        while text[position : position + 1] == "{":
-            _, end = _parse_one(text, position)
-            raws.append(text[position:end].encode())
-            position = _skip(text, end, ",")
-    except (ValueError, RecursionError):
-        pass
-    rest = text[position:].strip().removesuffix("]")
-    # An object without its array, or an array without its end, is whole all the same; nothing at all is not.
-    return raws, None if raws and not rest else rest.encode()
-
-
-def _skip(text: str, position: int, mark: str) -> int:
-    while text[position : position + 1] in {" ", "\n", "\r", "\t", mark}:
-        position += 1
-    return position
+    raws: list[str] = []
+    torn: list[str] = []
+    position = 0
+    while position < len(text):
+        begin = text.find("{", position)
+        # An object without its array, or an array without its end, is whole all the same.
+        torn.append(text[position : None if begin < 0 else begin].strip("[], \n\r\t"))
+        if begin < 0:
+            break
+        try:
+            _, position = _parse_one(text, begin)
+        except (ValueError, RecursionError):
+            behind = _ELEMENT.search(text, begin + 1)
+            position = behind.start() if behind else len(text)
+            torn.append(text[begin:position])
+        else:
+            raws.append(text[begin:position])
+    pieces = [piece.encode() for piece in torn if piece]
+    if not (raws or pieces or re.fullmatch(r"\[[\s,]*\]", text)):  # empty messages, joined, are no loss
+        pieces = [message]
+    return [raw.encode() for raw in raws], pieces
 
 
 def _why(raw: bytes) -> str:

@@ -16,7 +16,7 @@ class Frames(msgspec.Struct, gc=False):
     Args:
         connection: the id of the connection.
         received_ns: wall clock of the read, ns since the epoch, taken once.
-        messages: whole message payloads (JSON arrays), in the order of the wire.
+        messages: whole payloads (JSON arrays) in the order of the wire; short ones may be joined to one.
         size_bytes: their lengths added up.
         inspected: the connection has already looked at the status elements in them.
         lost: elements of this connection dropped, undecoded, since the frames before these.

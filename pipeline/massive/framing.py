@@ -3,6 +3,7 @@
 websocket-client makes three system calls a message; this takes every complete message out of one read.
 """
 
+import re
 from typing import Final, NamedTuple
 
 from pipeline.errors import ProtocolViolation
@@ -19,6 +20,11 @@ _WHOLE_TEXT: Final = 0x81
 _CONTINUATION, _TEXT, _BINARY = 0x0, 0x1, 0x2
 _PROTOCOL_ERROR, _TOO_BIG = 1002, 1009
 
+SHORT_BYTES: Final = 1024
+"""Messages as short as this are worth joining."""
+_BETWEEN: Final = re.compile(rb"\]\x81(?:~..|[\x00-\x7d])\[", re.DOTALL)
+"""The end of an array, the header of the next text message, its begin. In UTF-8 no 0x81 follows a ]."""
+
 
 class Control(NamedTuple):
     """Is a control frame: its opcode (`CLOSE`, `PING`, `PONG`) and payload."""
@@ -30,6 +36,10 @@ class Control(NamedTuple):
 class FrameSplitter:
     """Takes complete messages out of a byte stream, whichever way it was cut into reads.
 
+    Where a read is full of short messages, each a JSON array in ASCII, as Massive's are, they come out as one
+    message, an array of all their elements: found by one regular expression, that takes a third of the time
+    of splitting them and joining them again. They are not held against their lengths then, but for the last.
+
     Text is not checked for UTF-8 here: that costs more than all the rest, and the decoder checks the strings.
     Not thread-safe: it belongs to the thread that reads the socket.
 
@@ -38,6 +48,7 @@ class FrameSplitter:
             its bytes are kept.
 
     Attributes:
+        taken: how many messages the last `feed` completed, those that were joined counted one by one.
         controls: control frames of the last `feed`, in order.
         violation: what the peer did wrong; from then on, and after a close frame, all bytes are ignored.
     """
@@ -45,6 +56,7 @@ class FrameSplitter:
     def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
         if max_message_bytes < 125:
             raise ValueError(f"max_message_bytes must be 125 or more, not {max_message_bytes}")
+        self.taken = 0
         self.controls: list[Control] = []
         self.violation: ProtocolViolation | None = None
         self._max_message_bytes = max_message_bytes
@@ -69,12 +81,40 @@ class FrameSplitter:
                 return messages
             data = b"".join(self._rest)
             self._rest.clear()
+        joined = self._join(data)
+        if joined:
+            return [joined]
         try:
             self._split(data, messages)
         except ProtocolViolation as violation:
             self.violation = violation
             self._ended = True
+        self.taken = len(messages)
         return messages
+
+    def _join(self, data: bytes) -> bytes:
+        """Return all messages as one array, and keep what is left of the data; b"" where that cannot be."""
+        last = data.rfind(b"]\x81") + 1
+        if not last or data[0] != _WHOLE_TEXT or self._fragments is not None:
+            return b""
+        start, stop = _bounds(data, 0)
+        if stop - start > SHORT_BYTES:
+            return b""
+        end = len(data)
+        _, stop = _bounds(data, last)
+        if stop > end:
+            end = last  # the last one is not whole yet
+        elif stop < end:
+            return b""  # there is something else behind it
+        joined, count = _BETWEEN.subn(b",", data[start:end])
+        # Whatever else there is between two messages has a byte above 0x7f.
+        if not (joined.isascii() and joined.startswith(b"[") and joined.endswith(b"]")):
+            return b""
+        if end < len(data):
+            self._rest.append(data[end:])
+        self._rest_bytes, self._needed_bytes = len(data) - end, stop - end
+        self.taken = count + 1
+        return joined
 
     def _split(self, data: bytes, messages: list[bytes]) -> None:  # noqa: C901  # the hot loop: calls cost
         position, end = 0, len(data)
@@ -148,6 +188,16 @@ class FrameSplitter:
             messages.append(b"".join(self._fragments))
             self._fragments = None
         return False
+
+
+def _bounds(data: bytes, header: int) -> tuple[int, int]:
+    """Return where the payload of a text frame begins and ends; a very long one ends far away."""
+    length = data[header + 1] if len(data) > header + 1 else 0
+    if length < 126:
+        return header + 2, header + 2 + length
+    if length == 126:
+        return header + 4, header + 4 + int.from_bytes(data[header + 2 : header + 4].ljust(2, b"\0"), "big")
+    return header + 2, header + (1 << 62)
 
 
 def parse_close(payload: bytes) -> tuple[int | None, str]:

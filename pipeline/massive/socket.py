@@ -30,7 +30,7 @@ MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_WRITE_S: Final = 0.2
 
-OnRead = Callable[[int, list[bytes], int], None]
+OnRead = Callable[[int, list[bytes], int, int], None]
 OnTrouble = Callable[[ConnectionTrouble], None]
 
 
@@ -38,7 +38,9 @@ class Transport(Protocol):
     """Is what a connection needs of its socket; all on the loop's thread."""
 
     def start(self, on_read: OnRead, on_trouble: OnTrouble) -> None:
-        """Begin to read: ``on_read(received_ns, messages, size_bytes)`` for each read with any bytes.
+        """Begin to read: ``on_read(received_ns, messages, taken, size_bytes)`` for each read with any bytes.
+
+        ``taken`` is how many messages the server sent, some of which may be joined to one.
 
         ``on_trouble`` is called at most once, and nothing after it.
         """
@@ -136,7 +138,7 @@ class WireSocket:
             self._fail(PeerClosed(None, "the end of TCP"))
             return
         messages = self._splitter.feed(data)
-        self._on_read(received_ns, messages, len(data))
+        self._on_read(received_ns, messages, self._splitter.taken, len(data))
         if self._splitter.controls or self._splitter.violation:
             self._attend()
 

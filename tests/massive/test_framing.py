@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.massive.decode import SAMPLE_BYTES, decode_message
 from pipeline.massive.framing import CLOSE, PING, PONG, FrameSplitter, parse_close
 
 
@@ -178,3 +179,63 @@ def test_a_limit_below_a_control_frame_is_refused():
     """A limit under 125 would refuse pings and kill every connection."""
     with pytest.raises(ValueError, match="max_message_bytes"):
         FrameSplitter(max_message_bytes=1)
+
+
+ELEMENTS = st.lists(
+    st.one_of(
+        st.integers(0, 999).map(lambda n: b'{"ev":"Q","sym":"S%03d"}' % n),
+        st.integers(0, 200).map(lambda n: b'{"ev":"T","note":"%b"}' % (b"]" * n)),
+        st.sampled_from(['{"ev":"é"}', '{"ev":"]\x81\x05["}', '{"ev":"日本"}']).map(str.encode),
+        st.just(b'{"ev":"A","long":"' + b"x" * 1500 + b'"}'),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.one_of(ELEMENTS, st.sampled_from([PING, PONG])), max_size=12),
+    st.lists(st.integers(0, 1 << 20), max_size=6),
+)
+def test_arrays_lose_nothing_when_they_are_joined(things, cuts):
+    """Joining is for speed: each element, each ping and the number of messages must be as without it."""
+    wire, elements, controls, count = b"", [], [], 0
+    for thing in things:
+        if isinstance(thing, list):
+            wire += frame(b"[" + b",".join(thing) + b"]")
+            elements += thing
+            count += 1
+        else:
+            wire += frame(b"hello", thing)
+            controls.append((thing, b"hello"))
+    splitter = FrameSplitter()
+    got, heard, taken = [], [], 0
+    for read in cut(wire, cuts):
+        got += splitter.feed(read)
+        heard += [tuple(control) for control in splitter.controls]
+        taken += splitter.taken
+    found = [element for message in got for element in decode_message(message)[1]]
+    assert [reject.sample for reject in found] == [element[:SAMPLE_BYTES] for element in elements]
+    assert (heard, taken, splitter.violation) == (controls, count, None)
+
+
+def test_short_arrays_are_joined():
+    """At one event a message, splitting and joining again would be a quarter of all work."""
+    arrays = [b'[{"ev":"Q","n":%d}]' % number for number in range(300)]
+    splitter = FrameSplitter()
+    wire = b"".join(map(frame, arrays))
+    assert splitter.feed(wire[:-5]) == [b"[" + b",".join(array[1:-1] for array in arrays[:-1]) + b"]"]
+    assert splitter.taken == 299
+    assert splitter.feed(wire[-5:]) == arrays[-1:]
+    assert splitter.taken == 1
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_control_frame_between_short_arrays_is_heard(opcode, place):
+    """A ping that is not answered costs the connection."""
+    frames = [frame(b'[{"ev":"Q"}]')] * 2
+    frames.insert(place, frame(b"\x03\xe8", opcode))
+    splitter = FrameSplitter()
+    splitter.feed(b"".join(frames))
+    assert splitter.controls == [(opcode, b"\x03\xe8")]

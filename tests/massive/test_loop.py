@@ -166,16 +166,21 @@ def follower(loop):
     follower.end()
 
 
-def led_by(loop, name):
-    """Wait until a thread leads."""
-    wait_until(lambda: leader_of(loop) == name)
+def let_lead(loop, follower):
+    """Give it something to do until it leads: it may come back before the loop's thread has looked."""
+
+    def leads():
+        if leader_of(loop) == follower.name:
+            return True
+        follower.take_the_lead()
+        return False
+
+    wait_until(leads)
 
 
 def test_who_is_given_something_to_do_leads_after_that(loop, follower):
     """A tick must go from the socket to its callback without waking a second thread."""
-    assert leader_of(loop) == "tickbraid-io"
-    follower.take_the_lead()
-    led_by(loop, follower.name)
+    let_lead(loop, follower)
     ours, theirs = socket.socketpair()
     read_by = []
     loop.schedule(
@@ -193,8 +198,7 @@ def test_who_is_given_something_to_do_leads_after_that(loop, follower):
 
 def test_where_the_leader_goes_away_the_loop_s_own_thread_takes_over(loop, follower):
     """A callback that hangs must not keep the sockets waiting: Massive cuts a slow reader off."""
-    follower.take_the_lead()
-    led_by(loop, follower.name)
+    let_lead(loop, follower)
     follower.busy_until.clear()
     follower.wanted.set()
     loop.recall()
@@ -205,8 +209,7 @@ def test_where_the_leader_goes_away_the_loop_s_own_thread_takes_over(loop, follo
 
 def test_a_leader_that_steps_back_can_say_so_at_once(loop, follower):
     """Between two leaders no look every 20 ms must be waited for, or quotes are late by as much."""
-    follower.take_the_lead()
-    led_by(loop, follower.name)
+    let_lead(loop, follower)
     follower.end()
     loop.step_in()
     assert leader_of(loop) == "tickbraid-io"
@@ -214,8 +217,7 @@ def test_a_leader_that_steps_back_can_say_so_at_once(loop, follower):
 
 def test_dispose_ends_both_the_leader_and_the_one_that_stands_by(loop, follower):
     """After close() nothing of ours is alive, whoever led."""
-    follower.take_the_lead()
-    led_by(loop, follower.name)
+    let_lead(loop, follower)
     ran = []
     loop.schedule(lambda *_: ran.append(1))
     loop.dispose()
@@ -226,7 +228,6 @@ def test_dispose_ends_both_the_leader_and_the_one_that_stands_by(loop, follower)
 
 def test_the_leader_may_dispose(loop, follower):
     """A stream that ends by itself ends on the thread that leads; it must not wait for itself."""
-    follower.take_the_lead()
-    led_by(loop, follower.name)
+    let_lead(loop, follower)
     loop.schedule(lambda *_: loop.dispose())
     wait_until(lambda: "tickbraid-io" not in our_threads())

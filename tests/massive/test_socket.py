@@ -43,7 +43,7 @@ class Peer:
 
     @property
     def messages(self):
-        return [message for _, messages, _ in list(self.reads) for message in messages]
+        return [message for _, messages, *_ in list(self.reads) for message in messages]
 
     def on_loop(self, loop, action):
         done = threading.Event()

@@ -43,15 +43,15 @@ class Wire:
         """Send one frame of these elements; a real transport calls nothing back once it is closed."""
         if self.closed is None:
             message = json.dumps(elements).encode()
-            self.on_read(self.world.now_ns, [message], len(message))
+            self.on_read(self.world.now_ns, [message], 1, len(message))
 
     def raw(self, message):
         if self.closed is None:
-            self.on_read(self.world.now_ns, [message], len(message))
+            self.on_read(self.world.now_ns, [message], 1, len(message))
 
     def pong(self):
         if self.closed is None:
-            self.on_read(self.world.now_ns, [], 2)
+            self.on_read(self.world.now_ns, [], 0, 2)
 
     def end(self, code=None, reason=""):
         if self.closed is None:
