@@ -172,7 +172,7 @@ def test_tls_gives_all_that_it_has_decrypted(loop):
 
         def start(transport):
             opened.append(transport)
-            transport.start(lambda _ns, got, _size: messages.extend(got), lambda _: None)
+            transport.start(lambda _ns, got, *_: messages.extend(got), lambda _: None)
 
         open_transport = wire_opener(simulator.url, loop, name="t", ssl_context=client_side)
         open_transport(start)
