@@ -71,6 +71,7 @@ class FrameSplitter:
         """Return the messages that ``data`` completes; then look at `controls` and `violation`."""
         if self.controls:
             self.controls = []
+        self.taken = 0
         messages: list[bytes] = []
         if self._ended:
             return messages
