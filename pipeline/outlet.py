@@ -15,7 +15,7 @@ from operators.latency_stamp import Latencies
 from operators.scheduler import Pastime
 
 from .identity import conflation_key
-from .sinks.sink import Acknowledged, Sink
+from .sinks.sink import DELIVERED, Acknowledged, Outcome, Sink
 from .ticks import TickBatch
 
 __all__ = ["Outlet", "numbered", "remember"]
@@ -55,6 +55,7 @@ class Outlet(abc.DisposableBase):
         self.name = sink.name
         self.sink = sink
         self.overflow = overflow
+        self.blocks = overflow == "block"
         self.gauge = BufferGauge()
         self.ended = threading.Event()
         """Set once the sink has had all there was, or nothing will come any more."""
@@ -86,7 +87,7 @@ class Outlet(abc.DisposableBase):
     @property
     def full(self) -> bool:
         """Whether nothing more must be brought until there is room. From any thread."""
-        return self.overflow == "block" and not self.ended.is_set() and self.gauge.waiting >= self._capacity
+        return self.blocks and not self.ended.is_set() and self.gauge.waiting >= self._capacity
 
     def connect(
         self,
@@ -143,20 +144,25 @@ class Outlet(abc.DisposableBase):
         try:
             self._give(batches)
         finally:
-            if self.overflow == "block":
+            if self.blocks:
                 self._on_room()
 
     def _give(self, batches: Sequence[TickBatch]) -> None:
         outcome = self.sink.write(batches)
+        if outcome is not DELIVERED:
+            self._count(outcome, batches)
+        now_ns = self._clock() if self._acknowledged is None else self._acknowledged.taken_ns
+        for batch in batches:
+            self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
+
+    def _count(self, outcome: Outcome, batches: Sequence[TickBatch]) -> None:
+        """Count what was not delivered, and tell what was given up."""
         for connection, count in outcome.rejected.items():
             self.gauge.reject(connection, count)
         for connection, count in outcome.dropped.items():
             self.gauge.drop(connection, count, "closed")
             received_ns = [b.received_ns for b in batches if b.connection == connection]
             self._on_drop(self.name, Dropped(connection, "closed", count, min(received_ns), max(received_ns)))
-        now_ns = self._clock() if self._acknowledged is None else self._acknowledged.taken_ns
-        for batch in batches:
-            self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
 
     def _end(self) -> None:
         self.ended.set()

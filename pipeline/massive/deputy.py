@@ -48,8 +48,13 @@ class Deputy:
         loop = self._loop()
         if loop is None:
             return
-        if self._began_s is not None or self._debt_s:
-            self._reckon()
+        if self._began_s is not None:
+            now_s = self._monotonic()
+            if now_s - self._began_s > FREE_S or self._debt_s:
+                self._reckon(now_s, self._began_s)
+            self._began_s = None
+        elif self._debt_s:
+            self._reckon(self._monotonic(), None)
         if self._debt_s > DEBT_S:
             loop.step_in()
             return
@@ -68,11 +73,8 @@ class Deputy:
         if loop is not None:
             loop.recall()
 
-    def _reckon(self) -> None:
-        now_s = self._monotonic()
+    def _reckon(self, now_s: float, began_s: float | None) -> None:
         self._debt_s = max(0.0, self._debt_s - (now_s - self._reckoned_s) * PART)
         self._reckoned_s = now_s
-        if self._began_s is not None:
-            late_s = max(0.0, now_s - self._began_s - FREE_S)
-            self._debt_s = min(self._debt_s + late_s, MOST_DEBT_S)
-            self._began_s = None
+        if began_s is not None:
+            self._debt_s = min(self._debt_s + max(0.0, now_s - began_s - FREE_S), MOST_DEBT_S)

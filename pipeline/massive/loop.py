@@ -23,7 +23,6 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from reactivex import abc, typing
-from reactivex.disposable import BooleanDisposable
 from reactivex.scheduler.scheduler import Scheduler
 
 __all__ = ["SocketLoop"]
@@ -37,7 +36,20 @@ SURE_S: Final = 0.005
 """So long nobody must lead before it does: a leader may be between two turns."""
 
 _State = TypeVar("_State")
-_Job = tuple[abc.ScheduledAction[Any], Any, BooleanDisposable]
+
+
+class _Job(abc.DisposableBase):
+    """An action that waits; disposing it calls it off."""
+
+    __slots__ = ("action", "is_disposed", "state")
+
+    def __init__(self, action: abc.ScheduledAction[Any], state: Any) -> None:
+        self.action = action
+        self.state = state
+        self.is_disposed = False
+
+    def dispose(self) -> None:
+        self.is_disposed = True
 
 
 class SocketLoop(Scheduler, abc.DisposableBase):
@@ -75,22 +87,21 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def schedule(
         self, action: typing.ScheduledAction[_State], state: _State | None = None
-    ) -> BooleanDisposable:
+    ) -> _Job:
         """Run ``action`` on the loop's thread soon.
 
         Once the loop is disposed nothing runs any more; what is returned is then disposed already.
         """
-        job: _Job = (action, state, BooleanDisposable())
+        job = _Job(action, state)
         with self._lock:
-            refused = self._disposed
-            if not refused:
-                self._jobs.append(job)
+            if self._disposed:
+                job.is_disposed = True
+                return job
+            self._jobs.append(job)
+            if self._thread is None:
                 self._start()
-        if refused:
-            job[2].dispose()
-        else:
-            self._wake()
-        return job[2]
+        self._wake()
+        return job
 
     def schedule_relative(
         self,
@@ -99,15 +110,16 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         state: _State | None = None,
     ) -> abc.DisposableBase:
         """Run ``action`` on the loop's thread in ``duetime`` seconds (or a timedelta)."""
-        job: _Job = (action, state, BooleanDisposable())
+        job = _Job(action, state)
         due_s = self._monotonic() + max(0.0, self.to_seconds(duetime))
         with self._lock:
             if self._disposed:
-                return job[2]
+                return job
             heapq.heappush(self._timers, (due_s, next(self._order), job))
-            self._start()
+            if self._thread is None:
+                self._start()
         self._wake()
-        return job[2]
+        return job
 
     def schedule_absolute(
         self,
@@ -181,9 +193,8 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             thread.join(JOIN_TIMEOUT_S)
 
     def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="tickbraid-io", daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="tickbraid-io", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while not self._disposed:
@@ -247,23 +258,24 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def _wait_s(self) -> float | None:
         """Return for how many seconds sockets may be waited for, None for ever."""
-        with self._lock:
-            if self._jobs:
-                return 0.0
-            return max(0.0, self._timers[0][0] - self._monotonic()) if self._timers else None
+        if self._jobs:
+            return 0.0
+        timers = self._timers  # whoever adds one wakes the selector
+        return max(0.0, timers[0][0] - self._monotonic()) if timers else None
 
     def _due(self) -> _Job | None:
-        with self._lock:
+        if not self._timers or self._timers[0][0] > self._monotonic():
+            return None
+        with self._lock:  # only this thread takes any away
             if not self._timers or self._timers[0][0] > self._monotonic():
                 return None
             return heapq.heappop(self._timers)[2]
 
     def _run_job(self, job: _Job) -> None:
-        action, state, cancelled = job
-        if cancelled.is_disposed:
+        if job.is_disposed:
             return
         try:
-            action(self, state)
+            job.action(self, job.state)
         except Exception:  # the other connections live on
             log.exception("an action on the loop's thread raised; this is a defect")
 

@@ -1,7 +1,7 @@
 """Hands every tick to the user's function."""
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Any
@@ -44,12 +44,12 @@ class CallbackSink:
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Call the callback with every tick, until `stop` is called."""
-        dropped: Counter[str] = Counter()
+        dropped: dict[str, int] = {}
         for batch in batches:
             left = self._call(batch.ticks)
             self._calls += len(batch.ticks) - left
             if left:
-                dropped[batch.connection] += left
+                dropped[batch.connection] = dropped.get(batch.connection, 0) + left
         return Outcome(dropped=dropped) if dropped else DELIVERED
 
     def stop(self) -> None:
