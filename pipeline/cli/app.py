@@ -19,6 +19,7 @@ from .captures import captures
 from .check import check
 from .demo import demo
 from .replay import replay
+from .report import report
 from .run import run
 from .top import top
 
@@ -32,7 +33,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, simulate, check, top, captures, replay):
+for command in (demo, run, simulate, check, top, captures, replay, report):
     app.command()(command)
 
 
