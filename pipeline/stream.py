@@ -351,7 +351,7 @@ class TickStream(Observable[Tick]):
             if self._closed:
                 return
             self._closed = True
-            outlets = [outlet for outlet in self._outlets if not outlet.ended.is_set()]
+            outlets = tuple(self._outlets)  # those that have ended, too: a sink may have files to finish
             engine = self._engine
         if engine is not None:
             engine.close_sources()
