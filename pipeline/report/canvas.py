@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 __all__ = [
     "BLUE",
@@ -19,6 +19,7 @@ __all__ = [
     "TimeAxis",
     "blank",
     "legend",
+    "legend_below",
     "ms_axis",
     "ms_words",
     "number",
@@ -33,6 +34,8 @@ BLUE, RED, *_ = COLOURS
 GREY: Final = "#767676"
 STYLES: Final = ("-", "--", "-.", ":")
 """Of lines, so that no curve is told by its colour alone; with seven colours they repeat after 28 curves."""
+FEW_DECADES: Final = 300
+"""An axis of latencies that reaches less far has marks at 2 and 5, too."""
 LINEAR_BELOW_MS: Final = 1.0
 """Where latencies are not all above zero (clocks disagree), the axis is linear up to here."""
 BINS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 86_400)
@@ -112,8 +115,19 @@ def blank(
 
 
 def legend(axes: Axes, title: str = "") -> None:
-    """Name what is drawn, beside the figure's content if that hides nothing."""
+    """Name what is drawn, where it hides least."""
     axes.legend(title=title, frameon=False, fontsize=8.5, title_fontsize=8.5)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Name what is drawn, below the axes: where marks or bars may be anywhere within."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower left",
+        frameon=False,
+        fontsize=8.5,
+        ncols=columns,
+    )
 
 
 def ms_axis(axes: Axes, which: str, samples: Iterable[pl.Series]) -> None:
@@ -124,10 +138,14 @@ def ms_axis(axes: Axes, which: str, samples: Iterable[pl.Series]) -> None:
         which: ``x`` or ``y``.
         samples: what is shown on it, ms.
     """
-    positive = all(least > 0 for least in (number(series.min()) for series in samples) if least is not None)
+    ends = [
+        end for series in samples for end in (number(series.min()), number(series.max())) if end is not None
+    ]
+    least, most = min(ends, default=1.0), max(ends, default=1.0)
     set_scale, axis = (axes.set_xscale, axes.xaxis) if which == "x" else (axes.set_yscale, axes.yaxis)
-    if positive:
+    if least > 0:
         set_scale("log")
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most / least < FEW_DECADES else (1,)))
     else:
         set_scale("symlog", linthresh=LINEAR_BELOW_MS)
     axis.set_major_formatter(FuncFormatter(lambda value, _: ms_words(value)))

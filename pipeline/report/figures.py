@@ -23,6 +23,7 @@ from .canvas import (
     TimeAxis,
     blank,
     legend,
+    legend_below,
     ms_axis,
     ms_words,
     number,
@@ -156,6 +157,7 @@ def latency_over_time(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -
     below.fill_between(binned["bin"], binned["count"], step="post", color=BLUE, alpha=0.4, linewidth=0)
     below.set_ylabel("Ticks/s")
     below.set_ylim(bottom=0)
+    below.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
@@ -220,7 +222,7 @@ def summary_plot(
     axes.set_yticks(places, rows, fontsize=8.5)
     axes.invert_yaxis()
     ms_axis(axes, "x", [summary[column] for column in MARKS])
-    axes.legend(frameon=False, fontsize=8.5, ncols=len(MARKS), loc="lower left", bbox_to_anchor=(0, -0.02))
+    legend_below(figure, axes, len(MARKS))
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from operators.account import Account
 from pipeline.status import Gap
 
-from .canvas import COLOURS, RED, blank, time_axis
+from .canvas import COLOURS, RED, blank, legend_below, time_axis
 
 __all__ = ["account_bars", "carriers_plot", "gaps_plot"]
 
@@ -48,9 +48,7 @@ def account_bars(accounts: Mapping[str, Account], title: str) -> Figure:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower left", frameon=False, fontsize=8.5, ncols=3
-    )
+    legend_below(figure, axes, 3)
     return figure
 
 
@@ -113,7 +111,7 @@ def carriers_plot(ticks: pl.DataFrame, title: str) -> Figure:
         axes.scatter(
             (its["event_ns"] - axis.origin_ns) / 1e9 / axis.unit_s,
             [places[ticker] - 0.2 + 0.4 * order / len(connections) for ticker in its["ticker"]],
-            s=5,
+            s=6,
             linewidths=0,
             color=COLOURS[order % len(COLOURS)],
             marker=MARKERS[order % len(MARKERS)],
@@ -123,12 +121,5 @@ def carriers_plot(ticks: pl.DataFrame, title: str) -> Figure:
     axes.set_yticks(range(len(tickers)), tickers, fontsize=7.5)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="x")
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower left",
-        frameon=False,
-        fontsize=8.5,
-        ncols=4,
-        markerscale=2.5,
-    )
+    legend_below(figure, axes, 4)
     return figure
