@@ -52,7 +52,7 @@ class Contents(NamedTuple):
 class Selection:
     """Is the part of a capture that is to be played.
 
-    Where the directory has frames they are played, byte by byte as they came. Where it has only ticks, reads
+    Where the directory has frames they are played, each element byte by byte as it came. Where it has only ticks, reads
     are made of them: what a column holds comes back as it was, and what none holds (trade ids, conditions,
     exchanges, rejected elements, duplicates, status events) does not.
 

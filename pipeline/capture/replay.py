@@ -31,6 +31,12 @@ BITE_BYTES: Final = 1024 * 1024
 """About so much waits undecoded; a read is decoded at a time, as it was then."""
 
 
+_OF_PROGRAM: Final = (
+    *(status.SinkDown, status.SinkUp),
+    *(status.Late, status.OnTime, status.FallingBehind, status.CaughtUp),
+)
+
+
 class Progress(NamedTuple):
     """Says how far a replay is, by the time of receipt; both from 0, in ns."""
 
@@ -329,10 +335,10 @@ def _at_ns(item: Item) -> int:
 
 
 def _is_of_feed(event: status.StatusEvent) -> bool:
-    """Tell what happened to the feed from what happened to the program that recorded it."""
+    """Tell what happened to the feed from what the program that recorded it did, or concluded."""
     if isinstance(event, status.Loss):
         return event.where == "feed"
-    return not isinstance(event, status.SinkDown | status.SinkUp)
+    return not isinstance(event, _OF_PROGRAM)
 
 
 def _waiting(settings: Settings) -> Settings:
