@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
+from reactivex.observer import Observer
 
 from operators.account import Account
 from operators.backpressure import Dropped, Overflow
@@ -113,7 +114,12 @@ class TickStream(Observable[Tick]):
         return self.batches.subscribe(on_error=on_error, on_completed=on_completed)
 
     def attach(
-        self, sink: Sink, *, capacity: int | None = None, overflow: Overflow | None = None
+        self,
+        sink: Sink,
+        *,
+        capacity: int | None = None,
+        overflow: Overflow | None = None,
+        on_error: Callable[[Exception], None] | None = None,
     ) -> abc.DisposableBase:
         """Subscribe a sink; disposing stops and closes it.
 
@@ -121,6 +127,7 @@ class TickStream(Observable[Tick]):
             sink: called on a thread of its own.
             capacity: ticks that may wait for it; default SUBSCRIBER_BUFFER_TICKS.
             overflow: what happens to more; default SUBSCRIBER_OVERFLOW.
+            on_error: told what ended it; nobody is by default.
 
         Raises:
             Closed: the stream was closed.
@@ -128,7 +135,7 @@ class TickStream(Observable[Tick]):
         """
         outlet = self._outlet(sink, capacity, overflow)
         self._reserve([sink.name])
-        return self._enter(outlet, None)
+        return self._enter(outlet, None if on_error is None else Observer(on_error=on_error))
 
     @property
     def columns(self) -> Observable[Any]:

@@ -22,12 +22,14 @@ from pipeline.sources import Carriage, Source, connect
 from pipeline.status_stream import StatusStream
 from pipeline.stream import TickStream
 
+from .column_orders import ColumnOrders
 from .messages import (
     Begin,
     CloseGaps,
     End,
     ForgetGaps,
     GiveUp,
+    HandColumns,
     Heard,
     OpenGaps,
     Order,
@@ -37,6 +39,7 @@ from .messages import (
     ReportNow,
     Resume,
     Said,
+    StopColumns,
     Unable,
     Want,
     Word,
@@ -88,6 +91,7 @@ class _Child:
         self._activity: Activity
         self._connection: Connection
         self._stream: TickStream
+        self._columns: ColumnOrders
 
     def run(self) -> None:
         """Do everything, from the first order to the last word."""
@@ -98,6 +102,7 @@ class _Child:
         logging.basicConfig(level=begin.log_level, handlers=[_Forwarder(self._log)])
         self._settings = begin.settings
         self._stream = braid_stream(begin.settings, time.time_ns, self._make_sources)
+        self._columns = ColumnOrders(self._stream, self._put)
         all_told = threading.Event()
         self._stream.status.subscribe(self._tell_event, on_completed=all_told.set)
         teller = threading.Thread(target=self._tell, name="tickbraid-teller", daemon=True)
@@ -136,14 +141,21 @@ class _Child:
                 connection.reconnect(reason)
             case Probe():
                 connection.probe()
-            case OpenGaps(tickers, cut_ns):
-                self._soon(lambda: self._open_gaps(tickers, cut_ns))
-            case CloseGaps(tickers, confirmed_ns):
-                self._soon(lambda: self._close_gaps(tickers, confirmed_ns))
-            case ForgetGaps(tickers):
-                self._soon(lambda: self._forget_gaps(tickers))
+            case OpenGaps() | CloseGaps() | ForgetGaps():
+                self._soon(lambda: self._mind_gaps(order))
+            case HandColumns() | StopColumns():
+                self._columns.carry_out(order)
             case ReportNow():
                 self._put(order)
+
+    def _mind_gaps(self, order: OpenGaps | CloseGaps | ForgetGaps) -> None:
+        match order:
+            case OpenGaps(tickers, cut_ns):
+                self._open_gaps(tickers, cut_ns)
+            case CloseGaps(tickers, confirmed_ns):
+                self._close_gaps(tickers, confirmed_ns)
+            case ForgetGaps(tickers):
+                self._forget_gaps(tickers)
 
     def _make_sources(  # as MakeSources has them
         self,

@@ -2,14 +2,17 @@
 
 import logging
 import random
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 from reactivex import abc
 from reactivex.disposable import Disposable, SerialDisposable
 
+from operators.errors import BufferOverflow
 from pipeline import status
 from pipeline.massive.persistence import Backoff, Persistence
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
@@ -18,8 +21,10 @@ from .gaps import ProcessGaps
 from .ledger import Ledger
 from .messages import (
     Begin,
+    ColumnsOver,
     End,
     GiveUp,
+    HandColumns,
     Heard,
     Order,
     Probe,
@@ -28,16 +33,32 @@ from .messages import (
     ReportNow,
     Resume,
     Said,
+    StopColumns,
     Unable,
     Want,
     Word,
 )
 from .process import ChildProcess
 
-__all__ = ["ChildConnection", "Launch"]
+__all__ = ["ChildConnection", "Feed", "Launch"]
 
 Launch = Callable[[str, Callable[[Word], None], Callable[[str], None]], ChildProcess]
 """Starts a child: its name, what takes its words, what is told its end."""
+
+
+class Feed(Protocol):
+    """Is what `ColumnFeed` is, which only who has the extra ``columns`` can import."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    def open(self, connection: str) -> socket.socket | None:
+        """Return the end of a new socket on which a process hands columns over; None if it is too late."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End with an error after what is in the sockets."""
+        ...
 
 
 class ChildConnection:
@@ -90,6 +111,8 @@ class ChildConnection:
         self._clock = clock
         self._monotonic = monotonic
         self._wanted: dict[str, None] = {}
+        self._feeds: dict[str, Feed] = {}
+        """The subscribers of columns, by name."""
         self._child: ChildProcess | None = None
         self._since_s = 0.0
         self._wants = 0
@@ -143,6 +166,14 @@ class ChildConnection:
         if child is not None:
             child.send(ReportNow(number, rates))
 
+    def feed(self, feed: Feed) -> None:
+        """Have columns handed to a subscriber, by this child and those to come. From any thread."""
+        self._soon(lambda: self._feed(feed))
+
+    def starve(self, feed: Feed) -> None:
+        """Have nothing handed to it any more. From any thread."""
+        self._soon(lambda: self._starve(feed))
+
     def close(self, timeout_s: float) -> None:
         """Let the child drain for so long, and end it; ``on_over`` tells when. From any thread."""
         self._soon(lambda: self._close(timeout_s))
@@ -182,6 +213,8 @@ class ChildConnection:
         self._child = child = self._launch(self.id, self._take, self._ended)
         self._send(self._begin)
         self._gaps.born(self.id, child.send)
+        for feed in self._feeds.values():  # first, so that the first tick reaches it
+            self._hand(feed)
         if self._wanted:
             self._send_want(tuple(self._wanted))
 
@@ -194,6 +227,8 @@ class ChildConnection:
             log.log(word.level, "%s: %s", self.id, word.text, extra=extra)
         elif isinstance(word, Heard):
             self._soon(lambda: self._heard(word))
+        elif isinstance(word, ColumnsOver):
+            self._soon(lambda: self._columns_over(word))
         else:
             self._soon(lambda: self._unable(word))
 
@@ -220,6 +255,11 @@ class ChildConnection:
         self._failed = True
         self._trouble = word.reason
         self._hear(status.Failed(connection=self.id, at_ns=self._clock(), reason=word.reason))
+
+    def _columns_over(self, word: ColumnsOver) -> None:
+        feed = self._feeds.pop(word.name, None)
+        if feed is not None:
+            feed.fail(ImportError(word.reason) if word.missing else BufferOverflow(word.reason))
 
     def _bury(self, words: str) -> None:
         self._child = None
@@ -291,6 +331,19 @@ class ChildConnection:
             self._wanted.pop(channel, None)
         if channels:
             self._send(GiveUp(channels))
+
+    def _feed(self, feed: Feed) -> None:
+        self._feeds[feed.name] = feed
+        self._hand(feed)
+
+    def _hand(self, feed: Feed) -> None:
+        if self._child is not None and (its := feed.open(self.id)) is not None:
+            self._child.send(HandColumns(feed.name, feed.columns), its)
+
+    def _starve(self, feed: Feed) -> None:
+        if self._feeds.get(feed.name) is feed:
+            del self._feeds[feed.name]
+        self._send(StopColumns(feed.name))
 
     def _send_want(self, channels: tuple[str, ...]) -> None:
         self._wants += 1

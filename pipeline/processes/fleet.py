@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -17,8 +17,9 @@ from pipeline.settings import ConnectionSettings, Settings
 from pipeline.sources import make_pool, persistence
 from pipeline.status_stream import StatusStream
 
-from .connection import ChildConnection
+from .connection import ChildConnection, Feed
 from .gaps import ProcessGaps
+from .handover import Part
 from .messages import Begin
 
 __all__ = ["Fleet"]
@@ -98,6 +99,32 @@ class Fleet:
                     max(0.0, deadline_s - time.monotonic()),
                 )
         return reduce(add, (connection.ledger.figures() for connection in self.connections), Figures())
+
+    def feed(self, feed: Feed) -> None:
+        """Have columns handed to a subscriber by all children, now and to come; from any thread."""
+        for connection in self.connections:
+            connection.ledger.forget(feed.name)
+            connection.feed(feed)
+
+    def starve(self, feed: Feed) -> None:
+        """Have nothing handed to it any more; from any thread."""
+        for connection in self.connections:
+            connection.starve(feed)
+
+    def parts(self, subscriber: str, taken: Mapping[str, tuple[int, int]]) -> Iterator[Part]:
+        """Yield what is known here of a subscriber of columns.
+
+        Args:
+            subscriber: its name.
+            taken: connection to the rows that it was given: of the processes before, and of the last one.
+        """
+        for connection in self.connections:
+            before, now = connection.ledger.of_subscriber(subscriber)
+            taken_before, taken_now = taken.get(connection.id, (0, 0))
+            if now is None:  # it is buried, or has not reported yet
+                taken_before, taken_now = taken_before + taken_now, 0
+            yield Part(connection.id, before, taken_before)
+            yield Part(connection.id, now, taken_now)
 
     def close(self, timeout_s: float) -> None:
         """Let the children drain for so long and end them all; from any thread but the loop's."""

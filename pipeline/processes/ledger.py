@@ -11,9 +11,11 @@ from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 
 from .messages import Report
 
-__all__ = ["Ledger"]
+__all__ = ["PROCESS_ENDED", "Ledger"]
 
 MARKS_MAX: Final = 3600
+PROCESS_ENDED: Final = "process_ended"
+"""Why what a process had queued was dropped."""
 
 
 class Ledger:
@@ -55,8 +57,10 @@ class Ledger:
             # What was on its way to a counter at one report is counted by the next.
             self._marks.append((self._heard_ns, {name: each.received for name, each in accounts.items()}))
             self._heard_ns = report.at_ns
-            done = {name: each.received - each.queued for name, each in accounts.items()}
-            while self._marks and all(done.get(name, 0) >= n for name, n in self._marks[0][1].items()):
+            while self._marks and all(
+                _is_done(accounts.get(name, Account()), received)
+                for name, received in self._marks[0][1].items()
+            ):
                 self.settled_ns = self._marks.popleft()[0]
             self.news.notify_all()
 
@@ -76,6 +80,19 @@ class Ledger:
                 self._past.connections[self._idle.id] = replace(each, snapshot=snapshot)
             self.news.notify_all()
 
+    def forget(self, subscriber: str) -> None:
+        """Begin anew with a subscriber's account: its name is another's now."""
+        with self.news:
+            figures = [self._past] if self._last is None else [self._past, self._last.figures]
+            for each in figures:
+                each.subscribers.pop(subscriber, None)
+
+    def of_subscriber(self, name: str) -> tuple[SubscriberFigures | None, SubscriberFigures | None]:
+        """Return what the processes before have counted of a subscriber, and what the living one has."""
+        with self.news:
+            last = None if self._last is None else self._last.figures.subscribers.get(name)
+            return self._past.subscribers.get(name), last
+
     def figures(self) -> Figures:
         """Return what all processes of the connection counted together."""
         with self.news:
@@ -84,6 +101,11 @@ class Ledger:
             each = self._past.connections[self._idle.id]
             still = replace(each, snapshot=replace(each.snapshot, phase=self.phase))
             return replace(self._past, connections={self._idle.id: still})
+
+
+def _is_done(now: Account, received: int) -> bool:
+    """Tell whether all is out of the buffer that was received once, or that subscriber has left."""
+    return not now.received - now.queued < received <= now.received
 
 
 def _accounts(figures: Figures) -> dict[str, Account]:
@@ -112,6 +134,6 @@ def _ended_subscriber(figures: SubscriberFigures) -> SubscriberFigures:
     }
     lost = sum(account.queued for account in figures.accounts.values())
     dropped = figures.dropped | (
-        {"process_ended": figures.dropped.get("process_ended", 0) + lost} if lost else {}
+        {PROCESS_ENDED: figures.dropped.get(PROCESS_ENDED, 0) + lost} if lost else {}
     )
     return replace(figures, ended=True, accounts=accounts, dropped=dropped)

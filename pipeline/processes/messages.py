@@ -1,7 +1,9 @@
 """What parent and child say to each other over a pair of sockets: length, then MessagePack."""
 
+import os
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Final, Union
 
@@ -15,9 +17,11 @@ from pipeline.settings import Settings
 __all__ = [
     "Begin",
     "CloseGaps",
+    "ColumnsOver",
     "End",
     "ForgetGaps",
     "GiveUp",
+    "HandColumns",
     "Heard",
     "OpenGaps",
     "Order",
@@ -27,17 +31,21 @@ __all__ = [
     "ReportNow",
     "Resume",
     "Said",
+    "StopColumns",
     "Unable",
     "Want",
     "Word",
     "pack",
     "read_orders",
     "read_words",
+    "send_with",
 ]
 
 READ_BYTES: Final = 1 << 16
 LENGTH_BYTES: Final = 4
 MESSAGE_MAX_BYTES: Final = 64 << 20
+DESCRIPTORS_A_READ: Final = 16
+"""One would do on Linux, where a read ends behind what was sent with one."""
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -97,6 +105,26 @@ class ForgetGaps(_Message, frozen=True):
     tickers: tuple[str, ...]
 
 
+class HandColumns(_Message, frozen=True):
+    """Orders to hand these columns to a subscriber of the parent; a socket comes with it.
+
+    Args:
+        name: of the subscriber.
+        columns: their names, none for the default ones.
+        descriptor: of the socket; known to who receives it.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    descriptor: int = -1
+
+
+class StopColumns(_Message, frozen=True):
+    """Tells that the subscriber of this name takes no more."""
+
+    name: str
+
+
 class ReportNow(_Message, frozen=True):
     """Orders a report, with the tickers' rates if they are to be measured anew."""
 
@@ -120,6 +148,14 @@ class Heard(_Message, frozen=True):
 
     event: "_Event"
     wants: int
+
+
+class ColumnsOver(_Message, frozen=True):
+    """Tells why a subscriber of columns gets no more: their library is ``missing``, or its buffer was full."""
+
+    name: str
+    reason: str
+    missing: bool
 
 
 class Said(_Message, frozen=True):
@@ -161,10 +197,22 @@ else:  # all there are
     _Event = Union[tuple(getattr(status, n) for n in status.__all__ if n not in {"Gap", "StatusEvent"})]  # noqa: UP007
 
 Order = (
-    Begin | Want | GiveUp | Resume | Reconnect | Probe | OpenGaps | CloseGaps | ForgetGaps | ReportNow | End
+    Begin
+    | Want
+    | GiveUp
+    | Resume
+    | Reconnect
+    | Probe
+    | OpenGaps
+    | CloseGaps
+    | ForgetGaps
+    | HandColumns
+    | StopColumns
+    | ReportNow
+    | End
 )
 """From parent to child."""
-Word = Heard | Said | Report | Unable
+Word = Heard | Said | Report | ColumnsOver | Unable
 """From child to parent."""
 
 
@@ -189,17 +237,41 @@ def pack(message: Order | Word) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
+def send_with(sock: socket.socket, order: Order, its: socket.socket) -> None:
+    """Send an order and a socket with it, which the other process then has too."""
+    data = pack(order)
+    sent = socket.send_fds(sock, [data], [its.fileno()])
+    sock.sendall(data[sent:])
+
+
 def read_orders(sock: socket.socket) -> Iterator[Order]:
     """Yield what comes from the parent, until its end of the pair is closed. Blocks."""
-    return _read(sock, Order)
+    descriptors: deque[int] = deque()
+
+    def receive() -> bytes:
+        data, its, _, _ = socket.recv_fds(sock, READ_BYTES, DESCRIPTORS_A_READ)
+        for descriptor in its:
+            os.set_inheritable(descriptor, False)
+        descriptors.extend(its)
+        return data
+
+    try:
+        for order in _read(receive, Order):
+            if isinstance(order, HandColumns):
+                yield msgspec.structs.replace(order, descriptor=descriptors.popleft())
+            else:
+                yield order
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def read_words(sock: socket.socket) -> Iterator[Word]:
     """Yield what comes from the child, until its end of the pair is closed. Blocks."""
-    return _read(sock, Word)
+    return _read(lambda: sock.recv(READ_BYTES), Word)
 
 
-def _read(sock: socket.socket, kind: UnionType) -> Iterator[Any]:
+def _read(receive: Callable[[], bytes], kind: UnionType) -> Iterator[Any]:
     decode = msgspec.msgpack.Decoder(kind, dec_hook=_hide).decode
     buffer = bytearray()
     while True:
@@ -212,7 +284,7 @@ def _read(sock: socket.socket, kind: UnionType) -> Iterator[Any]:
             yield decode(memoryview(buffer)[LENGTH_BYTES:end].tobytes())
             del buffer[:end]
         try:
-            data = sock.recv(READ_BYTES)
+            data = receive()
         except OSError:  # the other end died with something unread
             return
         if not data:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from queue import Full, Queue
 from typing import Final
 
-from .messages import Order, Word, pack, read_words
+from .messages import Order, Word, pack, read_words, send_with
 
 __all__ = ["ChildProcess"]
 
@@ -48,10 +48,13 @@ class ChildProcess:
         self._on_end = on_end
         self._sock, self._its_sock = socket.socketpair()
         self._sock.settimeout(HUNG_S)
-        self._orders: Queue[Order | None] = Queue(ORDERS_MAX)
+        self._orders: Queue[tuple[Order, socket.socket | None] | None] = Queue(ORDERS_MAX)
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
+        self._over = False
         self._lock = threading.Lock()
+        self._gate = threading.Lock()
+        """Not held while the child is started, as the other is."""
         self._writer = threading.Thread(target=self._write, name=f"tickbraid-orders-{name}", daemon=True)
         self._reader = threading.Thread(target=self._live, name=f"tickbraid-child-{name}", daemon=True)
         self._writer.start()
@@ -62,12 +65,22 @@ class ChildProcess:
         """Its process id; None before it was started."""
         return None if self._process is None else self._process.pid
 
-    def send(self, order: Order) -> None:
-        """Have an order carried out. From any thread; never blocks."""
+    def send(self, order: Order, its: socket.socket | None = None) -> None:
+        """Have an order carried out. From any thread; never blocks.
+
+        Args:
+            order: which.
+            its: a socket that goes with it, and is the child's from now on.
+        """
         try:
-            self._orders.put_nowait(order)
+            with self._gate:
+                if not self._over:
+                    self._orders.put_nowait((order, its))
+                    return
         except Full:  # it takes none of them
             self.kill()
+        if its is not None:
+            its.close()
 
     def kill(self) -> None:
         """End it at once. From any thread."""
@@ -103,6 +116,8 @@ class ChildProcess:
             except Exception:
                 log.exception("what a child said could not be taken; this is a defect")
             words = _fate(self._wait(process))
+        with self._gate:
+            self._over = True
         self._orders.put(None)
         self._sock.close()
         self._writer.join()
@@ -116,12 +131,18 @@ class ChildProcess:
             return process.wait()
 
     def _write(self) -> None:
-        try:
-            while (order := self._orders.get()) is not None:
-                self._sock.sendall(pack(order))
-        except OSError:  # it is gone, as the other thread sees too; nobody waits for what is queued
-            while self._orders.get() is not None:
-                pass
+        gone = False
+        while (item := self._orders.get()) is not None:
+            order, its = item
+            try:
+                if its is not None and not gone:
+                    send_with(self._sock, order, its)
+                elif not gone:
+                    self._sock.sendall(pack(order))
+            except OSError:  # as the other thread sees too; nobody waits for what is queued
+                gone = True
+            if its is not None:
+                its.close()
 
 
 def _fate(code: int) -> str:
