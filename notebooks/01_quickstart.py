@@ -14,12 +14,13 @@
 # %% [markdown]
 # # Quickstart: a stream of ticks
 #
-# This notebook builds a pipeline, subscribes to it, and draws ticks while they come. It needs neither a key nor
-# a network: a simulated Massive server runs on this machine, in a process of its own, and speaks the same
-# protocol. With a key of yours, leave out the server and set `MASSIVE_API_KEY`; nothing else changes.
+# This notebook builds a pipeline, subscribes to it, and draws ticks while they come. It needs neither a key
+# nor a network: a simulated Massive server runs on this machine, in a process of its own, and speaks the
+# same protocol. With a key of yours, leave out the server and set `MASSIVE_API_KEY`; nothing else changes.
 
 # %%
 # %matplotlib inline
+import threading
 import time
 from collections import Counter, defaultdict, deque
 
@@ -27,8 +28,9 @@ import polars as pl
 from IPython.display import display
 from loopback import TICKERS, lasting, settings_for
 from matplotlib.figure import Figure
+from reactivex import operators as ops
 
-from pipeline import build_pipeline
+from pipeline import Tick, build_pipeline
 from pipeline.cli.simulator_process import SimulatorProcess
 from pipeline.report.canvas import COLOURS, STYLES, blank, legend
 
@@ -39,9 +41,10 @@ market = SimulatorProcess(
 # %% [markdown]
 # ## Build and subscribe
 #
-# Three connections share the tickers. `build_pipeline` only reads the settings; the first subscriber connects. Each
-# subscriber has its own bounded buffer and its own thread, so the function below may take its time without
-# making anybody else late. What happens to the connections is a stream of its own, `stream.status`.
+# Three connections share the tickers. `build_pipeline` only reads the settings; the first subscriber
+# connects. Each subscriber has its own bounded buffer and its own thread, so the function below may take
+# its time without making anybody else late. What happens to the connections is a stream of its own,
+# `stream.status`.
 
 # %%
 stream = build_pipeline(settings_for([market.url] * 3))
@@ -52,7 +55,7 @@ counts = Counter()
 prices = defaultdict(lambda: deque(maxlen=2000))
 
 
-def on_tick(tick):
+def on_tick(tick: Tick) -> None:
     """Keep what the plot below shows; runs on the subscriber's thread."""
     counts[tick.event_type] += 1
     if tick.event_type == "T":
@@ -65,9 +68,9 @@ stream.wait_connected()
 # %% [markdown]
 # ## Watch it
 #
-# The plot is drawn anew twice a second for a few seconds; what you see in a notebook that nobody runs is its last
-# state. It shows how far the five busiest tickers have moved since their first trade. The prices are made up: a
-# random walk with jumps, so there is nothing to read from their course.
+# The plot is drawn anew twice a second for a few seconds; what you see in a notebook that nobody runs is
+# its last state. It shows how far the five busiest tickers have moved since their first trade. The prices
+# are made up: a random walk with jumps, so there is nothing to read from their course.
 
 
 # %%
@@ -94,9 +97,11 @@ while time.time() - started < lasting(8):
 # %% [markdown]
 # ## What came, and how late
 #
-# `feed` is from the event's time until the bytes were received, by connection; `delivery` is from there until the
-# subscriber had the tick. Both are from the same clock here, which is not so with a real feed. The feed stamps
-# events in whole milliseconds, so up to one of them is rounding.
+# In milliseconds. `feed` is from the event's time until the bytes were received, by connection, `decode`
+# from there until the tick was decoded, `delivered` from receipt until the subscriber had it. Both clocks
+# are the same here, which is not so with a real feed. The feed stamps events in whole milliseconds, so up
+# to one of them is rounding. And the plot was drawn by the same interpreter that reads the sockets, which
+# the tail (`p99`, `max`) shows: where latency counts, draw in another process.
 
 # %%
 print(dict(counts))
@@ -113,10 +118,6 @@ with pl.Config(tbl_hide_dataframe_shape=True, float_precision=2):
 # So everything of `reactivex.operators` works on it; here, ten trades of one ticker.
 
 # %%
-import threading
-
-from reactivex import operators as ops
-
 done = threading.Event()
 stream.pipe(
     ops.filter(lambda tick: tick.ticker == TICKERS[0] and tick.event_type == "T"),
@@ -128,9 +129,9 @@ assert done.wait(10)
 # %% [markdown]
 # ## Close, and look at the account
 #
-# `close` lets subscribers have what is queued. Then every element that came is somewhere:
-# `received = delivered + deduplicated + dropped + rejected + queued`. That holds at any moment, and for each
-# connection and subscriber by itself.
+# `close` lets subscribers have what is queued. Then every element that came is somewhere: `received =
+# delivered + deduplicated + dropped + rejected + queued`. That holds at any moment, and for each connection
+# and subscriber by itself.
 
 # %%
 stream.close()

@@ -16,12 +16,13 @@
 # %% [markdown]
 # # Routing and failover: what a lost connection costs
 #
-# Three connections share twelve tickers. One of them is cut and stays dead for three seconds. Which ticks are missing then,
-# and what do failover and redundancy save?
+# Three connections share twelve tickers. One of them is cut and stays dead for three seconds. Which ticks
+# are missing then, and what do failover and redundancy save?
 #
-# Massive does not send again what a dead connection missed, so with a real feed nobody can count it. Here one can: a
-# *witness*, a second pipeline, listens to the same market over a line that nobody cuts. What it has and the other has
-# not is the loss, tick by tick, and it can be held against what the pipeline says of itself.
+# Massive does not send again what a dead connection missed, so with a real feed nobody can count it. Here
+# one can: a *witness*, a second pipeline, listens to the same market over a line that nobody cuts. What it
+# has and the other has not is the loss, tick by tick, and it can be held against what the pipeline says of
+# itself.
 
 # %%
 # %matplotlib inline
@@ -40,7 +41,7 @@ from pipeline.report.canvas import blank
 from pipeline.report.flows import carriers_plot, gaps_plot
 
 OURS = TICKERS[:12]
-REDUNDANT = OURS[1:6:3]  # two of those that the second connection will have
+REDUNDANT = OURS[4::6]  # two of those that the second connection will have
 FAILOVER_AFTER_S = 1.0
 CUT_AT_S, DEAD_S, AFTER_S = lasting(4), 3.0, lasting(4)
 folder = tempfile.TemporaryDirectory()
@@ -49,9 +50,10 @@ seen_path, true_path = Path(folder.name) / "seen", Path(folder.name) / "true"
 # %% [markdown]
 # ## Routing
 #
-# The tickers are named for each connection by hand, in turn; other strategies (round-robin, load-balanced, hash, priority) are
-# one setting away. Two tickers of the second connection are *redundant*: a second connection carries them too, and of each
-# of their ticks the one that comes first passes, the other is taken out as a duplicate.
+# The tickers are named for each connection by hand, in turn; other strategies (round-robin, load-balanced,
+# hash, priority) are one setting away. Two tickers of the second connection are *redundant*: a second
+# connection carries them too, and of each of their ticks the one that comes first passes, the other is
+# taken out as a duplicate.
 
 # %%
 with ExitStack() as stack:
@@ -85,12 +87,14 @@ print(stream.account("capture"))
 # %% [markdown]
 # ## What the stream says
 #
-# Trouble on a connection is a value on `stream.status`; the ticks of the others flow on. The events tell when it was
-# lost, when its tickers moved, when they came home, and of which spans ticks may be missing.
+# Trouble on a connection is a value on `stream.status`; the ticks of the others flow on. The events tell
+# when it was lost, when its tickers moved, when they came home, and of which spans ticks may be missing.
+# (The attempts to connect that were refused meanwhile are left out.)
 
 # %%
 cut_ns = next(event.at_ns for event in events if isinstance(event, status.Disconnected))
-TOLD = status.Disconnected | status.Authenticated | status.Moved | status.Loss
+TOLD = status.Authenticated | status.Moved | status.Loss
+print("   0.00 s  the connection is lost")
 for event in events:
     if isinstance(event, TOLD) and event.at_ns >= cut_ns:
         print(f"{(event.at_ns - cut_ns) / 1e9:6.2f} s  {event.describe()}")
@@ -98,10 +102,10 @@ for event in events:
 # %% [markdown]
 # ## Who brought which tick
 #
-# Each mark is a tick, at the time of its event. Where the marks of a row change, its ticker has moved. The empty
-# stretch in the rows of the second connection is the gap: from the cut until the others had been asked for its tickers and
-# had confirmed them. The redundant ones have none. When the connection is back its tickers return; for two seconds
-# both carry them, so that the return costs nothing.
+# Each mark is a tick, at the time of its event. Where the marks of a row change, its ticker has moved. The
+# empty stretch in the rows of the second connection is the gap: from the cut until the others had been
+# asked for its tickers and had confirmed them. The redundant ones have none. When the connection is back
+# its tickers return; for two seconds both carry them, so that the return costs nothing.
 
 # %%
 seen = load_ticks(seen_path)
@@ -110,10 +114,10 @@ carriers_plot(seen, "Every tick, by the connection that brought it")
 # %% [markdown]
 # ## The gaps, as announced
 #
-# Of each ticker: from the last tick before the cut to the first after. The stream tells them by itself, in one
-# `Loss` event, and so a strategy can know that its volume of this second is not to be trusted. The length is the time until failover
-# (`WEBSOCKET_FAILOVER_AFTER`, here 1 s) and what it takes to subscribe, and not the three seconds of
-# the cut.
+# Of each ticker: from the last tick before the cut to the first after. The stream tells them by itself, in
+# one `Loss` event, and so a strategy can know that its volume of this second is not to be trusted. The
+# length is the time until failover (`WEBSOCKET_FAILOVER_AFTER`, here 1 s) and what it takes to subscribe,
+# and not the three seconds of the cut.
 
 # %%
 gaps = [gap for event in events if isinstance(event, status.Loss) for gap in event.gaps]
@@ -122,8 +126,8 @@ gaps_plot(gaps, "What may be missing, by ticker")
 # %% [markdown]
 # ## The gaps, as they were
 #
-# Now the witness: what it has and our stream has not. Its first and last moments are left out, in which only one of the
-# two was connected.
+# Now the witness: what it has and our stream has not. Its first and last moments are left out, in which
+# only one of the two was connected.
 
 # %%
 IDENTITY = ["ticker", "event_type", "sequence", "event_ns", "price", "size", "bid", "ask"]
@@ -149,9 +153,7 @@ announced = pl.DataFrame(
 told = missing.join(announced, on="ticker").filter(pl.col("event_ns").is_between("from_ns", "to_ns"))
 for name, tickers in groups.items():
     sent, lost, known = (frame.filter(pl.col("ticker").is_in(tickers)) for frame in (true, missing, told))
-    print(
-        f"{name:<27}{len(sent):>7,} ticks, {len(lost):>5,} missing, {len(known):>5,} of them in announced gaps"
-    )
+    print(f"{name:<27}{len(sent):>7,} ticks, {len(lost):>5,} missing, {len(known):>5,} of them announced")
 
 # %%
 figure, (axes,) = blank("Ticks that are missing, by ticker", "Ticks", "", height_in=4.2)
@@ -163,21 +165,23 @@ axes.set_yticks(
     fontsize=8,
 )
 axes.invert_yaxis()
+axes.xaxis.get_major_locator().set_params(integer=True)
 figure
 
 # %% [markdown]
 # ## What to conclude
 #
 # - A lost connection costs its own tickers some time, and the others nothing.
-# - Failover makes the gap as short as `WEBSOCKET_FAILOVER_AFTER` and a subscription, however long the connection is away. Shorter is
-#   not always better: each move costs subscriptions on both sides, and most drops are over in less.
-# - Redundancy leaves no gap, at the price of twice the messages for those tickers. It does not help where all
-#   connections share what fails: the same line, the same account, the same key.
-# - What is missing lies within what was announced. The announced spans are wider than the loss, since a ticker is
-#   silent between its ticks anyway: they bound the loss and do not measure it.
+# - Failover makes the gap as short as `WEBSOCKET_FAILOVER_AFTER` and a subscription, however long the
+#   connection is away. Shorter is not always better: each move costs subscriptions on both sides, and most
+#   drops are over in less.
+# - Redundancy leaves no gap, at the price of twice the messages for those tickers. It does not help where
+#   all connections share what fails: the same line, the same account, the same key.
+# - What is missing lies within what was announced. The announced spans are wider than the loss, since a
+#   ticker is silent between its ticks anyway: they bound the loss and do not measure it.
 #
-# What one cannot conclude is how often this happens, or how long Massive takes to answer a subscription: a simulated
-# server on the same machine answers at once.
+# What one cannot conclude is how often this happens, or how long Massive takes to answer a subscription: a
+# simulated server on the same machine answers at once.
 
 # %%
 assert len(told) == len(missing)

@@ -16,20 +16,21 @@
 # %% [markdown]
 # # Backpressure: a subscriber that is too slow
 #
-# A market's opening brings ten times the ticks of a calm hour. A subscriber that cannot follow needs a buffer, a buffer
-# needs a limit, and a full buffer needs a decision. Tickbraid has five policies:
+# A market's opening brings ten times the ticks of a calm hour. A subscriber that cannot follow needs a
+# buffer, a buffer needs a limit, and a full buffer needs a decision. Tickbraid has five policies:
 #
 # | policy | what happens to a tick that does not fit |
 # |---|---|
 # | `block` | the stream waits, and behind it the network |
 # | `drop_oldest` | it comes in, and the oldest that waits goes |
 # | `drop_newest` | it goes |
-# | `conflate` | a newer quote replaces the older one of its ticker; trades stay, until nothing else is left to go |
+# | `conflate` | a newer quote replaces the older one of its ticker; trades stay while a quote can go |
 # | `error` | the subscription ends with an error |
 #
-# Four of them get the same burst here, each with an equally slow subscriber and an equally small buffer. Every
-# subscriber of a stream has a buffer and a policy of its own, so three of them share one stream. `block` gets one of its
-# own, since it makes *all* subscribers of its stream wait. `error` needs no picture: it is right where a wrong number is worse than none.
+# Four of them get the same burst here, each with an equally slow subscriber and an equally small buffer.
+# Every subscriber of a stream has a buffer and a policy of its own, so three of them share one stream.
+# `block` gets one of its own, since it makes *all* subscribers of its stream wait. `error` needs no
+# picture: it is right where a wrong number is worse than none.
 
 # %%
 # %matplotlib inline
@@ -38,7 +39,7 @@ import time
 import polars as pl
 from loopback import TICKERS, lasting, settings_for
 
-from pipeline import build_pipeline, status
+from pipeline import Tick, build_pipeline, status
 from pipeline.cli.simulator_process import SimulatorProcess
 from pipeline.report import figures
 from pipeline.report.canvas import COLOURS, STYLES, blank, legend, ms_axis
@@ -56,15 +57,17 @@ SCHEMA = ["ticker", "event_type", "event_ns", "delivered_ns"]
 class Slow:
     """Is a subscriber that needs 10 ms for 20 ticks, so 2,000 ticks/s at most; notes when it had which."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, int, int]] = []
 
-    def __call__(self, tick):
+    def __call__(self, tick: Tick) -> None:
+        """Take a tick, and the time that it takes."""
         if len(self.rows) % PACE_TICKS == 0:
             time.sleep(PACE_S)
         self.rows.append((tick.ticker, tick.event_type, int(tick.timestamp * 1e9), time.time_ns()))
 
-    def ticks(self):
+    def ticks(self) -> pl.DataFrame:
+        """Return what it had so far."""
         return pl.DataFrame(self.rows, schema=SCHEMA, orient="row")
 
 
@@ -91,11 +94,12 @@ with SimulatorProcess(
 # %% [markdown]
 # ## What is kept
 #
-# Each bar is all that the subscriber's connection received; delivered and dropped come to it exactly, with whatever policy. The two
-# that drop lose about as much as each other: how much is lost is decided by the pace and the burst, the policy only decides *which*.
-# `conflate` drops as many ticks too, but of quotes only those that a newer one has made worthless; its trades are all there unless
-# the buffer is full of trades alone. `block` loses nothing here, because the buffers before it took what waited;
-# it has a limit as well, and with a longer burst Massive would end a connection that does not read.
+# Each bar is all that was received for the subscriber; delivered and dropped come to it exactly. The two
+# that drop lose about as much as each other: the pace and the burst decide how much, the policy only
+# decides *which*. `conflate` loses as many, but they are quotes that a newer one had made worthless; trades
+# go only if there is no quote left to go, as the numbers of `T` below show. `block` drops nothing. Its bar
+# is shorter, since what it had not read when the session ended was still on its way: the simulated server
+# and the network kept it. Massive would not do so for long; it ends connections that do not read.
 
 # %%
 account_bars(accounts, "What became of what was received, by policy")
@@ -110,18 +114,18 @@ for policy, account in accounts.items():
 # %% [markdown]
 # ## How late
 #
-# From the event's time until the subscriber had the tick. `drop_newest` and `block` deliver old news: what is at the front of the
-# buffer was there before the trouble. `drop_oldest` and `conflate` are never later than a full buffer takes, here 2,000 ticks at
-# 2,000 a second, and `conflate` is the better of the two where its ticks stand for several. `block` grows as
-# late as it takes, since nothing is ever given up.
+# From the event's time until the subscriber had the tick. `drop_newest` and `block` deliver old news: what
+# is at the front of the buffer was there before the trouble. `drop_oldest` and `conflate` are never later
+# than a full buffer takes, here 2,000 ticks at 2,000 a second, and `conflate` is the better of the two
+# where its ticks stand for several. `block` grows as late as it takes, since nothing is ever given up.
 
 # %%
 total = {policy: figures.latency_ms(its.ticks(), "total") for policy, its in slow.items()}
 figures.percentile_plot(total, "Event until delivered, by policy")
 
 # %% [markdown]
-# The same over time: how late is what the subscriber is given, when? The burst begins at 0 and fades. Who has a buffer pays for it for as long as it takes to
-# work it off, which is longer than the burst.
+# The same over time: how late is what the subscriber is given, when? The burst begins at 0 and fades. Who
+# has a buffer pays for it for as long as it takes to work it off, which is longer than the burst.
 
 # %%
 figure, (axes,) = blank(
@@ -149,15 +153,13 @@ figure
 # %% [markdown]
 # ## Nothing is lost in silence
 #
-# What a buffer drops is announced on `stream.status`, at most once a moment, with its count and time span. The announced counts
-# come to those of the account.
+# What a buffer drops is announced on `stream.status`, at most once a moment, with its count and time span.
+# The announced counts come to those of the account.
 
 # %%
 for policy in POLICIES:
     its = [loss for loss in losses if loss.where == policy]
-    print(
-        f"{policy}: {len(its)} announcements of {sum(loss.count for loss in its):,} ticks, e.g. {its[0].describe()}"
-    )
+    print(f"{policy}: {sum(loss.count for loss in its):,} ticks in {len(its)} events, as {its[0].describe()}")
     assert sum(loss.count for loss in its) == accounts[policy].dropped
 
 # %% [markdown]
@@ -169,5 +171,5 @@ for policy in POLICIES:
 # - A batch that must have all and may be late: `block`, by itself on its stream, or a larger buffer.
 # - A computation that a missing tick makes wrong: `error`.
 #
-# What this does not show is how slow *your* subscriber is: `stream.health()` tells how many ticks wait for each
-# one, and the histogram `delivered` how late they get there.
+# What this does not show is how slow *your* subscriber is: `stream.health()` tells how many ticks wait for
+# each one, and the histogram `delivered` how late they get there.

@@ -1,6 +1,6 @@
-"""Make each notebook of the program beside it and run it: ``python notebooks/execute.py [--into DIR] [NAME…]``.
+"""Make a notebook of each program beside it, and run it: ``python notebooks/execute.py [NAME…]``.
 
-The programs (``01_quickstart.py``, …) are the source; jupytext reads them as notebooks, and Jupyter opens either.
+The programs (``01_quickstart.py``, …) are the source; Jupyter opens either, with jupytext.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def execute(program: Path) -> nbformat.NotebookNode:
 
 
 def small(png: str) -> str:
-    """Return a picture with fewer colours, which nobody sees, at half the size, so that a clone stays small."""
+    """Return a picture with so few colours that it is half as large, so that a clone stays small."""
     file = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         picture.convert("RGB").quantize(PNG_COLOURS).save(file, "PNG", optimize=True)

@@ -1,4 +1,4 @@
-"""A market and the ways to it, all on this machine: what the notebooks record. No key and no network needed."""
+"""A market and the ways to it, all on this machine: what the notebooks record. No key is needed."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ CALL_TIMEOUT_S: Final = 5.0
 
 
 def lasting(seconds: float) -> float:
-    """Return how long something lasts, s: less where TICKBRAID_NOTEBOOK_SHARE, 0 to 1, asks for a short run."""
+    """Return how long something lasts, s; TICKBRAID_NOTEBOOK_SHARE, 0 to 1, makes it shorter."""
     return seconds * SHARE
 
 
@@ -114,7 +114,7 @@ class Relay:
 
     async def _serve(self, near_reader: asyncio.StreamReader, near_writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        assert task is not None  # noqa: S101  # a coroutine runs in one
+        assert task is not None  # a coroutine runs in one
         self._connections.add(task)
         writers = [near_writer]
         try:

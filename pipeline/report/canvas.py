@@ -119,14 +119,22 @@ def legend(axes: Axes, title: str = "") -> None:
     axes.legend(title=title, frameon=False, fontsize=8.5, title_fontsize=8.5)
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Name what is drawn, below the axes: where marks or bars may be anywhere within."""
+def legend_below(figure: Figure, axes: Axes, columns: int, *, scale: float = 1.0) -> None:
+    """Name what is drawn, below the axes, where marks or bars may be anywhere within.
+
+    Args:
+        figure: whose.
+        axes: what is drawn is on these.
+        columns: of the legend.
+        scale: of the marks, against those in the figure.
+    """
     figure.legend(
         *axes.get_legend_handles_labels(),
         loc="outside lower left",
         frameon=False,
         fontsize=8.5,
         ncols=columns,
+        markerscale=scale,
     )
 
 

@@ -220,7 +220,7 @@ def summary_plot(
         name = column.removesuffix("_ms").replace("p99_9", "p99.9")
         axes.scatter(summary[column], places, marker=mark, color=colour, label=name, s=32, zorder=2)
     axes.set_yticks(places, rows, fontsize=8.5)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     ms_axis(axes, "x", [summary[column] for column in MARKS])
     legend_below(figure, axes, len(MARKS))
     return figure

@@ -40,7 +40,7 @@ def account_bars(accounts: Mapping[str, Account], title: str) -> Figure:
                 color=colour,
                 hatch=hatch,
                 edgecolor="white",
-                label=f"{part} ({sum(counts):,})",
+                label=part,
                 height=0.6,
             )
         begin = [sum(pair) for pair in zip(begin, counts, strict=True)]
@@ -121,5 +121,5 @@ def carriers_plot(ticks: pl.DataFrame, title: str) -> Figure:
     axes.set_yticks(range(len(tickers)), tickers, fontsize=7.5)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="x")
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes, 4, scale=3)
     return figure
