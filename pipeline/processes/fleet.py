@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
-from operator import add
+from operator import add, or_
 from typing import Final
 
 from pipeline import status
+from pipeline.health.attribution import Attribution, Sample
 from pipeline.health.figures import Figures
 from pipeline.massive.loop import SocketLoop
 from pipeline.pool import Pool
@@ -70,6 +71,15 @@ class Fleet:
             overlap_s=0.0,  # no process takes out the copies of another
         )
 
+        self.attribution = Attribution(
+            self._sample,
+            emit=status_stream.emit,
+            scheduler=self.loop,
+            ingest_bytes=settings.ingest_buffer_bytes,
+            server_bytes=settings.massive_server_buffer_bytes or None,
+            clock=clock,
+        )
+
     def start(self) -> None:
         """Start the children. Once, from any thread."""
         self._left = len(self.connections)
@@ -77,6 +87,7 @@ class Fleet:
             self._none_left()
         for connection in self.connections:
             connection.start()
+        self.attribution.start()
 
     def figures(self, *, rates: bool = False) -> Figures:
         """Ask the children, wait 0.25 s at most, and return what all have counted; from any thread.
@@ -98,7 +109,8 @@ class Fleet:
                     lambda each=connection: each.ledger.answered >= number or not each.is_reporting,  # type: ignore[misc]
                     max(0.0, deadline_s - time.monotonic()),
                 )
-        return reduce(add, (connection.ledger.figures() for connection in self.connections), Figures())
+        figures = self._reported()
+        return replace(figures, findings=figures.findings + self.attribution.findings())
 
     def feed(self, feed: Feed) -> None:
         """Have columns handed to a subscriber by all children, now and to come; from any thread."""
@@ -157,6 +169,16 @@ class Fleet:
             persistence=persistence(self._settings),
             clock=self._clock,
         )
+
+    def _reported(self) -> Figures:
+        return reduce(add, (connection.ledger.figures() for connection in self.connections), Figures())
+
+    def _sample(self) -> Sample:
+        """Return what the children said last; each compares nothing, as it knows itself only."""
+        figures = {connection.id: connection.ledger.figures() for connection in self.connections}
+        feed = reduce(or_, (each.latencies.feed for each in figures.values()), {})
+        connections = [its.snapshot for each in figures.values() for its in each.connections.values()]
+        return Sample(connections, feed, {name: each.queued_bytes for name, each in figures.items()})
 
     def _rates(self) -> Mapping[str, float]:
         rates: dict[str, float] = {}

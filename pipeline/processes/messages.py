@@ -151,7 +151,7 @@ class Heard(_Message, frozen=True):
 
 
 class ColumnsOver(_Message, frozen=True):
-    """Tells why a subscriber of columns gets no more: their library is ``missing``, or its buffer was full."""
+    """Tells why a subscriber of columns gets no more: a library is ``missing``, or its buffer was full."""
 
     name: str
     reason: str

@@ -37,8 +37,8 @@ log = logging.getLogger("tickbraid.processes")
 ENDED_FEEDS_KEPT: Final = 16
 REFUSAL: Final = (
     "with WEBSOCKET_EXECUTION: processes the ticks stay in the connections' processes: name your function in "
-    "TICK_CALLBACK (MODULE:FUNCTION), let Redis have them or take stream.columns, and begin with stream.start(); "
-    "or set WEBSOCKET_EXECUTION: threads"
+    "TICK_CALLBACK (MODULE:FUNCTION), let Redis have them, or take stream.columns, and begin with "
+    "stream.start(); or set WEBSOCKET_EXECUTION: threads"
 )
 
 
@@ -203,9 +203,7 @@ class ProcessStream(TickStream):
             self._closed = True
         deadline_s = time.monotonic() + timeout_s
         for feed in self._feeds:
-            if (
-                feed.is_here()
-            ):  # it is the subscriber who closes, and nobody waits for what it could still take
+            if feed.is_here():  # the subscriber closes, so nobody waits for what it could still take
                 feed.dispose()
         if self._fleet is not None:
             self._fleet.close(timeout_s)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.errors import BufferOverflow
 from pipeline import status
 from pipeline.health.figures import Figures
 from pipeline.massive.persistence import Persistence
@@ -11,8 +12,10 @@ from pipeline.processes.connection import ChildConnection
 from pipeline.processes.gaps import ProcessGaps
 from pipeline.processes.messages import (
     Begin,
+    ColumnsOver,
     End,
     GiveUp,
+    HandColumns,
     Heard,
     Probe,
     Reconnect,
@@ -20,6 +23,7 @@ from pipeline.processes.messages import (
     ReportNow,
     Resume,
     Said,
+    StopColumns,
     Unable,
     Want,
 )
@@ -34,11 +38,13 @@ class FakeChild:
     def __init__(self, name, on_word, on_end):
         self.name, self.say, self.end = name, on_word, on_end
         self.orders = []
+        self.handed = []
         self.killed = False
         self.pid = 4711
 
-    def send(self, order):
+    def send(self, order, its=None):
         self.orders.append(order)
+        self.handed.append(its)
 
     def kill(self):
         self.killed = True
@@ -116,6 +122,56 @@ def test_a_child_is_told_all_that_was_wanted_before():
     world.started()
     assert world.child.orders == [world.begin, Want(("T.A",))]
     assert world.connection.snapshot().phase is Phase.CONNECTING
+
+
+class FakeFeed:
+    """A subscriber of columns."""
+
+    def __init__(self, name="columns"):
+        self.name, self.columns = name, ("price",)
+        self.opened, self.errors = [], []
+
+    def open(self, connection):
+        self.opened.append(connection)
+        return f"socket {len(self.opened)}"
+
+    def fail(self, error):
+        self.errors.append(error)
+
+
+def test_columns_are_ordered_of_every_child_before_the_first_tick():
+    """A subscriber would miss the first ticks, and all of the process that follows one that died."""
+    world, feed, late = World(), FakeFeed(), FakeFeed("columns-2")
+    world.connection.feed(feed)
+    world.connection.want(["T.A"])
+    world.started()
+    order = HandColumns("columns", ("price",))
+    assert world.child.orders == [world.begin, order, Want(("T.A",))]
+    assert world.child.handed == [None, "socket 1", None]
+    world.connection.feed(late)
+    world.run()
+    assert world.child.orders[-1] == HandColumns("columns-2", ("price",))
+    world.connection.starve(feed)
+    world.run()
+    assert world.child.orders[-1] == StopColumns("columns")
+    world.die()
+    world.run(1.0)
+    assert [o.name for o in world.child.orders if isinstance(o, HandColumns)] == ["columns-2"]
+    assert late.opened == ["connection_1", "connection_1"]
+
+
+def test_a_subscriber_is_told_why_it_gets_no_more():
+    """With the policy ``error`` it would wait for ever; one without pyarrow over there too."""
+    world, feed, without = World(), FakeFeed(), FakeFeed("columns-2")
+    world.connection.feed(feed)
+    world.connection.feed(without)
+    world.started()
+    world.child.say(ColumnsOver("columns", "too many", missing=False))
+    world.child.say(ColumnsOver("columns-2", "not there", missing=True))
+    world.child.say(ColumnsOver("columns-2", "again", missing=True))
+    world.run()
+    assert [type(error) for error in feed.errors + without.errors] == [BufferOverflow, ImportError]
+    assert "too many" in str(feed.errors[0])
 
 
 def test_orders_reach_the_child_and_none_the_dead():

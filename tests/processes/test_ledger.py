@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from operators.account import Account
 from pipeline.health.figures import ConnectionFigures, Figures, SubscriberFigures
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
-from pipeline.processes.ledger import Ledger
+from pipeline.processes.ledger import PROCESS_ENDED, Ledger
 from pipeline.processes.messages import Report
 
 IDLE = ConnectionSnapshot("c", "name", "url", Phase.IDLE)
@@ -104,6 +104,30 @@ def test_settled_never_runs_ahead_of_the_slowest(steps):
         counted[at] = received
         ledger.take(report(at, received, received - done))
         assert counted[ledger.settled_ns] <= done
+
+
+def test_a_subscriber_that_begins_anew_keeps_nothing_unsettled():
+    """A name given to another subscriber of columns would make every later Loss begin in the past."""
+    ledger = Ledger(IDLE, 0)
+    ledger.take(report(10, 100, subscribers=("callback", "columns")))
+    ledger.take(report(20, 200, subscribers=("callback", "columns")))
+    ledger.forget("columns")
+    assert ledger.of_subscriber("columns") == (None, None)
+    assert set(ledger.figures().subscribers) == {"callback"}
+    ledger.take(report(30, 200))
+    assert ledger.settled_ns == 20
+
+
+def test_what_a_subscriber_had_of_the_dead_and_of_the_living_is_told_apart():
+    """What the parent was given of each is set against what each counted."""
+    ledger = Ledger(IDLE, 0)
+    ledger.take(report(10, 100, 7))
+    assert ledger.of_subscriber("callback")[0] is None
+    ledger.bury("killed")
+    before, now = ledger.of_subscriber("callback")
+    assert (before.dropped, now) == ({PROCESS_ENDED: 7}, None)
+    ledger.take(report(20, 30))
+    assert [each.accounts["c"].received for each in ledger.of_subscriber("callback")] == [100, 30]
 
 
 def test_rates_are_the_last_that_were_measured():

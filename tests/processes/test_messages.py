@@ -1,3 +1,4 @@
+import os
 import socket
 from dataclasses import replace
 from typing import Literal, get_args, get_origin
@@ -14,7 +15,19 @@ from pipeline import status
 from pipeline.health.figures import ConnectionFigures, Figures, SubscriberFigures
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.processes import messages
-from pipeline.processes.messages import Begin, End, Heard, Report, Said, Want, pack, read_orders, read_words
+from pipeline.processes.messages import (
+    Begin,
+    End,
+    HandColumns,
+    Heard,
+    Report,
+    Said,
+    Want,
+    pack,
+    read_orders,
+    read_words,
+    send_with,
+)
 from pipeline.settings import load_settings
 
 KINDS = status.StatusEvent.__subclasses__()
@@ -91,6 +104,31 @@ def test_figures_arrive_as_they_were():
     )
     report = Report(1, figures, 2, {"AAPL": 0.5}, True)
     assert travel(pack(report) + pack(Said("x", 30, "y")), read_words) == [report, Said("x", 30, "y")]
+
+
+def test_a_socket_comes_with_its_order_and_not_with_another():
+    """A subscriber would get another's columns; one that nobody takes would stay open."""
+    near, far = socket.socketpair()
+    pairs = [socket.socketpair() for _ in range(3)]
+    with near, far:
+        for number, (_, its) in enumerate(pairs):
+            near.sendall(pack(Want((f"T.{number}",))))
+            send_with(near, HandColumns(str(number), ()), its)
+            its.close()
+        near.shutdown(socket.SHUT_WR)
+        orders = read_orders(far)
+        for number, (ours, _) in enumerate(pairs[:2]):
+            assert next(orders) == Want((f"T.{number}",))
+            order = next(orders)
+            assert not os.get_inheritable(order.descriptor)
+            with socket.socket(fileno=order.descriptor) as received:
+                received.sendall(order.name.encode())
+            assert ours.recv(9) == b"%d" % number
+        next(orders)
+        orders.close()
+    assert pairs[2][0].recv(1) == b"", "it is closed"
+    for ours, _ in pairs:
+        ours.close()
 
 
 def test_what_is_no_message_of_ours_is_refused(monkeypatch):

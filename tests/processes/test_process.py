@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -76,6 +77,22 @@ def test_a_child_that_hangs_is_killed(monkeypatch):
     wait_until(lambda: len(watched.words) > count, 20, "a report, after which this holds")
     os.kill(watched.child.pid, signal.SIGSTOP)
     assert watched.wait() == "its process was ended by SIGKILL"
+
+
+def test_a_socket_for_a_child_that_is_gone_is_closed():
+    """Each restart of a process would leave the sockets of all subscribers of columns."""
+    watched = Watched()
+    watched.child.kill()
+    ours, its = socket.socketpair()
+    watched.child.send(Probe(), its)
+    watched.wait()
+    ours.settimeout(5)
+    assert ours.recv(1) == b""
+    _, another = socket.socketpair()
+    watched.child.send(Probe(), another)
+    assert another.fileno() == -1
+    ours.close()
+    _.close()
 
 
 def test_a_child_that_takes_no_orders_is_killed(monkeypatch):
