@@ -28,7 +28,7 @@ SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
 """By which columns the connections can be sorted, by name or the greatest first."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH: Final = 20
-WIDE: Final = 110
+WIDE: Final = 116
 """Columns from which on everything is shown."""
 
 _L = TypeVar("_L")
@@ -107,7 +107,7 @@ def connections(
         lines: of the newest point.
         rates: ticks/s of the last minutes, by id.
         sort: a key of `SORTS`.
-        width: of the screen, columns; below 110 less is shown.
+        width: of the screen, columns; below 116 less is shown.
     """
     columns: list[_Column[ConnectionPoint]] = [
         _Column("connection", lambda line: line.name, words=True),
@@ -125,7 +125,7 @@ def connections(
 
 
 def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:
-    """Return the subscribers and the account of each; below 110 columns less of it."""
+    """Return the subscribers and the account of each; below 116 columns less of it."""
 
     def count(name: str, heading: str = "", *, wide: bool = False) -> _Column[SubscriberPoint]:
         return _Column(heading or name, lambda line: f"{line.account[name]:,}", wide=wide)
@@ -143,6 +143,7 @@ def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:
         _Column("ticks/s", lambda line: f"{line.delivered_per_s:,.0f}"),
         _Column("p50 ms", lambda line: figure(line.p50_ms)),
         _Column("p99 ms", lambda line: figure(line.p99_ms)),
+        _Column("ack p99", lambda line: figure(line.sink_p99_ms), wide=True),
     ]
     return _table(columns, lines, width)
 

@@ -146,7 +146,15 @@ _CONNECTION_SERIES: Final = (
     "reconnects",
     "queued",
 )
-_SUBSCRIBER_SERIES: Final = ("delivered_per_s", "queued", "p50_ms", "p99_ms", "dropped")
+_SUBSCRIBER_SERIES: Final = (
+    "delivered_per_s",
+    "queued",
+    "p50_ms",
+    "p99_ms",
+    "sink_p50_ms",
+    "sink_p99_ms",
+    "dropped",
+)
 
 
 class History:

@@ -63,6 +63,9 @@ class SubscriberLine:
         p50_ms: from received until delivered, of the last seconds; None where nothing was.
         p99_ms: as above.
         messages_per_s: to Redis; None for other subscribers.
+        sink_p50_ms: from the sink's taking them until its server acknowledged them, of the last seconds; None
+            where it has none, or nothing was.
+        sink_p99_ms: as above.
     """
 
     name: str
@@ -74,6 +77,8 @@ class SubscriberLine:
     p50_ms: float | None
     p99_ms: float | None
     messages_per_s: float | None
+    sink_p50_ms: float | None
+    sink_p99_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ def compare(earlier: Sample, later: Sample) -> Reading:
     seconds = later.at_s - earlier.at_s
     feed = _between(earlier.latencies.feed, later.latencies.feed)
     delivered = _between(earlier.latencies.delivered, later.latencies.delivered)
+    sink = _between(earlier.latencies.sink, later.latencies.sink)
     everything = sum(feed.values(), _EMPTY)
     before = earlier.health["subscribers"]
     return Reading(
@@ -146,7 +152,14 @@ def compare(earlier: Sample, later: Sample) -> Reading:
             for line in later.health["connections"]
         ),
         subscribers=tuple(
-            _subscriber(name, now, before.get(name), seconds, delivered.get(name, _EMPTY))
+            _subscriber(
+                name,
+                now,
+                before.get(name),
+                seconds,
+                latency=delivered.get(name, _EMPTY),
+                acknowledged=sink.get(name, _EMPTY),
+            )
             for name, now in later.health["subscribers"].items()
         ),
         feed_p50_ms=_ms(everything, 50),
@@ -186,7 +199,9 @@ def _subscriber(
     now: Mapping[str, Any],
     before: Mapping[str, Any] | None,
     seconds: float,
+    *,
     latency: HistogramSnapshot,
+    acknowledged: HistogramSnapshot,
 ) -> SubscriberLine:
     account, sink = now["account"], now["sink"]
     delivered = account["delivered"] - (before["account"]["delivered"] if before else 0)
@@ -204,6 +219,8 @@ def _subscriber(
         p50_ms=_ms(latency, 50),
         p99_ms=_ms(latency, 99),
         messages_per_s=messages,
+        sink_p50_ms=_ms(acknowledged, 50),
+        sink_p99_ms=_ms(acknowledged, 99),
     )
 
 

@@ -32,6 +32,8 @@ CALLBACK = SubscriberLine(
     p50_ms=0.81,
     p99_ms=14.02,
     messages_per_s=None,
+    sink_p50_ms=None,
+    sink_p99_ms=None,
 )
 READING = Reading(
     connections=(

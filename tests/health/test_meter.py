@@ -36,7 +36,7 @@ def subscriber(received, *, delivered=0, rejected=0, dropped=0, sink=None, error
     }
 
 
-def sample(at_s, subscribers, feed=(), delivered=None):
+def sample(at_s, subscribers, feed=(), delivered=None, sink=None):
     """Return a sample of a stream with one connection; ``feed`` are its latencies, ms."""
     return Sample(
         at_s,
@@ -44,7 +44,7 @@ def sample(at_s, subscribers, feed=(), delivered=None):
             "connections": [{"id": "connection_1", "name": "primary", "phase": "live"}],
             "subscribers": subscribers,
         },
-        LatenciesSnapshot({"connection_1": histogram(*feed)}, {}, delivered or {}),
+        LatenciesSnapshot({"connection_1": histogram(*feed)}, {}, delivered or {}, sink or {}),
     )
 
 
@@ -60,13 +60,20 @@ def test_rates_are_differences_over_time(before, more, seconds):
 
 def test_latencies_are_those_of_the_window():
     """One slow second at the open would colour the figures all day."""
-    earlier = sample(0, {}, feed=[900, 900], delivered={"callback": histogram(500)})
+    earlier = sample(
+        0, {}, feed=[900, 900], delivered={"callback": histogram(500)}, sink={"callback": histogram(70)}
+    )
     later = sample(
-        1, {"callback": subscriber(1)}, feed=[900, 900, 2, 2, 2], delivered={"callback": histogram(500, 1)}
+        1,
+        {"callback": subscriber(1)},
+        feed=[900, 900, 2, 2, 2],
+        delivered={"callback": histogram(500, 1)},
+        sink={"callback": histogram(70, 4)},
     )
     reading = compare(earlier, later)
     assert 1.9 < reading.connections[0].p50_ms == reading.feed_p50_ms < 2.1
     assert 0.9 < reading.subscribers[0].p99_ms < 1.1
+    assert 3.9 < reading.subscribers[0].sink_p50_ms == reading.subscribers[0].sink_p99_ms < 4.1
 
 
 def test_where_nothing_came_there_is_no_latency_and_no_division_by_zero():

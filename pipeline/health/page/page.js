@@ -154,7 +154,7 @@ function show(now) {
   drawChart(now);
   table(
     at("account"),
-    ["subscriber", "state", "received", "= delivered", "+ deduplicated", "+ dropped", "+ rejected", "+ queued", "imbalance", "ticks/s", "p50 ms", "p99 ms"],
+    ["subscriber", "state", "received", "= delivered", "+ deduplicated", "+ dropped", "+ rejected", "+ queued", "imbalance", "ticks/s", "p50 ms", "p99 ms", "ack p99 ms"],
     now.subscribers.map((each) => [
       each.name,
       state(each.state).words || "–",
@@ -163,6 +163,7 @@ function show(now) {
       count(each.delivered_per_s),
       ms(each.p50_ms),
       ms(each.p99_ms),
+      ms(each.sink_p99_ms),
     ]),
   );
 }
