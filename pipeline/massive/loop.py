@@ -32,6 +32,8 @@ log = logging.getLogger("tickbraid.massive.loop")
 JOIN_TIMEOUT_S: Final = 2.0
 LOOK_S: Final = 0.02
 """So often the thread that stands by looks whether anybody leads."""
+TURNS_A_LOOK: Final = 4
+"""While jobs wait, sockets are looked at every fourth turn, a few ms: what is read then is worth it."""
 SURE_S: Final = 0.005
 """So long nobody must lead before it does: a leader may be between two turns."""
 
@@ -85,9 +87,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         self._volunteer: Callable[[], bool] | None = None
         self._summons: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def schedule(
-        self, action: typing.ScheduledAction[_State], state: _State | None = None
-    ) -> _Job:
+    def schedule(self, action: typing.ScheduledAction[_State], state: _State | None = None) -> _Job:
         """Run ``action`` on the loop's thread soon.
 
         Once the loop is disposed nothing runs any more; what is returned is then disposed already.
@@ -241,6 +241,14 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                 return
 
     def _take_turn(self) -> None:
+        if not self._jobs or self._turns % TURNS_A_LOOK == 0:
+            self._serve_sockets()
+        for _ in range(len(self._jobs)):  # what these add waits for the next turn
+            self._run_job(self._jobs.popleft())
+        while (job := self._due()) is not None:
+            self._run_job(job)
+
+    def _serve_sockets(self) -> None:
         for key, events in self._selector.select(self._wait_s()):
             on_readable, on_writable = key.data
             try:
@@ -251,10 +259,6 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                     on_writable()
             except Exception:
                 log.exception("a socket's callback raised; this is a defect")
-        for _ in range(len(self._jobs)):  # what these add waits for the next turn: sockets come first
-            self._run_job(self._jobs.popleft())
-        while (job := self._due()) is not None:
-            self._run_job(job)
 
     def _wait_s(self) -> float | None:
         """Return for how many seconds sockets may be waited for, None for ever."""

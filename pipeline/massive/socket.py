@@ -26,6 +26,11 @@ log = logging.getLogger("tickbraid.massive.socket")
 
 READ_BYTES: Final = 64 * 1024
 """Stays below 128 KiB, above which every read is a fresh mmap: page faults make it three times slower."""
+READS_A_TURN: Final = 4
+"""A socket that has more than a read holds is read so often before others have their turn: reading must be
+faster than decoding, or the server's buffer fills and it cuts us off."""
+TLS_RECORD_BYTES: Final = 16 * 1024
+"""The most that TLS gives at once: after a full one there is likely another."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_WRITE_S: Final = 0.2
@@ -122,32 +127,42 @@ class WireSocket:
         self._sock.close()
 
     def _readable(self) -> None:
-        if self._closed:
-            return
+        for _ in range(READS_A_TURN):
+            if self._closed or not self._read():
+                return
+
+    def _read(self) -> bool:
+        """Read once and hand on what it brought; return whether there is likely more."""
         try:
             data = self._sock.recv(READ_BYTES)
             if self._decrypted is not None:
-                data += self._recv_rest(self._decrypted)
+                data = self._recv_more(data, self._decrypted)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
+            return False
         except OSError as error:
             self._fail(PeerClosed(None, str(error)))
-            return
+            return False
         received_ns = self._clock()
         if not data:
             self._fail(PeerClosed(None, "the end of TCP"))
-            return
+            return False
         messages = self._splitter.feed(data)
         self._on_read(received_ns, messages, self._splitter.taken, len(data))
         if self._splitter.controls or self._splitter.violation:
             self._attend()
+        return len(data) >= READ_BYTES
 
-    def _recv_rest(self, decrypted: Callable[[], int]) -> bytes:
-        """Take all that TLS has decrypted already: at most a record, and the selector is blind to it."""
-        rest = b""
-        while waiting := decrypted():
-            rest += self._sock.recv(waiting)
-        return rest
+    def _recv_more(self, data: bytes, decrypted: Callable[[], int]) -> bytes:
+        """Take all that TLS has decrypted, to which the selector is blind, and records behind full ones."""
+        parts, size = [data], len(data)
+        while data and ((waiting := decrypted()) or (len(data) >= TLS_RECORD_BYTES and size < READ_BYTES)):
+            try:
+                data = self._sock.recv(waiting or READ_BYTES)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
 
     def _attend(self) -> None:
         for opcode, payload in self._splitter.controls:

@@ -59,9 +59,11 @@ def test_two_subscribers_share_the_connections_and_the_last_closes_them(config, 
 
 def test_all_subscribers_of_the_beginning_get_the_first_tick():
     """Those who subscribe before the first tick comes must not miss it while others are being added."""
-    stream = build_pipeline(SYNTHETIC)
+    began_ns, all_there = time.time_ns(), threading.Event()
+    stream = build_pipeline(SYNTHETIC, clock=lambda: time.time_ns() if all_there.is_set() else began_ns)
     seen = [[] for _ in range(3)]
     subscriptions = [stream.subscribe(ticks.append) for ticks in seen]
+    all_there.set()
     wait_until(lambda: all(seen))
     assert len({(ticks[0].ticker, ticks[0].event_ms) for ticks in seen}) == 1
     for subscription in subscriptions:
