@@ -1,5 +1,6 @@
 """What one read of one socket brought: the unit that travels from the reader to the pipeline."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -8,6 +9,8 @@ __all__ = ["EVENT_MARK", "Frames"]
 
 EVENT_MARK: Final = b'"ev"'
 """Stands once in every element; counts elements without decoding them."""
+QUOTE_MARK: Final = b'"ev":"Q"'
+_NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!Q")[^{}]*\}')
 
 
 class Frames(msgspec.Struct, gc=False):
@@ -32,3 +35,12 @@ class Frames(msgspec.Struct, gc=False):
     def count_elements(self) -> int:
         """Estimate the elements without decoding: exact for whatever Massive sends."""
         return sum(message.count(EVENT_MARK) for message in self.messages)
+
+    def without_quotes(self) -> "Frames":
+        """Return frames with the other elements only; it takes half the time of decoding them."""
+        if not any(QUOTE_MARK in message for message in self.messages):
+            return self
+        elements = [element for message in self.messages for element in _NO_QUOTE.findall(message)]
+        messages = [b"[%b]" % b",".join(elements)] if elements else []
+        size_bytes = sum(map(len, messages))
+        return Frames(self.connection, self.received_ns, messages, size_bytes, self.inspected, self.lost)

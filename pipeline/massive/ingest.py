@@ -28,7 +28,10 @@ class _Lost(NamedTuple):
 
 
 class Ingest:
-    """Holds frames back until the pipeline has time for them; when it is full the oldest are dropped.
+    """Holds frames back until the pipeline has time for them; when it is full the oldest are given up.
+
+    First the quotes among them, for a newer one replaces an older; only where that is not enough, all. So in
+    an opening burst the trades come through, late, as long as there is time to decode these.
 
     The reader never waits: Massive cuts a slow reader off, and then everything is lost. So reading and
     decoding take turns on one thread, a bite of frames after another, and what comes faster than it can be
@@ -38,7 +41,7 @@ class Ingest:
     Args:
         capacity_bytes: of message payloads waiting.
         scheduler: on whose thread the frames go on; what else it has to do comes in between.
-        on_drop: given connection id, elements dropped and the receive times (ns) of the first and last of
+        on_drop: given connection id, elements given up and the receive times (ns) of the first and last of
             them; on the thread that brought what was too much, not under the lock.
         clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
@@ -61,6 +64,8 @@ class Ingest:
         self._ready = ready
         self._lock = threading.Lock()
         self._queue: deque[Frames] = deque()
+        self._thinned: deque[Frames] = deque()
+        """Those before the queue, without their quotes."""
         self._queued_bytes = 0
         self._lost: Counter[str] = Counter()
         self._afterwards: deque[Callable[[], object]] = deque()
@@ -79,7 +84,7 @@ class Ingest:
     def waiting(self) -> Counter[str]:
         """Count the elements that wait, by connection. From any thread; takes time on a long queue."""
         with self._lock:
-            frames = list(self._queue)
+            frames = [*self._thinned, *self._queue]
             elements = Counter(self._lost)
         for waiting in frames:
             elements[waiting.connection] += waiting.count_elements()
@@ -132,7 +137,7 @@ class Ingest:
 
     def _take_turn(self, observer: abc.ObserverBase[Frames]) -> None:
         """Let a bite of frames go on, and come back for the next."""
-        if self._queue and not self._ready():
+        if (self._queue or self._thinned) and not self._ready():
             self._paused = True
             if self._ready():  # meanwhile, and nobody has seen that it waits
                 self.resume()
@@ -141,7 +146,7 @@ class Ingest:
         while (frames := self._take()) is not None:
             self._emit(frames, observer)
             bite_bytes -= frames.size_bytes
-            if bite_bytes <= 0 and self._queue:
+            if bite_bytes <= 0 and (self._queue or self._thinned):
                 self._scheduler.schedule(self._drain)
                 return
         while self._afterwards and not self._disposed:
@@ -160,39 +165,44 @@ class Ingest:
 
     def _offer(self, frames: Frames) -> bool:
         """Append; return whether the drain must be scheduled."""
-        dropped: list[Frames] = []
+        losses: dict[str, _Lost] = {}
         with self._lock:
             self._queue.append(frames)
             self._queued_bytes += frames.size_bytes
             while self._queued_bytes > self._capacity_bytes:
-                oldest = self._queue.popleft()
-                self._queued_bytes -= oldest.size_bytes
-                dropped.append(oldest)
+                self._give_up(losses)
             idle, self._draining = not self._draining, True
-        if dropped:
-            self._count(dropped)
-        return idle
-
-    def _count(self, dropped: list[Frames]) -> None:
-        losses: dict[str, _Lost] = {}
-        for frames in dropped:
-            before = losses.get(frames.connection, _Lost(0, frames.received_ns, 0))
-            losses[frames.connection] = _Lost(
-                before.elements + frames.count_elements(), before.from_ns, frames.received_ns
-            )
-        with self._lock:
-            for connection, lost in losses.items():
-                self._lost[connection] += lost.elements
         for connection, lost in losses.items():
             self._on_drop(connection, lost.elements, lost.from_ns, lost.to_ns)
+        return idle
+
+    def _give_up(self, losses: dict[str, _Lost]) -> None:
+        """Give up the quotes of the oldest frames that may have any, or else the oldest. Under the lock."""
+        if self._queue:
+            oldest = self._queue.popleft()
+            kept = oldest.without_quotes()
+        else:
+            oldest, kept = self._thinned.popleft(), None
+        self._queued_bytes -= oldest.size_bytes
+        elements = oldest.count_elements()
+        if kept is not None and kept.messages:
+            self._thinned.append(kept)
+            self._queued_bytes += kept.size_bytes
+            elements -= kept.count_elements()
+        if elements:
+            self._lost[oldest.connection] += elements
+            before = losses.get(oldest.connection, _Lost(0, oldest.received_ns, 0))
+            losses[oldest.connection] = _Lost(
+                before.elements + elements, before.from_ns, max(before.to_ns, oldest.received_ns)
+            )
 
     def _take(self) -> Frames | None:
         """Return the next frames, with what was lost before them; None ends the drain."""
         with self._lock:
             if self._disposed:
                 return None
-            if self._queue:
-                frames = self._queue.popleft()
+            if self._queue or self._thinned:
+                frames = (self._thinned or self._queue).popleft()
                 self._queued_bytes -= frames.size_bytes
                 if self._lost:
                     frames.lost += self._lost.pop(frames.connection, 0)

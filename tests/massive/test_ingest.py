@@ -94,6 +94,32 @@ def test_every_element_comes_out_or_is_declared_lost(history, capacity_bytes):
     assert sum(count for _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
 
 
+MIXED = st.lists(
+    st.sampled_from([b'{"ev":"Q","n":%d}', b'{"ev":"T","n":%d}', b'{"ev":"A","n":%d}']), max_size=9
+)
+
+
+@given(st.lists(MIXED, min_size=1, max_size=30), st.integers(200, 3000))
+def test_quotes_are_given_up_before_anything_else(reads, capacity_bytes):
+    """A quote is replaced by a newer one, but a trade that is missing is missing for ever."""
+    bench, number, kept_bytes = Bench(capacity_bytes), 0, 0
+    sent = []
+    for at_ns, kinds in enumerate(reads):
+        elements = [kind % (number + index) for index, kind in enumerate(kinds)]
+        number += len(kinds)
+        message = b"[" + b",".join(elements) + b"]"
+        bench.source.on_next(Frames("a", at_ns, [message], len(message)))
+        sent += elements
+        kept_bytes += 2 + sum(len(element) + 1 for element in elements if b'"Q"' not in element)
+    bench.run()
+    texts = [message[1:-1] for frames in bench.out for message in frames.messages]
+    came = [b"{" + text.strip(b"{}") + b"}" for each in texts if each for text in each.split(b"},{")]
+    assert came == [element for element in sent if element in set(came)], "in order, nothing made up"
+    assert len(came) + sum(frames.lost for frames in bench.out) == len(sent)
+    if kept_bytes <= capacity_bytes - 200:
+        assert [e for e in sent if b'"Q"' not in e] == [e for e in came if b'"Q"' not in e]
+
+
 def test_reading_has_its_turn_after_each_bite():
     """A backlog that is decoded in one go keeps the reader from its sockets, and the server cuts us off."""
     bench = Bench(capacity_bytes=10 * BITE_BYTES)
