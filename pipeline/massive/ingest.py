@@ -178,17 +178,15 @@ class Ingest:
 
     def _give_up(self, losses: dict[str, _Lost]) -> None:
         """Give up the quotes of the oldest frames that may have any, or else the oldest. Under the lock."""
-        if self._queue:
-            oldest = self._queue.popleft()
-            kept = oldest.without_quotes()
-        else:
-            oldest, kept = self._thinned.popleft(), None
+        oldest = (self._queue or self._thinned).popleft()
         self._queued_bytes -= oldest.size_bytes
         elements = oldest.count_elements()
-        if kept is not None and kept.messages:
-            self._thinned.append(kept)
-            self._queued_bytes += kept.size_bytes
-            elements -= kept.count_elements()
+        if not oldest.thinned:
+            kept, count = oldest.without_quotes()
+            elements -= count
+            if count:
+                self._thinned.append(kept)
+                self._queued_bytes += kept.size_bytes
         if elements:
             self._lost[oldest.connection] += elements
             before = losses.get(oldest.connection, _Lost(0, oldest.received_ns, 0))

@@ -33,7 +33,8 @@ JOIN_TIMEOUT_S: Final = 2.0
 LOOK_S: Final = 0.02
 """So often the thread that stands by looks whether anybody leads."""
 TURNS_A_LOOK: Final = 4
-"""While jobs wait, sockets are looked at every fourth turn, a few ms: what is read then is worth it."""
+"""While jobs wait, sockets are looked at every fourth turn, a few ms, so that what is read then is worth it;
+but every turn where one of them had more than it gave."""
 SURE_S: Final = 0.005
 """So long nobody must lead before it does: a leader may be between two turns."""
 
@@ -84,6 +85,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         """Held by who leads; no user code runs under it."""
         self._leader: int | None = None
         self._turns = 0
+        self._behind = False
         self._volunteer: Callable[[], bool] | None = None
         self._summons: queue.SimpleQueue[None] = queue.SimpleQueue()
 
@@ -130,8 +132,8 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         """Run ``action`` on the loop's thread at the wall-clock time ``duetime``."""
         return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
 
-    def watch(self, sock: socket.socket, on_readable: Callable[[], None]) -> None:
-        """Call ``on_readable`` whenever ``sock`` can be read."""
+    def watch(self, sock: socket.socket, on_readable: Callable[[], bool | None]) -> None:
+        """Call ``on_readable`` whenever ``sock`` can be read; it returns whether it left anything there."""
         self._selector.register(sock, selectors.EVENT_READ, (on_readable, None))
 
     def set_writer(self, sock: socket.socket, on_writable: Callable[[], None] | None) -> None:
@@ -241,24 +243,27 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                 return
 
     def _take_turn(self) -> None:
-        if not self._jobs or self._turns % TURNS_A_LOOK == 0:
-            self._serve_sockets()
+        if self._behind or not self._jobs or self._turns % TURNS_A_LOOK == 0:
+            self._behind = self._serve_sockets()
         for _ in range(len(self._jobs)):  # what these add waits for the next turn
             self._run_job(self._jobs.popleft())
         while (job := self._due()) is not None:
             self._run_job(job)
 
-    def _serve_sockets(self) -> None:
+    def _serve_sockets(self) -> bool:
+        """Read and write what can be; return whether there is more to read than was taken."""
+        more = False
         for key, events in self._selector.select(self._wait_s()):
             on_readable, on_writable = key.data
             try:
                 # A callback may close another socket that is ready too; its data then says so.
                 if events & selectors.EVENT_READ:
-                    on_readable()
+                    more = on_readable() or more
                 if events & selectors.EVENT_WRITE and on_writable is not None:
                     on_writable()
             except Exception:
                 log.exception("a socket's callback raised; this is a defect")
+        return more
 
     def _wait_s(self) -> float | None:
         """Return for how many seconds sockets may be waited for, None for ever."""

@@ -126,10 +126,8 @@ class WireSocket:
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
 
-    def _readable(self) -> None:
-        for _ in range(READS_A_TURN):
-            if self._closed or not self._read():
-                return
+    def _readable(self) -> bool:
+        return all(not self._closed and self._read() for _ in range(READS_A_TURN))
 
     def _read(self) -> bool:
         """Read once and hand on what it brought; return whether there is likely more."""
