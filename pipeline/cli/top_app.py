@@ -127,8 +127,8 @@ class TopApp(App[None]):
         self._write("head", top_screen.lost(now.at_ns if now else None, message.why))
 
     def on_resize(self) -> None:
-        """Show more or less."""
-        self._show()
+        """Show more or less, once the new size is known."""
+        self.call_after_refresh(self._show)
 
     def action_sort(self) -> None:
         """Sort the connections by the next column."""
