@@ -288,7 +288,8 @@ class Ledger:
 
     def count(self, *states: ChannelState) -> int:
         """Count the channels in any of ``states``. From any thread."""
-        return sum(entry.state in states for entry in list(self._entries.values()))
+        present = [entry.state for entry in list(self._entries.values())]
+        return sum(map(present.count, states))  # in C: each health check counts thousands, four times
 
     def channels(self, *states: ChannelState) -> list[str]:
         """Return the wanted channels, those in ``states`` only if any is given."""
