@@ -6,8 +6,11 @@ from collections.abc import Callable
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 
+from operators.latency_stamp import Latencies
+
 from .activity import Activity
 from .gaps import Gaps
+from .health.attribution import Attribution, Sample, Sightings
 from .massive.connection import Connection
 from .massive.decode import RejectLog
 from .massive.ingest import Ingest
@@ -32,6 +35,7 @@ class Engine(abc.DisposableBase):
         output: is given the batches.
         ready: tells whether the output can take any.
         sources: makes what the ticks come from.
+        latencies: of the ticks, as they are measured.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Engine(abc.DisposableBase):
         *,
         ready: Callable[[], bool],
         sources: MakeSources,
+        latencies: Latencies,
     ) -> None:
         self.settings = settings
         self.status = status
@@ -54,11 +59,22 @@ class Engine(abc.DisposableBase):
         self.tracks = Tracks()
         self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, clock)
         self.activity = Activity(self.gaps)
+        self.attribution = Attribution(
+            self._sample,
+            emit=status.emit,
+            scheduler=self.loop,
+            ingest_bytes=settings.ingest_buffer_bytes,
+            server_bytes=settings.massive_server_buffer_bytes or None,
+            sightings=Sightings(self.tracks, clock),
+            homes=self._homes,
+            clock=clock,
+        )
         self.sources: list[Source] = []
         self.carriage: Carriage | None = None
         self._subscription = SerialDisposable()
         self._output = output
         self._make_sources = sources
+        self._latencies = latencies
         self._lock = threading.Lock()
         self._started = False
         self._disposed = False
@@ -73,6 +89,7 @@ class Engine(abc.DisposableBase):
                 self.settings, self.loop, self.status, self.clock, self.gaps, self.activity
             )
         self._subscription.disposable = braid(self).subscribe(self._output)
+        self.attribution.start()
 
     def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:
         """Hand back to a connection what the decoder found of its server's words."""
@@ -102,6 +119,15 @@ class Engine(abc.DisposableBase):
         if first:
             self.gaps.flush()
             self.losses.flush()
+
+    def _sample(self) -> Sample:
+        connections = [source.snapshot() for source in self.sources]
+        queues: dict[str | None, int] = {None: self.ingest.queued_bytes}
+        return Sample(connections, self._latencies.feed.snapshots(), queues, whole=self.carriage is not None)
+
+    def _homes(self) -> dict[str, str]:
+        carried = {} if self.carriage is None else self.carriage.tickers()
+        return {ticker: connection for connection, tickers in carried.items() for ticker in tickers}
 
     def _lose(self, connection: str, count: int, from_ns: int, to_ns: int) -> None:
         self.losses.report("ingest", connection, "ingest_overflow", count, from_ns, to_ns)

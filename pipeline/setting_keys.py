@@ -173,6 +173,9 @@ class Settings:
     massive_ping_timeout: float = _massive(
         real(0.05, 3600, "seconds"), 20, "without an answer for so long the link is dead, s"
     )
+    massive_server_buffer_bytes: int = _massive(
+        whole(0, 2**40), 0, "what the server keeps for a slow reader, bytes; 0: unknown"
+    )
 
     use_multi_connection: bool = _connections(
         FLAG, False, "use all enabled connections; without it one carries everything"

@@ -17,7 +17,7 @@ class Late(StatusEvent, frozen=True):
     """Ticks come later than they use to, after they happened; `OnTime` or `Disconnected` ends it.
 
     Without ``tickers`` it is all channels of the connection together: even the fastest tenth of the ticks is
-    late. Without ``connection`` it is all connections together.
+    late. Without ``connection`` it is all connections that bring any, together.
 
     Args:
         tickers: those that are late, where the others of the connection are not.

@@ -256,6 +256,7 @@ class TickStream(Observable[Tick]):
             observer,
             ready=self._has_room,
             sources=self._sources,
+            latencies=self.latencies,
         )
         return self._engine
 

@@ -12,8 +12,11 @@ LATE = {"connection": "connection_2", "at_ns": 1, "late_s": 1.25, "usually_s": 0
     [
         (
             status.Late(**LATE, others="on time"),
-            "connection_2: all ticks come 1.25 s late, usually 0.04 s, while other connections are on time:"
-            " we or the server are slow on connection_2; nothing waits here, so it is the server or the line to it",
+            (
+                "connection_2: all ticks come 1.25 s late, usually 0.04 s, while other connections are on"
+                " time: we or the server are slow on connection_2; nothing waits here, so it is the server or"
+                " the line to it"
+            ),
         ),
         (
             status.Late(**LATE, others="on time", queued_bytes=5 << 20),
@@ -21,18 +24,24 @@ LATE = {"connection": "connection_2", "at_ns": 1, "late_s": 1.25, "usually_s": 0
         ),
         (
             status.Late(**LATE),
-            "connection_2: all ticks come 1.25 s late, usually 0.04 s;"
-            " there is no other connection to compare with",
+            (
+                "connection_2: all ticks come 1.25 s late, usually 0.04 s;"
+                " there is no other connection to compare with"
+            ),
         ),
         (
             status.Late(**LATE | {"connection": None}, others="late"),
-            "all ticks come 1.25 s late, usually 0.04 s, on every connection:"
-            " our line, this machine, or the feed itself is slow",
+            (
+                "all ticks come 1.25 s late, usually 0.04 s, on every connection:"
+                " our line, this machine, or the feed itself is slow"
+            ),
         ),
         (
             status.Late(**LATE, tickers=("AAPL", "MSFT")),
-            "connection_2: ticks of AAPL, MSFT come 1.25 s late, those of the other tickers 0.04 s:"
-            " the source of these is slow",
+            (
+                "connection_2: ticks of AAPL, MSFT come 1.25 s late, those of the other tickers 0.04 s:"
+                " the source of these is slow"
+            ),
         ),
         (
             status.OnTime(connection="connection_2", at_ns=1, late_for_s=61.3),
@@ -58,8 +67,10 @@ LATE = {"connection": "connection_2", "at_ns": 1, "late_s": 1.25, "usually_s": 0
             status.FallingBehind(
                 connection="c", at_ns=1, where="server", backlog_s=2.0, queued_bytes=0, overflow_in_s=9.0
             ),
-            "c: the server's backlog for us grows, 2.0 s by now: it cuts us off when its buffer is full"
-            " in about 9 s",
+            (
+                "c: the server's backlog for us grows, 2.0 s by now: it cuts us off when its buffer is full"
+                " in about 9 s"
+            ),
         ),
         (
             status.CaughtUp(connection="c", at_ns=1, where="server", behind_for_s=7.0),

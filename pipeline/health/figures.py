@@ -8,7 +8,7 @@ from operators.account import Account
 from operators.latency_stamp import LatenciesSnapshot
 from pipeline.massive.snapshot import ConnectionSnapshot
 
-__all__ = ["ConnectionFigures", "Figures", "SubscriberFigures"]
+__all__ = ["ConnectionFigures", "Figures", "Findings", "SubscriberFigures"]
 
 _COUNTS = ("messages", "received_bytes", "connects", "disconnects", "evictions")
 """What of a `ConnectionSnapshot` is counted since the start."""
@@ -75,6 +75,31 @@ class SubscriberFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """Says what `pipeline.health.attribution` has found out; ``earlier + later`` is what both did.
+
+    Args:
+        late: connections that bring their ticks later than they use to.
+        late_tickers: tickers that come later than the others of their connection.
+        falling_behind: connections whose backlog at the server grows, and ``ingest`` if what waits here does.
+        clock: how far our clock may be off.
+    """
+
+    late: tuple[str, ...] = ()
+    late_tickers: tuple[str, ...] = ()
+    falling_behind: tuple[str, ...] = ()
+    clock: dict[str, Any] = field(default_factory=dict)
+
+    def __add__(self, later: "Findings") -> "Findings":
+        return Findings(
+            self.late + later.late,
+            self.late_tickers + later.late_tickers,
+            self.falling_behind + later.falling_behind,
+            later.clock or self.clock,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Holds all that was counted; ``earlier + later`` is what both counted together.
 
@@ -84,6 +109,7 @@ class Figures:
         latencies: as they are.
         queued_bytes: that wait undecoded.
         rejected: elements by reason.
+        findings: about what is late, and why.
     """
 
     connections: dict[str, ConnectionFigures] = field(default_factory=dict)
@@ -91,6 +117,7 @@ class Figures:
     latencies: LatenciesSnapshot = field(default_factory=lambda: LatenciesSnapshot({}, {}, {}))
     queued_bytes: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
     def __add__(self, later: "Figures") -> "Figures":
         mine, its = self.latencies, later.latencies
@@ -105,6 +132,7 @@ class Figures:
             ),
             self.queued_bytes + later.queued_bytes,
             _merged(self.rejected, later.rejected),
+            self.findings + later.findings,
         )
 
     @property

@@ -55,6 +55,7 @@ def stream_figures(
         latencies=latencies,
         queued_bytes=engine.ingest.queued_bytes,
         rejected=dict(rejects.by_reason),
+        findings=engine.attribution.findings(),
     )
 
 
@@ -68,7 +69,8 @@ def stream_health(
     seconds), ``rejected`` (elements that the decoder took for no tick), ``reconnects`` (sockets opened after
     the first), ``errors`` (sessions and attempts that ended unasked, and rejected elements), ``queued``
     (elements that wait undecoded) and ``latency_ms`` (from the event's time until received).
-    ``totals`` has their sums; a ticker that two connections carry counts once.
+    ``totals`` has their sums; a ticker that two connections carry counts once. ``late``, ``late_tickers``,
+    ``falling_behind`` and ``clock`` are what `Findings` has.
 
     Args:
         state: of the stream.
@@ -92,6 +94,7 @@ def stream_health(
             stage: {name: latency_ms(histogram) for name, histogram in getattr(latencies, stage).items()}
             for stage in ("feed", "decode", "delivered", "sink")
         },
+        **asdict(figures.findings),
     }
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import reduce
-from operator import add, or_
+from operator import add
 from typing import Final
 
 from pipeline import status
@@ -176,7 +176,7 @@ class Fleet:
     def _sample(self) -> Sample:
         """Return what the children said last; each compares nothing, as it knows itself only."""
         figures = {connection.id: connection.ledger.figures() for connection in self.connections}
-        feed = reduce(or_, (each.latencies.feed for each in figures.values()), {})
+        feed = {name: late for each in figures.values() for name, late in each.latencies.feed.items()}
         connections = [its.snapshot for each in figures.values() for its in each.connections.values()]
         return Sample(connections, feed, {name: each.queued_bytes for name, each in figures.items()})
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from operators.account import Account
-from pipeline.health.figures import ConnectionFigures, Figures, SubscriberFigures
+from pipeline.health.figures import ConnectionFigures, Figures, Findings, SubscriberFigures
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 
 from .messages import Report
@@ -119,6 +119,7 @@ def _ended(figures: Figures) -> Figures:
         connections={name: _ended_connection(each) for name, each in figures.connections.items()},
         subscribers={name: _ended_subscriber(each) for name, each in figures.subscribers.items()},
         queued_bytes=0,
+        findings=Findings(),
     )
 
 

@@ -1,0 +1,195 @@
+"""Whose doing it is that ticks come late: looked at once a second, told as status events.
+
+Nothing here is on the way of a tick. It takes the differences of histograms and counters that are kept
+anyway, and the last tick of some tickers.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final, NamedTuple
+
+from reactivex import abc
+
+from operators.histogram import HistogramSnapshot
+from pipeline.massive.snapshot import ConnectionSnapshot, Phase
+from pipeline.status import StatusEvent
+from pipeline.ticks import Aggregate
+from pipeline.tracks import Track
+
+from .backlog import Backlogs, Flow
+from .clock_offset import ClockOffset
+from .figures import Findings
+from .late_tickers import LateTickers, Sighting
+from .lateness import Lateness
+
+__all__ = ["Attribution", "Sample", "Sightings"]
+
+EVERY_S: Final = 1.0
+TICKS_AT_LEAST: Final = 10
+"""A connection is looked at when it has brought so many since the last look at it."""
+FLOOR_PART: Final = 10
+"""A tenth of the ticks is faster than what a connection is judged by."""
+SIGHTINGS: Final = 256
+"""Tickers looked at each time, beside those that are suspected: some 0.1 ms."""
+FRESH_NS: Final = 10_000_000_000
+"""A tick received longer ago says nothing of now."""
+
+
+class Sample(NamedTuple):
+    """Is what there is to be seen at a moment.
+
+    Args:
+        connections: as they are doing.
+        feed: the lateness of what each brought since the start, by its id.
+        queues: bytes that wait undecoded, by connection id; under None, of all together.
+        whole: all connections of the stream are in it, so that they can be compared. A process of one
+            connection leaves that to its parent.
+    """
+
+    connections: Iterable[ConnectionSnapshot]
+    feed: Mapping[str, HistogramSnapshot]
+    queues: Mapping[str | None, int]
+    whole: bool = True
+
+
+class _Mark(NamedTuple):
+    """Is how a connection stood when it was last looked at."""
+
+    session: int
+    at_s: float
+    received_bytes: int
+    feed: HistogramSnapshot
+
+
+class Sightings:
+    """Shows the last ticks of some tickers at a time, all of them in turn. On the thread that keeps them.
+
+    Bars are left out: they are sent some time after their end by design.
+
+    Args:
+        tracks: have the last tick of each ticker, as they are kept.
+        clock: wall clock, ns.
+    """
+
+    def __init__(self, tracks: Mapping[str, Track], clock: Callable[[], int]) -> None:
+        self._tracks = tracks
+        self._clock = clock
+        self._turn: Iterator[str] = iter(())
+
+    def __call__(self, suspects: Iterable[str]) -> list[Sighting]:
+        """Return the last ticks of these, and of the tickers whose turn it is."""
+        names = [*islice(self._turn, SIGHTINGS)]
+        if len(names) < SIGHTINGS:
+            self._turn = iter(tuple(self._tracks))
+            names += islice(self._turn, SIGHTINGS - len(names))
+        fresh_ns = self._clock() - FRESH_NS
+        tracks = ((name, self._tracks.get(name)) for name in dict.fromkeys([*suspects, *names]))
+        return [
+            Sighting(name, tick.received_ns, tick.received_ns - int(tick.event_ms * 1_000_000))
+            for name, track in tracks
+            if track is not None
+            and (tick := track.last) is not None
+            and tick.received_ns > fresh_ns
+            and not isinstance(tick, Aggregate)
+        ]
+
+
+class Attribution:
+    """Looks once a second, and says what has changed. On the scheduler's thread; `findings` from any.
+
+    Args:
+        sample: returns what there is to be seen.
+        emit: takes status events; must not block.
+        scheduler: the loop, or virtual time; when it is disposed, so is this.
+        ingest_bytes: how much may wait undecoded.
+        server_bytes: how much the server keeps for a slow reader; None where nobody knows.
+        sightings: returns the last ticks of some tickers, those of the given ones among them.
+        homes: returns the connection of each ticker.
+        clock: wall clock, ns.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[], Sample],
+        *,
+        emit: Callable[[StatusEvent], None],
+        scheduler: abc.SchedulerBase,
+        ingest_bytes: int,
+        server_bytes: int | None,
+        sightings: Callable[[Iterable[str]], Iterable[Sighting]] = lambda _: (),
+        homes: Callable[[], Mapping[str, str]] = dict,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sample = sample
+        self._emit = emit
+        self._scheduler = scheduler
+        self._sightings = sightings
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lateness = Lateness()
+        self._backlogs = Backlogs(ingest_bytes, server_bytes)
+        self._tickers = LateTickers(homes)
+        self._offset = ClockOffset()
+        self._marks: dict[str, _Mark] = {}
+        self._floors: dict[str, int] = {}
+        self._late: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
+
+    def start(self) -> None:
+        """Look from now on. Once, from any thread."""
+        self._scheduler.schedule_relative(EVERY_S, lambda *_: self._look())
+
+    def findings(self) -> Findings:
+        """Return what was found at the last look; from any thread."""
+        connections, tickers, behind = self._late
+        return Findings(connections, tickers, behind, self._offset.values())
+
+    def _look(self) -> None:
+        self.start()  # first: whatever goes wrong here, there is a next time
+        at_ns, now_s = self._clock(), self._monotonic()
+        sample = self._sample()
+        flows = self._flows(sample, now_s)
+        events: list[StatusEvent] = []
+        if sample.whole:
+            queued_bytes = max(sample.queues.values(), default=0)
+            floors = {name: flow.floor_ns for name, flow in flows.items()}
+            events += self._lateness.look(floors, at_ns=at_ns, queued_bytes=queued_bytes)
+            events += self._backlogs.look(flows, sample.queues, now_s=now_s, at_ns=at_ns)
+        events += self._tickers.look(self._sightings(self._tickers.suspects), self._floors, at_ns=at_ns)
+        self._late = self._lateness.late, self._tickers.late, self._backlogs.behind
+        for event in events:
+            self._emit(event)
+
+    def _flows(self, sample: Sample, now_s: float) -> dict[str, Flow]:
+        """Return what each connection brought since it was last looked at, if that is enough to tell."""
+        flows: dict[str, Flow] = {}
+        brought: list[HistogramSnapshot] = []
+        for connection in sample.connections:
+            name, feed = connection.id, sample.feed.get(connection.id)
+            mark = self._marks.get(name)
+            if connection.phase is not Phase.LIVE or feed is None:
+                self._forget(name)
+                continue
+            new = _Mark(connection.connects, now_s, connection.received_bytes, feed)
+            if mark is None or mark.session != new.session:
+                self._forget(name)
+                self._marks[name] = new
+                continue
+            window = feed - mark.feed
+            ticks = window.count + window.negative
+            if ticks >= TICKS_AT_LEAST:
+                self._marks[name] = new
+                bytes_per_s = (new.received_bytes - mark.received_bytes) / max(now_s - mark.at_s, 1e-9)
+                flows[name] = Flow(window.smallest(ticks // FLOOR_PART) or 0, bytes_per_s)
+                self._floors[name] = flows[name].floor_ns
+                brought.append(window)
+        self._offset.look(brought)
+        return flows
+
+    def _forget(self, connection: str) -> None:
+        self._marks.pop(connection, None)
+        self._floors.pop(connection, None)
+        self._lateness.forget(connection)
+        self._backlogs.forget(connection)
