@@ -5,7 +5,9 @@
     parent: pool, status, health                     child of connection_1
     ┌──────────────────────────────┐  orders   ┌──────────────────────────────────────────────┐
     │ ChildConnection ─ Child ─────┼──────────►│ io ─► decode ─► dedupe ─► stamp ─┬► callback │
-    │ (a carrier of the pool)      │◄──────────┤                                  └► Redis    │
-    └──────────────────────────────┘  events,  └──────────────────────────────────────────────┘
-                                      reports
+    │ (a carrier of the pool)      │◄──────────┤                                  ├► Redis    │
+    │                              │  events,  │                                  │           │
+    │                              │  reports  │                                  │           │
+    │ ColumnFeed ─► stream.columns │◄──────────┼──────────────────────────────────┴► columns  │
+    └──────────────────────────────┘  Arrow    └──────────────────────────────────────────────┘
 """

@@ -242,7 +242,6 @@ def test_who_asks_for_ticks_here_is_told_what_to_do(exact):
         for ask in (
             lambda: stream.subscribe(print),
             lambda: stream.batches.subscribe(print),
-            lambda: stream.columns.subscribe(print),
             lambda: stream.attach(object()),
         ):
             with pytest.raises(NoTicksHere, match="TICK_CALLBACK"):

@@ -14,9 +14,11 @@ from pipeline.processes import child as child_module
 from pipeline.processes.child import _Child, _Forwarder
 from pipeline.processes.messages import (
     CloseGaps,
+    ColumnsOver,
     End,
     ForgetGaps,
     GiveUp,
+    HandColumns,
     Heard,
     OpenGaps,
     Probe,
@@ -25,9 +27,11 @@ from pipeline.processes.messages import (
     ReportNow,
     Resume,
     Said,
+    StopColumns,
     Want,
     pack,
     read_words,
+    send_with,
 )
 from tests.conftest import wait_until
 from tests.processes.harness import begin
@@ -143,6 +147,35 @@ def test_it_carries_out_what_it_is_told(simulator, ticks):
     ]  # the probe has its own
     assert loss.tickers == ("A",)
     assert loss.gaps[0].to_ns > loss.gaps[0].from_ns
+
+
+def test_a_subscriber_of_columns_gets_them_or_the_reason_why_not(simulator, ticks, monkeypatch):
+    """With a full buffer and the policy ``error``, or without pyarrow here, it would wait for ever."""
+    pairs = [socket.socketpair() for _ in range(3)]
+    more = {"SUBSCRIBER_OVERFLOW": "error", "SUBSCRIBER_BUFFER_TICKS": 500}
+    with Parent() as parent:
+        parent.send(begin(callback="mine:on_tick", url=simulator.url, **more))
+        for number, (_, its) in enumerate(pairs[:2]):
+            send_with(parent.sock, HandColumns(f"columns-{number}", ("ticker",)), its)
+        parent.send(StopColumns("columns-1"), StopColumns("columns-1"), Want(("T.A", "T.B")))
+        wait_until(lambda: parent.of(ColumnsOver), 30, "its buffer to be full: nobody reads here")
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        monkeypatch.delitem(sys.modules, "pipeline.columns")
+        send_with(parent.sock, HandColumns("columns-2", ()), pairs[2][1])
+        wait_until(lambda: len(parent.of(ColumnsOver)) == 2, 10, "the other")
+        parent.send(End(1.0))
+        parent.wait_end()
+    full, without = parent.of(ColumnsOver)
+    assert (full.name, full.missing, without.name, without.missing) == ("columns-0", False, "columns-2", True)
+    assert "tickbraid[columns]" in without.reason
+    accounts = parent.words[-1].figures.accounts
+    assert accounts["columns-0"]["connection_1"].imbalance == 0
+    assert accounts["columns-0"]["connection_1"].delivered > 0
+    for _, its in pairs:
+        its.close()  # the child has its own
+    assert [ours.recv(1) for ours, _ in pairs[1:]] == [b"", b""], "who left, or gets nothing, sees the end"
+    for ours, _ in pairs:
+        ours.close()
 
 
 def test_gaps_are_told_once_whoever_opens_them(simulator, ticks):
