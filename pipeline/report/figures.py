@@ -180,7 +180,7 @@ def heat_map(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -> Figure:
     rows = {ticker: [float("nan")] * axis.bins for ticker in tickers}
     for ticker, place, ms in cells.iter_rows():
         rows[ticker][place] = ms
-    figure, (axes,) = blank(title, axis.label, "Ticker", height_in=1.6 + 0.17 * len(tickers))
+    figure, (axes,) = blank(title, axis.label, "Ticker", height_in=max(2.4, 1.6 + 0.17 * len(tickers)))
     axes.grid(visible=False)
     edges = [place * axis.bin_s / axis.unit_s for place in range(axis.bins + 1)]
     least, most = number(cells["ms"].min()) or 0.001, number(cells["ms"].max()) or 1.0

@@ -64,7 +64,7 @@ def facts(findings: Findings) -> Iterator[tuple[str, str]]:
     files = sum(session.files for session in survey.sessions)
     yield (
         "capture",
-        f"{files:,} files of {len(numbers):,} sessions, {size_bytes / 1e6:,.1f} MB, checksums right",
+        f"sessions {len(numbers):,}, files {files:,}, {size_bytes / 1e6:,.1f} MB, checksums right",
     )
     if survey.unfinished:
         yield (
@@ -141,9 +141,10 @@ def _table(names: Sequence[str], heads: Sequence[str], rows: Iterable[Sequence[s
 
 
 def _figure(plate: Plate) -> str:
-    title, image = escape(plate.figure.axes[0].get_title(loc="left")), _svg(plate.figure)
+    title = escape(plate.figure.axes[0].get_title(loc="left"))
+    image = f'<img alt="{title}" src="data:image/svg+xml;base64,{_svg(plate.figure)}">'
     return (
-        f'<figure id="{plate.name}"><img alt="{title}" src="data:image/svg+xml;base64,{image}">'
+        f'<figure id="{plate.name}"><div class="wide">{image}</div>'
         f"<figcaption>{escape(plate.words)}</figcaption></figure>"
     )
 
