@@ -170,7 +170,7 @@ class Connection:
 
     def snapshot(self) -> ConnectionSnapshot:
         """Say how it is doing. From any thread."""
-        count = self._subscriptions.count
+        count = self._subscriptions.states().count
         last_s = self._last_message_s
         return ConnectionSnapshot(
             id=self.id,
@@ -178,7 +178,7 @@ class Connection:
             url=self.url,
             phase=self._phase,
             confirmed=count(ChannelState.CONFIRMED),
-            pending=count(*PENDING),
+            pending=sum(map(count, PENDING)),
             refused=count(ChannelState.REFUSED),
             unanswered=count(ChannelState.UNANSWERED),
             messages=self._messages,

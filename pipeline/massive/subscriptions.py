@@ -57,6 +57,10 @@ class Subscriptions:
         """Count the channels in any of ``states``. From any thread."""
         return self._ledger.count(*states)
 
+    def states(self) -> list[ChannelState]:
+        """Return the state of each channel. From any thread."""
+        return self._ledger.states()
+
     def begin(self) -> None:
         """Begin a session: ask for everything that is wanted."""
         self._in_session = True
