@@ -76,14 +76,21 @@ class Parts:
             self.rotate()
             if self._open is not None and self._open.hour_ns != hour:
                 self.finish()
-            if self._open is None:
-                path = self._folder.begin(self._kind, hour, self.files + 1)
-                due_s = self._monotonic() + self._rotate_s
-                self._open = _OpenPart(path, self._schema, hour, due_s, GROUP_BYTES[self._kind])
-            self._open.append(its)
-            self.open_rows += its.num_rows
-            if self.open_rows >= self._rotate_rows:
-                self.finish()
+            begin = 0
+            while begin < its.num_rows:
+                begin += self._add(hour, its.slice(begin, self._rotate_rows - self.open_rows))
+
+    def _add(self, hour_ns: int, rows: Any) -> int:
+        """Write rows that have room in the open file; return how many."""
+        if self._open is None:
+            path = self._folder.begin(self._kind, hour_ns, self.files + 1)
+            due_s = self._monotonic() + self._rotate_s
+            self._open = _OpenPart(path, self._schema, hour_ns, due_s, GROUP_BYTES[self._kind])
+        self._open.append(rows)
+        self.open_rows += rows.num_rows
+        if self.open_rows >= self._rotate_rows:
+            self.finish()
+        return int(rows.num_rows)
 
     @property
     def due_s(self) -> float | None:

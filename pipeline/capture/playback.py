@@ -52,9 +52,9 @@ class Contents(NamedTuple):
 class Selection:
     """Is the part of a capture that is to be played.
 
-    Where the directory has frames they are played, each element byte by byte as it came. Where it has only ticks, reads
-    are made of them: what a column holds comes back as it was, and what none holds (trade ids, conditions,
-    exchanges, rejected elements, duplicates, status events) does not.
+    Where the directory has frames they are played, each element byte by byte as it came. Where it has only
+    ticks, reads are made of them: what a column holds comes back as it was, and what none holds (trade ids,
+    conditions, exchanges, rejected elements, duplicates, status events) does not.
 
     Args:
         path: the capture's directory.
@@ -63,7 +63,7 @@ class Selection:
         connections: ids; empty for all.
 
     Raises:
-        CaptureUnusable: it holds nothing.
+        CaptureUnusable: it holds nothing, or a file cannot be read.
     """
 
     def __init__(
@@ -117,7 +117,10 @@ class Selection:
             pl.col("received_ns").min().alias("first"),
             pl.col("received_ns").max().alias("last"),
         )
-        lines = found.sort("connection").collect().rows()
+        try:
+            lines = found.sort("connection").collect().rows()
+        except pl.exceptions.PolarsError as error:
+            raise CaptureUnusable(f"a file of the capture cannot be read: {error}") from error
         if not lines:
             return Contents(kind, (), 0, 0, 0)
         names, counts, firsts, lasts = zip(*lines, strict=True)

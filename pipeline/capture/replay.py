@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from math import isinf
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -152,13 +153,15 @@ class _ReplaySource:
 
     def complete(self) -> None:
         self._phase = Phase.CLOSED
-        if self.observer is not None:
-            self.observer.on_completed()
+        observer, self.observer = self.observer, None
+        if observer is not None:
+            observer.on_completed()
 
     def fail(self, error: Exception) -> None:
         self._phase = Phase.FAILED
-        if self.observer is not None:
-            self.observer.on_error(error)
+        observer, self.observer = self.observer, None
+        if observer is not None:
+            observer.on_error(error)
 
     def close(self) -> None:
         self.on_close()
@@ -220,7 +223,8 @@ class _Player:
         self._began_s = 0.0
         self._timer = SerialDisposable()
         self._awaited = len(sources)
-        self._over = False
+        self._stopped = False
+        """Nothing more is released."""
         for source in sources:
             source.on_subscribed = self._subscribed
             source.on_close = self._close
@@ -240,15 +244,14 @@ class _Player:
         try:
             self._item = next(self._items, None)
         except CaptureUnusable as error:
-            self._item, self._over = None, True
-            for source in self.sources:
-                source.fail(error)
+            self._item, self._stopped = None, True
+            self._afterwards(partial(self._fail, error))  # what came before it still goes on
 
     def _turn(self, *_: object) -> None:
         """Release what is due, about a bite of it, and come back when it has gone on."""
         now_s = self._monotonic()
         size_bytes = 0
-        while not self._over and size_bytes < BITE_BYTES:
+        while not self._stopped and size_bytes < BITE_BYTES:
             item = self._item
             if item is None:
                 self._end()
@@ -257,8 +260,12 @@ class _Player:
                 break
             size_bytes += self._release(item)
             self._advance()
-        if not self._over:
+        if not self._stopped:
             self._afterwards(self._go_on)
+
+    def _fail(self, error: Exception) -> None:
+        for source in self.sources:
+            source.fail(error)
 
     def _go_on(self) -> None:
         item = self._item
@@ -290,11 +297,10 @@ class _Player:
         self._loop.schedule(lambda *_: self._end())
 
     def _end(self) -> None:
-        if not self._over:
-            self._over = True
-            self._items.close()
-            for source in self.sources:
-                source.complete()
+        self._stopped = True
+        self._items.close()
+        for source in self.sources:
+            source.complete()
 
     # -- as a carriage --------------------------------------------------------------------------------------
 
@@ -321,7 +327,7 @@ class _Player:
         return {}
 
     def dispose(self) -> None:
-        self._over = True
+        self._stopped = True
         self._timer.dispose()
         self._items.close()
 

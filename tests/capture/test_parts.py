@@ -91,16 +91,18 @@ def test_a_file_ends_with_its_rows_or_its_seconds(make, clock, tmp_path):
     its = make(rotate_rows=3)
     its.append(rows_at(NOON_NS, NOON_NS))
     its.append(rows_at(NOON_NS, NOON_NS))
-    assert (its.files, its.rows, its.open_rows, its.due_s) == (1, 4, 0, None)
+    assert (its.files, its.rows, its.open_rows) == (1, 3, 1)
+    its.append(rows_at(NOON_NS, NOON_NS))
+    assert (its.files, its.open_rows, its.due_s) == (2, 0, None)
     its.append(rows_at(NOON_NS))
     assert its.due_s == clock.now_s + 60
     clock.now_s += 59
     its.rotate()
-    assert its.files == 1
+    assert its.files == 2
     clock.now_s += 1
     its.rotate()
-    assert (its.files, its.open_rows) == (2, 0)
-    assert list(map(len, received(tmp_path))) == [4, 1]
+    assert (its.files, its.open_rows) == (3, 0)
+    assert list(map(len, received(tmp_path))) == [3, 3, 1]
 
 
 def test_what_is_given_up_leaves_nothing(make, tmp_path):
