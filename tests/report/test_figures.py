@@ -121,6 +121,8 @@ def test_a_bar_is_as_long_as_its_parts_together(accounts):
     for place, account in enumerate(accounts):
         its = [bar for bar in axes.patches if round(bar.get_y() + bar.get_height() / 2) == place]
         assert sum(bar.get_width() for bar in its) == account.received - account.imbalance
+        ends = [bar.get_x() + bar.get_width() for bar in its]
+        assert [bar.get_x() for bar in its] == [0, *ends][: len(its)]
 
 
 def test_gaps_are_drawn_where_they_were_the_longest_first():
