@@ -4,7 +4,7 @@
 
 Recording: ticks in batches of 100, as columns into zstd Parquet files on this disk, beside the straight way
 (a dict a tick, `RecordBatch.from_pylist`, one `ParquetWriter`). Replay: at full speed through the whole
-stream, beside decoding the same messages alone. Shown are the least time of the rounds, and the least CPU time
+stream, beside decoding the same messages alone. Shown are the least time of the rounds and the least CPU time
 of the whole process, which other programs on the machine disturb least.
 """
 

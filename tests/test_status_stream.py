@@ -31,6 +31,19 @@ def test_events_arrive_in_order_on_their_own_thread():
     wait_until(lambda: "tickbraid-status" not in our_threads(), 3, "the end of an idle thread")
 
 
+def test_who_overhears_has_each_event_before_emit_returns_until_it_leaves():
+    """A recording would have the events after the ticks that came behind them."""
+    stream, heard = StatusStream(), []
+    leave = stream.overhear(heard.append)
+    stream.emit(one := event(1))
+    assert heard == [one]
+    leave.dispose()
+    stream.emit(event(2))
+    stream.complete()
+    stream.emit(event(3))
+    assert heard == [one]
+
+
 def test_three_threads_emitting_at_once_lose_nothing_and_never_overlap():
     """The reader, the pipeline and a sink all have something to say in the same moment."""
     stream, got, busy, overlaps = StatusStream(), [], threading.Lock(), []
