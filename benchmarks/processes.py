@@ -1,11 +1,12 @@
-"""Ticks a second to a callback in one process a connection: two processes against one.
+"""Ticks a second to a callback, or as columns to the parent, of a process a connection: two against one.
 
     python -m benchmarks.processes [--rounds 5] [--events 1,10,100]
 
 Each connection has a sender of its own, which keeps to what may be in flight, so nothing is dropped. Each
 process is kept on a core of its own, from the last one downwards: threads of one Python process only hinder
 each other on two. All senders are on the first core: on two cores two processes have somewhat less than
-both. Rounds alternate; shown are medians, and the median of the ratios of rounds.
+both. Columns are the default ones, taken by one subscriber: of two connections in this process, or of two
+processes, where three share two cores. Rounds alternate; shown are medians, and the median of the ratios.
 """
 
 import argparse
@@ -18,12 +19,13 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from benchmarks.clients import config_for
 from benchmarks.templates import TICKERS
 from benchmarks.turns import SAMPLE_S, START_TIMEOUT_S, ask, blaster, open_shared, pin
 from pipeline import build_pipeline
+from pipeline.stream import TickStream
 
 __all__ = ["on_tick"]
 
@@ -31,9 +33,34 @@ SHARED: Final = "TICKBRAID_BENCHMARK_SHARED"
 """Names the files in which the senders are told what was delivered, in the order of the connections."""
 WARM_S: Final = 1.0
 MEASURE_S: Final = 2.0
-TARGET: Final = 1.7
-EXECUTIONS: Final = {"threads": 2, "one process": 1, "two processes": 2}
-"""What is compared, and with how many connections."""
+
+
+class Execution(NamedTuple):
+    """Says how ticks are brought to whom.
+
+    Args:
+        connections: how many; each has a process and a sender, or all one.
+        processes: whether they have one each.
+        columns: to a subscriber of columns here, else to a callback where they are decoded.
+    """
+
+    connections: int
+    processes: bool
+    columns: bool
+
+
+EXECUTIONS: Final = {
+    "threads": Execution(2, processes=False, columns=False),
+    "one process": Execution(1, processes=True, columns=False),
+    "two processes": Execution(2, processes=True, columns=False),
+    "columns, threads": Execution(2, processes=False, columns=True),
+    "columns, two processes": Execution(2, processes=True, columns=True),
+}
+RATIOS: Final = (
+    ("two processes", "one process", 1.7),
+    ("columns, two processes", "columns, threads", 1.4),
+)
+"""What is held against what, and the target."""
 
 
 def _pin_me(paths: Sequence[str]) -> None:
@@ -71,10 +98,22 @@ def _tell(path: str) -> None:
             time.sleep(SAMPLE_S)
 
 
+def count_columns(stream: TickStream, cells: Sequence[memoryview]) -> None:
+    """Tell each sender how many of its ticks a subscriber of columns was given."""
+
+    def on_next(columns: Any) -> None:
+        number = int(
+            columns["connection"][0].as_py().rpartition("_")[2]
+        )  # a record batch of a process has one
+        cells[(number - 1) % len(cells)][0] += columns.num_rows
+
+    stream.columns.subscribe(on_next)
+
+
 def rate(execution: str, events: int) -> float:
-    """Return the ticks/s that all callbacks together were given."""
-    connections = EXECUTIONS[execution]
-    senders = 1 if execution == "threads" else connections
+    """Return the ticks/s that all callbacks together were given, or the subscriber of columns."""
+    connections, processes, columns = EXECUTIONS[execution]
+    senders = connections if processes else 1
     with contextlib.ExitStack() as stack:
         blasters = [stack.enter_context(blaster("massive", events)) for _ in range(senders)]
         for each in blasters:
@@ -87,11 +126,14 @@ def rate(execution: str, events: int) -> float:
         }
         config |= {
             "WEBSOCKET_CONNECTION_2_URL": f"ws://127.0.0.1:{blasters[-1].port}/stocks",
-            "WEBSOCKET_EXECUTION": "threads" if execution == "threads" else "processes",
-            "TICK_CALLBACK": "benchmarks.processes:on_tick",
+            "WEBSOCKET_EXECUTION": "processes" if processes else "threads",
+            "TICK_CALLBACK": "" if columns else "benchmarks.processes:on_tick",
         }
         with build_pipeline(config) as stream:
-            stream.start()
+            if columns:
+                count_columns(stream, cells)
+            if processes or not columns:
+                stream.start()
             deadline_s = time.monotonic() + START_TIMEOUT_S
             while not all(cell[0] for cell in cells):
                 if time.monotonic() > deadline_s:
@@ -110,8 +152,10 @@ def rate(execution: str, events: int) -> float:
 def compare(sizes: Sequence[int], rounds: int) -> list[str]:
     """Let all take turns, and return a table in Markdown."""
     lines = [
-        f"| events a frame | {' | '.join(EXECUTIONS)} | two / one (≥ {TARGET}) |",
-        "|--:|--:|--:|--:|--:|",
+        " | ".join(
+            ["| events a frame", *EXECUTIONS, *(f"{a} / {b} (≥ {target})" for a, b, target in RATIOS), ""]
+        ),
+        "|--:" * (len(EXECUTIONS) + len(RATIOS) + 1) + "|",
     ]
     for events in sizes:
         rates: dict[str, list[float]] = {name: [] for name in EXECUTIONS}
@@ -121,10 +165,11 @@ def compare(sizes: Sequence[int], rounds: int) -> list[str]:
                 its.append(answer["ticks_per_s"])
                 turn = f"{events} a frame, round {number + 1} of {rounds}, {name}"
                 print(f"{turn}: {its[-1]:,.0f} ticks/s", file=sys.stderr, flush=True)
-        ratios = [two / one for one, two in zip(rates["one process"], rates["two processes"], strict=True)]
         cells = [f"{statistics.median(its):,.0f}" for its in rates.values()]
-        ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-        lines.append(f"| {events} | {' | '.join(cells)} | {ratio} |")
+        for many, single, _ in RATIOS:
+            ratios = [two / one for one, two in zip(rates[single], rates[many], strict=True)]
+            cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        lines.append(f"| {events} | {' | '.join(cells)} |")
     return lines
 
 
