@@ -28,8 +28,8 @@ SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
 """By which columns the connections can be sorted, by name or the greatest first."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH: Final = 20
-WIDE: Final = 116
-"""Columns from which on everything is shown."""
+ROOMY, WIDE, WIDEST = 96, 122, 140
+"""Columns of a screen from which on more is shown, so that no figure is ever cut."""
 
 _L = TypeVar("_L")
 
@@ -41,13 +41,13 @@ class _Column(Generic[_L]):
     Args:
         cell: what a line has there.
         words: it is no number.
-        wide: a narrow screen goes without.
+        from_width: a screen of less goes without.
     """
 
     heading: str
     cell: Callable[[_L], RenderableType]
     words: bool = False
-    wide: bool = False
+    from_width: int = 0
 
 
 def picture(frame: Frame, url: str, width: int) -> RenderableType:
@@ -107,43 +107,43 @@ def connections(
         lines: of the newest point.
         rates: ticks/s of the last minutes, by id.
         sort: a key of `SORTS`.
-        width: of the screen, columns; below 116 less is shown.
+        width: of the screen, columns; a narrow one shows less.
     """
     columns: list[_Column[ConnectionPoint]] = [
         _Column("connection", lambda line: line.name, words=True),
         _Column("state", _state, words=True),
         _Column("tickers", lambda line: f"{line.tickers:,}"),
         _Column("ticks/s", lambda line: f"{line.ticks_per_s:,.0f}"),
-        _Column("5 min", lambda line: spark(rates.get(line.id, ())), words=True, wide=True),
+        _Column("5 min", lambda line: spark(rates.get(line.id, ())), words=True, from_width=WIDE),
         _Column("p50 ms", lambda line: figure(line.p50_ms)),
         _Column("p99 ms", lambda line: figure(line.p99_ms)),
         _Column("age s", lambda line: _age(line.last_message_age_s)),
         _Column("dropped", lambda line: f"{line.dropped:,}"),
-        _Column("reconnects", lambda line: f"{line.reconnects:,}", wide=True),
+        _Column("reconnects", lambda line: f"{line.reconnects:,}", from_width=ROOMY),
     ]
     return _table(columns, sorted(lines, key=SORTS[sort]), width, marked=sort)
 
 
 def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:
-    """Return the subscribers and the account of each; below 116 columns less of it."""
+    """Return the subscribers and the account of each; on a narrow screen less of it."""
 
-    def count(name: str, heading: str = "", *, wide: bool = False) -> _Column[SubscriberPoint]:
-        return _Column(heading or name, lambda line: f"{line.account[name]:,}", wide=wide)
+    def count(name: str, heading: str = "", *, from_width: int = 0) -> _Column[SubscriberPoint]:
+        return _Column(heading or name, lambda line: f"{line.account[name]:,}", from_width=from_width)
 
     columns: list[_Column[SubscriberPoint]] = [
         _Column("subscriber", lambda line: line.name, words=True),
         _Column("state", lambda line: state_words(line.state) if line.state else NOTHING, words=True),
-        count("received", wide=True),
-        count("delivered", wide=True),
-        count("deduplicated", "duplicates", wide=True),
+        count("received", from_width=WIDEST),
+        count("delivered", from_width=WIDEST),
+        count("deduplicated", "duplicates", from_width=WIDEST),
         count("dropped"),
-        count("rejected", wide=True),
+        count("rejected", from_width=ROOMY),
         count("queued"),
         count("imbalance"),
         _Column("ticks/s", lambda line: f"{line.delivered_per_s:,.0f}"),
         _Column("p50 ms", lambda line: figure(line.p50_ms)),
         _Column("p99 ms", lambda line: figure(line.p99_ms)),
-        _Column("ack p99", lambda line: figure(line.sink_p99_ms), wide=True),
+        _Column("ack p99", lambda line: figure(line.sink_p99_ms), from_width=ROOMY),
     ]
     return _table(columns, lines, width)
 
@@ -162,13 +162,13 @@ def tickers(frame: Frame, *, slowest: bool) -> Table:
             _Column("ms", lambda leader: figure(leader.latency_ms)),
             _Column("age s", lambda leader: _age(leader.age_s)),
         ]
-        return _table(late, frame.tickers.slowest, WIDE)
+        return _table(late, frame.tickers.slowest, WIDEST)
     busy: list[_Column[BusyTicker]] = [
         _Column("busiest", lambda leader: leader.ticker, words=True),
         _Column("connection", where, words=True),
         _Column("ticks/s", lambda leader: f"{leader.ticks_per_s:,.1f}"),
     ]
-    return _table(busy, frame.tickers.busiest, WIDE)
+    return _table(busy, frame.tickers.busiest, WIDEST)
 
 
 def events(frame: Frame) -> Text:
@@ -218,7 +218,7 @@ def _age(seconds: float | None) -> str:
 
 def _table(columns: Iterable[_Column[_L]], lines: Iterable[_L], width: int, marked: str = "") -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    shown = [column for column in columns if width >= WIDE or not column.wide]
+    shown = [column for column in columns if width >= column.from_width]
     for column in shown:
         heading = column.heading
         if marked and heading in SORTS:  # room for the mark, so that nothing moves with it
