@@ -102,11 +102,22 @@ def test_what_waits_here_is_told_before_it_is_dropped():
     assert (over.where, over.connection) == ("ingest", None)
 
 
+def test_a_backlog_of_less_than_half_a_second_comes_and_goes():
+    """Each burst of an opening market would be the announcement of a cut."""
+    world = World(server_bytes=20 * MB)
+    for second in range(9):
+        world.look(0.05 + 0.06 * second)
+    assert not world.events
+
+
 def test_a_small_queue_and_a_slow_one_are_no_concern():
     """Each burst would be reported."""
     world = World()
     for second in range(40):
         world.look(queued_bytes=second * MB // 5)
+    world = World()
+    for second in range(5):  # it would be full in half a minute, but it has not even begun to fill
+        world.look(queued_bytes=2 * second * MB)
     assert not world.events
     world = World()
     for second in range(200):

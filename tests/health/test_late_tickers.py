@@ -81,6 +81,13 @@ def test_a_late_connection_is_not_the_doing_of_its_tickers():
     assert not world.look(10, late_s=few, floors={"a": 3 * SECOND, "b": 40 * MS}), "as all on its line"
 
 
+def test_where_many_are_late_it_is_not_the_tickers():
+    """An outage of a whole exchange would be told as a list of thousands."""
+    world = World()
+    assert not world.look(10, late_s=dict.fromkeys(TICKERS[:6], 4.0))
+    assert world.look(10, late_s=dict.fromkeys(TICKERS[:5], 4.0))
+
+
 def test_a_late_ticker_that_falls_silent_is_forgotten():
     """It would be late for ever."""
     world = World()

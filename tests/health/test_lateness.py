@@ -91,6 +91,15 @@ def test_what_swings_by_itself_is_not_late():
     assert not world.events
 
 
+def test_where_lateness_swings_more_is_allowed():
+    """A connection that is 40 ms late one moment and 280 ms the next would be late all day."""
+    world = World("a", "b")
+    for second in range(60):
+        world.look(a=280 if second % 10 < 5 else 40)
+    assert not world.look(10, a=500)
+    assert world.look(10, b=500)
+
+
 def test_a_delayed_feed_is_as_good_as_any():
     """Who has the 15 minutes' plan would be told of it all day, or of nothing."""
     world = World("a", "b")
