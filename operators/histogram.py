@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain
+from itertools import accumulate
 from math import ceil
 from operator import add, sub
 from typing import Final
@@ -90,12 +90,13 @@ class HistogramSnapshot:
 
         It is 3 % further from zero at most. None where there are not so many.
         """
-        negative = ((-_EDGES[bucket], self.below_zero[bucket]) for bucket in sorted(self.below_zero)[::-1])
-        for value, count in chain(negative, zip(_EDGES, self.buckets, strict=True)):
-            rank -= count
-            if rank <= 0:
-                return value
-        return None
+        below_zero = sum(self.below_zero.values())
+        if rank <= below_zero:
+            furthest = sorted(self.below_zero, reverse=True)
+            running = list(accumulate(self.below_zero[bucket] for bucket in furthest))
+            return -_EDGES[furthest[bisect_left(running, rank)]]
+        running = list(accumulate(self.buckets, initial=below_zero))
+        return _EDGES[bisect_left(running, rank) - 1] if rank <= running[-1] else None
 
     def below(self, edges_ns: Sequence[int]) -> list[int]:
         """Return how many values are less than each of these, exactly if they are edges of buckets."""

@@ -95,7 +95,7 @@ def test_where_lateness_swings_more_is_allowed():
     """A connection that is 40 ms late one moment and 280 ms the next would be late all day."""
     world = World("a", "b")
     for second in range(60):
-        world.look(a=280 if second % 10 < 5 else 40)
+        world.look(a=280 if second % 10 < 4 else 40)
     assert not world.look(10, a=500)
     assert world.look(10, b=500)
 
