@@ -104,6 +104,8 @@ def test_a_new_process_goes_on_and_what_the_old_left_still_comes():
         world.held.set()
         world.wait(4)
         wait_until(lambda: world.feed.taken() == {"c": (3, 1)}, 5, "each counted where it came from")
+        world.child()
+        assert world.feed.taken() == {"c": (4, 0)}
 
 
 @pytest.mark.parametrize("how", ["finish", "fail"])
@@ -118,12 +120,12 @@ def test_what_is_in_the_sockets_comes_before_the_end(how):
         error = ValueError("full")
         world.feed.finish() if how == "finish" else world.feed.fail(error)
         assert not world.ends
-        world.held.set()
-        wait_until(world.feed.ended.is_set, 5, "the end")
-        assert world.feed.open("c") is None
         if how == "fail":
             with pytest.raises(OSError, match="pipe"):
                 child.sendall(b"a child that lives on must not wait")
+        world.held.set()
+        wait_until(world.feed.ended.is_set, 5, "the end")
+        assert world.feed.open("c") is None
     assert world.numbers == list(range(10))
     assert world.ends == (["over"] if how == "finish" else [error])
     assert not world.losses
@@ -139,7 +141,9 @@ def test_who_leaves_gets_nothing_more_and_what_was_in_the_sockets_is_told():
         world.wait(2)
         leaving = threading.Thread(target=world.feed.dispose)
         leaving.start()
-        wait_until(lambda: world.observer.is_stopped or world.feed._disposed, 5)
+        wait_until(lambda: world.feed._disposed, 5)
+        with world.feed._lock, pytest.raises(OSError, match="pipe"):
+            child.sendall(b"it must not wait for a subscriber that hangs")
         world.held.set()
         leaving.join(5)
         assert world.feed.ended.is_set()

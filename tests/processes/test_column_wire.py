@@ -84,6 +84,13 @@ def test_what_was_not_read_is_told_and_the_writer_let_go(pair):
     assert lane.close() == []
 
 
+def test_a_schema_alone_is_no_loss(pair):
+    """A subscriber that leaves before the first tick would be told that it lost some."""
+    lane, its = pair
+    its.sendall(bytes_of())
+    assert lane.close() == []
+
+
 def test_a_frame_larger_than_the_socket_goes_through_in_parts(pair):
     """The writer waits for the reader, and the parts must come in order."""
     lane, its = pair

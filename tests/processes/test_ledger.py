@@ -110,7 +110,8 @@ def test_a_subscriber_that_begins_anew_keeps_nothing_unsettled():
     """A name given to another subscriber of columns would make every later Loss begin in the past."""
     ledger = Ledger(IDLE, 0)
     ledger.take(report(10, 100, subscribers=("callback", "columns")))
-    ledger.take(report(20, 200, subscribers=("callback", "columns")))
+    ledger.take(report(20, 200, 50, subscribers=("callback", "columns")))
+    assert ledger.settled_ns == 0
     ledger.forget("columns")
     assert ledger.of_subscriber("columns") == (None, None)
     assert set(ledger.figures().subscribers) == {"callback"}
