@@ -116,7 +116,7 @@ def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], Histogra
         yield ("feed", connection, ""), histogram
     for sink, histogram in held.delivered.items():
         yield ("pipeline", "", sink), histogram
-    for sink, histogram in getattr(held, "sink", {}).items():
+    for sink, histogram in held.sink.items():
         yield ("sink", "", sink), histogram
 
 

@@ -60,6 +60,9 @@ def test_who_shows_no_token_may_do_what_the_table_says(host, token, reads, chang
 def test_a_page_rebound_by_dns_reads_nothing(bound, token, host):
     """A web page whose name was pointed to 127.0.0.1 could read what only this machine may."""
     assert ask(bound, token, *READ, host=host) == 421
+    for made_up in ("Bearer x", f"Basic {TOKEN}", basic("x")):
+        assert ask(bound, token, *READ, host=host, authorization=made_up) == 421
+        assert ask(bound, token, *CHANGE, host=host, authorization=made_up) == 421
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "LOCALHOST:1", "[::1]:8420", "10.1.2.3:80", "Feed.example."])
