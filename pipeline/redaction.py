@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
 
@@ -15,34 +16,41 @@ SHORTEST: Final = 4
 
 _NAME: Final = r"(?:api[_-]?key|token|secret|passw(?:or)?d|passphrase|credential)s?"
 _VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;)\]}\\]+)"""
-_PATTERNS: Final = (
-    # redis://user:password@host; up to the last @, as a password may hold one, quoted or not.
-    (re.compile(r"""(://)[^\s"'<>]{1,1024}@"""), rf"\1{MASK}@"),
-    # The key as it goes to Massive, in a trace of what was sent: {"action":"auth","params":"KEY"}.
-    (
-        re.compile(r"""(["']auth\\?["']\s*,\s*\\?["']params\\?["']\s*:\s*)\\?(?:"[^"]*"|'[^']*')"""),
-        rf'\1"{MASK}"',
-    ),
-    # Authorization: Bearer KEY, as a header, in a dict, in a list of pairs.
-    (
-        re.compile(
-            r"""(authorization\\?["']?\s*[:=,]\s*\\?["']?)(?:(?:bearer|basic|token)\s+)?[^\s"'\\,;})\]]+""",
-            re.IGNORECASE,
+
+
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return what looks like a secret, and what is put in its place; compiled when first asked for."""
+    return (
+        # redis://user:password@host; up to the last @, as a password may hold one, quoted or not.
+        (re.compile(r"""(://)[^\s"'<>]{1,1024}@"""), rf"\1{MASK}@"),
+        # The key as it goes to Massive, in a trace of what was sent: {"action":"auth","params":"KEY"}.
+        (
+            re.compile(r"""(["']auth\\?["']\s*,\s*\\?["']params\\?["']\s*:\s*)\\?(?:"[^"]*"|'[^']*')"""),
+            rf'\1"{MASK}"',
         ),
-        rf"\1{MASK}",
-    ),
-    (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
-    # apiKey=KEY, "password": "…", MASSIVE_API_KEY=…
-    (re.compile(rf"""({_NAME}\\?["']?\s*[:=]\s*\\?){_VALUE}""", re.IGNORECASE), rf"\1{MASK}"),
-)
-_SECRET_NAME: Final = re.compile(rf"(?:{_NAME}|authorization)$", re.IGNORECASE)
+        # Authorization: Bearer KEY, as a header, in a dict, in a list of pairs.
+        (
+            re.compile(
+                r"""(authorization\\?["']?\s*[:=,]\s*\\?["']?)(?:(?:bearer|basic|token)\s+)?[^\s"'\\,;})\]]+""",
+                re.IGNORECASE,
+            ),
+            rf"\1{MASK}",
+        ),
+        (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{MASK}"),
+        # apiKey=KEY, "password": "…", MASSIVE_API_KEY=…
+        (re.compile(rf"""({_NAME}\\?["']?\s*[:=]\s*\\?){_VALUE}""", re.IGNORECASE), rf"\1{MASK}"),
+    )
+
+
+_SECRET_NAME: Final = rf"(?:{_NAME}|authorization)$"
 _RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 """What every record has; all else is a caller's ``extra``."""
 
 
 def redact(text: str) -> str:
     """Return a text without what looks like a secret: it stands where keys, tokens and passwords stand."""
-    for pattern, mask in _PATTERNS:
+    for pattern, mask in _patterns():
         text = pattern.sub(mask, text)
     return text
 
@@ -111,7 +119,7 @@ class RedactingFilter(logging.Filter):
 
         What is none of these stays as it is, if its words hold no secret, else its words are returned.
         """
-        if value is not None and _SECRET_NAME.search(name):
+        if value is not None and re.search(_SECRET_NAME, name, re.IGNORECASE):
             return MASK
         if isinstance(value, str):
             return self.clean(value)
