@@ -153,6 +153,16 @@ def test_a_capture_joins_a_running_stream_and_leaves_it(tmp_path):
     assert parts(tmp_path, FRAMES) == []
 
 
+def test_closing_a_stream_that_has_ended_finishes_its_capture(tmp_path):
+    """A capture of a replay would lack all that was in the open file."""
+    make_capture(tmp_path / "one", some_reads())
+    with build_pipeline({"REPLAY_PATH": str(tmp_path / "one"), "REPLAY_SPEED": "max"}) as stream:
+        capture(stream, tmp_path / "two")
+        (outlet,) = stream._outlets
+        assert outlet.ended.wait(DEADLINE_S)
+    assert load_ticks(tmp_path / "two").height == stream.account("capture").delivered > 0
+
+
 def test_reads_and_events_are_recorded_in_their_order(tmp_path):
     """A replay would tell of a disconnection before the ticks that came ahead of it."""
     tap, events = Tap(), StatusStream()

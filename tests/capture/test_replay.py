@@ -75,6 +75,18 @@ def test_latencies_come_out_as_recorded(recorded):
     assert all(figures["max"] < 1 for figures in feed.values()), "and not years"
 
 
+def test_what_comes_after_receipt_is_measured_from_each_read_on(tmp_path):
+    """A tick would seem to have been decoded hours late, or before it came."""
+    make_capture(tmp_path, some_reads(10, step_ns=600_000_000_000))
+    with build_pipeline({"REPLAY_PATH": str(tmp_path), "REPLAY_SPEED": "max"}) as stream:
+        done = threading.Event()
+        stream.batches.subscribe(on_completed=done.set)
+        assert done.wait(20)
+        decode = stream.health()["latency_ms"]["decode"]
+    assert {figures["negative"] for figures in decode.values()} == {0}
+    assert all(figures["count"] for figures in decode.values())
+
+
 def test_a_part_of_it_is_replayed_by_time_and_by_connection(recorded):
     """A quant who looks into one minute would have to sit through the day."""
     whole, _, _ = replay(recorded)
@@ -114,7 +126,12 @@ def test_events_come_in_their_place_but_not_those_of_the_program_that_recorded(t
 def test_ticks_alone_are_replayed_as_far_as_their_columns_go(recorded, tmp_path):
     """Whoever recorded only ticks, for want of space, could not replay anything."""
     replay(recorded, CAPTURE_PATH=str(tmp_path / "both"))
+    whole, _, _ = replay(tmp_path / "both")
     shutil.rmtree(tmp_path / "both" / FRAMES)
+    ticks, _, _ = replay(tmp_path / "both")
+    sizes = [[(t.size, t.volume) for t in its if t.event_type == "T"] for its in (ticks, whole)]
+    assert sizes[0] == sizes[1]
+    assert any(size == 0 < volume for size, volume in sizes[0]), "also parts of a share, as the feed has them"
     replay(tmp_path / "both", CAPTURE_PATH=str(tmp_path / "again"))
     assert of_feed(tmp_path / "again").equals(of_feed(tmp_path / "both"))
 
