@@ -1,6 +1,7 @@
 """``tickbraid top``: how a running instance is doing, in the terminal."""
 
 import os
+import sys
 from typing import Annotated, Final
 
 import typer
@@ -13,6 +14,7 @@ from .top_screen import picture
 
 __all__ = ["top"]
 
+SCRIPT_WIDTH: Final = 160
 DEFAULT_URL: Final = "http://127.0.0.1:8420"
 
 
@@ -32,7 +34,7 @@ def top(
         raise typer.BadParameter(str(error), param_hint="URL") from error
     try:
         if once:
-            console = Console(highlight=False)
+            console = Console(highlight=False, width=None if sys.stdout.isatty() else SCRIPT_WIDTH)
             console.print(picture(instance.read(), instance.url, console.width))
         else:
             _watch(instance)

@@ -274,6 +274,7 @@ def test_once_prints_a_frame_or_says_in_a_sentence_why_not(instance, start):
     code, out, err = start("top", instance.url.removeprefix("http://"), "--once").wait()
     assert (code, err) == (0, "")
     assert "imbalance 0" in out
+    assert "received" in out, "all there is, whatever the width"
     instance.close()
     code, out, err = start("top", instance.url, "--once").wait()
     assert (code, out) == (1, "")
