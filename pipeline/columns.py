@@ -48,7 +48,8 @@ _OF_TICKS: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingPr
     }
 )
 COLUMNS: Final = frozenset(_OF_BATCHES | _OF_TICKS.keys())
-"""All there are: those above, when a batch was decoded, and more of bars. They are named as in a tick; ``size`` is its ``volume``."""
+"""All there are: those above, when a batch was decoded, and more of bars. They are named as in a tick;
+``size`` is its ``volume``."""
 
 _TEXT: Final = dict.fromkeys(("connection", "ticker", "event_type"), pa.string())
 _WHOLE: Final = dict.fromkeys(("event_ns", "received_ns", "decoded_ns", "sequence"), pa.int64())
