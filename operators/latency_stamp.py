@@ -28,7 +28,7 @@ class _Histograms(dict[str, LatencyHistogram]):
         return self.setdefault(name, LatencyHistogram())
 
     def snapshots(self) -> dict[str, HistogramSnapshot]:
-        return {name: histogram.snapshot() for name, histogram in list(self.items())}
+        return {name: histogram.snapshot() for name, histogram in self.copy().items()}
 
 
 @dataclass(frozen=True, slots=True)
