@@ -1,5 +1,6 @@
 """The child's side in a thread of this process, so that a debugger and the coverage see it."""
 
+import contextlib
 import logging
 import socket
 import sys
@@ -149,16 +150,39 @@ def test_it_carries_out_what_it_is_told(simulator, ticks):
     assert loss.gaps[0].to_ns > loss.gaps[0].from_ns
 
 
-def test_a_subscriber_of_columns_gets_them_or_the_reason_why_not(simulator, ticks, monkeypatch):
+@pytest.fixture
+def pairs():
+    """Three sockets for columns, with the ends of the child, which take little to be full soon."""
+    with contextlib.ExitStack() as stack:
+        made = [socket.socketpair() for _ in range(3)]
+        for ours, its in made:
+            stack.enter_context(ours)
+            stack.enter_context(its)
+            its.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that the kernel gives
+        yield made
+
+
+def test_a_subscriber_of_columns_gets_them_or_the_reason_why_not(simulator, ticks, pairs, monkeypatch):
     """With a full buffer and the policy ``error``, or without pyarrow here, it would wait for ever."""
-    pairs = [socket.socketpair() for _ in range(3)]
     more = {"SUBSCRIBER_OVERFLOW": "error", "SUBSCRIBER_BUFFER_TICKS": 500}
     with Parent() as parent:
         parent.send(begin(callback="mine:on_tick", url=simulator.url, **more))
         for number, (_, its) in enumerate(pairs[:2]):
             send_with(parent.sock, HandColumns(f"columns-{number}", ("ticker",)), its)
         parent.send(StopColumns("columns-1"), StopColumns("columns-1"), Want(("T.A", "T.B")))
-        wait_until(lambda: parent.of(ColumnsOver), 30, "its buffer to be full: nobody reads here")
+
+        def is_full():
+            return [loss for loss in parent.of(status.Loss) if loss.where == "columns-0"]
+
+        wait_until(is_full, 20, "its buffer to be full: nobody reads here")
+        pairs[0][0].setblocking(False)
+
+        def is_over():  # which comes after what is in the socket and in the buffer, as in one process
+            with contextlib.suppress(BlockingIOError):
+                pairs[0][0].recv(1 << 16)
+            return parent.of(ColumnsOver)
+
+        wait_until(is_over, 20, "the reason")
         monkeypatch.setitem(sys.modules, "pyarrow", None)
         monkeypatch.delitem(sys.modules, "pipeline.columns")
         send_with(parent.sock, HandColumns("columns-2", ()), pairs[2][1])
@@ -171,11 +195,9 @@ def test_a_subscriber_of_columns_gets_them_or_the_reason_why_not(simulator, tick
     accounts = parent.words[-1].figures.accounts
     assert accounts["columns-0"]["connection_1"].imbalance == 0
     assert accounts["columns-0"]["connection_1"].delivered > 0
-    for _, its in pairs:
+    for ours, its in pairs[1:]:
         its.close()  # the child has its own
-    assert [ours.recv(1) for ours, _ in pairs[1:]] == [b"", b""], "who left, or gets nothing, sees the end"
-    for ours, _ in pairs:
-        ours.close()
+        assert ours.recv(1) == b"", "who left, or gets nothing, sees the end"
 
 
 def test_gaps_are_told_once_whoever_opens_them(simulator, ticks):
