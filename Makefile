@@ -15,7 +15,7 @@ demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, in
 	$(BIN)/tickbraid demo
 
 test: $(VENV)/.dev  ## the whole suite, in random order, with branch coverage
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(BIN)/ruff check .
