@@ -14,6 +14,7 @@ help:  ## this list
 demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, into Redis
 	$(BIN)/tickbraid demo
 
+test: export PYTHONDONTWRITEBYTECODE :=  # the tests start 150 processes, and each would compile everything anew
 test: $(VENV)/.dev  ## the whole suite, in random order, with branch coverage
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 

@@ -17,6 +17,17 @@ LEAVE_WITHIN_S = 3.0
 DESCRIPTORS = Path("/proc/self/fd")
 
 
+@pytest.hookimpl(trylast=True)  # hypothesis marks its own before
+def pytest_collection_modifyitems(items):
+    """Measure the coverage of examples alone: what is drawn at random covers now this and now that.
+
+    It is also twice as fast: Python 3.11 traces hypothesis itself, too.
+    """
+    for item in items:
+        if item.get_closest_marker("hypothesis"):
+            item.add_marker("no_cover")
+
+
 def wait_until(condition, timeout_s=10.0, what="the condition"):
     """Wait for a condition, with a deadline; return its value."""
     deadline_s = time.monotonic() + timeout_s
