@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.capture import load_ticks
 from pipeline.capture.survey import survey
+from pipeline.cli.app import main
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.capture.worlds import make_capture, of_feed, replay, some_reads
 from tests.conftest import wait_until
@@ -95,10 +96,13 @@ def test_ctrl_c_ends_it_with_a_balanced_account(start, tmp_path):
         (["."], 1, "there is nothing to replay"),
     ],
 )
-def test_what_cannot_be_replayed_is_said_in_a_sentence(start, arguments, code, words):
+def test_what_cannot_be_replayed_is_said_in_a_sentence(monkeypatch, capsys, arguments, code, words):
     """A typing mistake would come as a traceback."""
-    result, _, err = start("replay", *arguments).wait()
-    assert result == code
+    monkeypatch.setattr("sys.argv", ["tickbraid", "replay", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    err = capsys.readouterr().err
+    assert ended.value.code == code
     assert words in err
     assert "Traceback" not in err
 

@@ -11,8 +11,10 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from pipeline import build_pipeline
+from pipeline.cli.app import app
 from pipeline.cli.instance import Frame, Instance
 from pipeline.cli.top_app import TopApp
 from pipeline.cli.top_screen import BARS, spark
@@ -260,11 +262,11 @@ def test_an_instance_is_asked_for_what_is_new_and_forgets_when_it_has_no_answer(
 
 
 @pytest.mark.parametrize("url", ["", "ftp://127.0.0.1", "http://"])
-def test_what_is_no_address_is_refused_at_once(url, start):
+def test_what_is_no_address_is_refused_at_once(url):
     """A mistyped address would look like a dead instance, all day."""
-    code, _, err = start("top", url, "--once").wait()
-    assert code == 2
-    assert "no address of an instance" in " ".join(err.replace("│", " ").split())
+    result = CliRunner().invoke(app, ["top", url, "--once"])
+    assert result.exit_code == 2
+    assert "no address of an instance" in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_once_prints_a_frame_or_says_in_a_sentence_why_not(instance, start):

@@ -110,7 +110,7 @@ def test_a_slow_subscriber_stops_nobody_and_a_killed_process_costs_what_is_told(
     Path("mine.py").write_text(CALLBACK)
     slow, events = Taker(), []
     more = {"TICK_CALLBACK": "mine:on_tick", "SUBSCRIBER_BUFFER_TICKS": 1000, "WEBSOCKET_FAILOVER_AFTER": 60}
-    with market(rate=20_000) as server, build_pipeline(config(server, **more)) as stream:
+    with market(rate=5000) as server, build_pipeline(config(server, **more)) as stream:
         stream.status.subscribe(events.append)
 
         def losses(reason):
@@ -158,7 +158,7 @@ def test_a_slow_subscriber_stops_nobody_and_a_killed_process_costs_what_is_told(
 def test_closing_while_a_subscriber_hangs_leaves_nothing():
     """An exchange closes, a notebook hangs: processes would stay, and what it missed be nowhere."""
     slow, closed = Taker(), threading.Event()
-    with market(rate=20_000) as server, build_pipeline(config(server)) as stream:
+    with market(rate=5000) as server, build_pipeline(config(server)) as stream:
         told = []
         stream.status.subscribe(told.append)
         stream.columns.subscribe(slow)
