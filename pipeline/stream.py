@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
 from typing import Any, Final, Self
 
 from reactivex import Observable, abc
@@ -26,27 +25,24 @@ from .health.snapshot import stream_figures, stream_health
 from .massive.deputy import Deputy
 from .massive.loop import SocketLoop
 from .outlet import Outlet, numbered, remember
-from .setting_kinds import symbols_of
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
 from .sinks.sink import CAPTURE, Configured, Sink
 from .sources import Carriage, MakeSources, make_sources
-from .status import Moved
 from .status_stream import StatusStream
+from .steered import Steered
 from .tap import Tap
 from .ticks import Tick, TickBatch
 
 __all__ = ["TickStream"]
 
 DRAIN_TIMEOUT_S: Final = 5.0
-CONNECT_TIMEOUT_S: Final = 15.0
-REBALANCE_TIMEOUT_S: Final = 5.0
 REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
 
 
-class TickStream(Observable[Tick]):
+class TickStream(Observable[Tick], Steered):
     """Is an Observable of ticks, hot and shared: the first subscriber connects, the last to leave closes.
 
     Each subscriber has a bounded buffer and a thread ``tickbraid-NAME`` of its own, on which it is called: a
@@ -273,69 +269,7 @@ class TickStream(Observable[Tick]):
                 name, dropped.connection, dropped.reason, dropped.count, dropped.from_ns, dropped.to_ns
             )
 
-    # -- tickers --------------------------------------------------------------------------------------------
-
-    def add_tickers(self, tickers: Iterable[str] | str) -> None:
-        """Carry these too, each on the connection that the strategy chooses. From any thread.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing runs.
-            ValueError: one of them cannot be a symbol.
-        """
-        self._carriage().add_tickers(symbols_of(tickers))
-
-    def remove_tickers(self, tickers: Iterable[str] | str) -> None:
-        """Carry these no more. From any thread.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing runs.
-            ValueError: one of them cannot be a symbol.
-        """
-        self._carriage().remove_tickers(symbols_of(tickers))
-
-    def move_ticker(self, ticker: str, connection: str) -> None:
-        """Carry this on that connection whenever it is up, from any thread; a new ticker is added.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing runs.
-            ValueError: it cannot be a symbol, or there is no such connection.
-        """
-        (symbol,) = symbols_of(ticker)
-        self._carriage().move_ticker(symbol, connection)
-
-    def rebalance(self) -> tuple[Moved, ...]:
-        """Spread the tickers by what is measured now; return what moved, as the status stream tells it too.
-
-        From any thread. What moves is on both connections for two seconds more, and missed by none.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing runs, or the stream was closed meanwhile.
-        """
-        moved: SimpleQueue[tuple[Moved, ...]] = SimpleQueue()
-        self._carriage().rebalance(moved.put)
-        try:
-            return moved.get(timeout=REBALANCE_TIMEOUT_S)
-        except Empty:
-            raise Closed("the stream was closed while it was to rebalance") from None
-
-    def reconnect(self, connection: str) -> None:
-        """End a connection's session and begin another; one that was evicted tries now. From any thread.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing runs.
-            ValueError: there is no such connection.
-        """
-        self._carriage().reconnect(connection)
-
-    def wait_connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> tuple[str, ...]:
-        """Wait until each connection is up, evicted or given up; return the ids of those that are up.
-
-        One is enough to carry everything. From any thread but ``tickbraid-io``.
-
-        Raises:
-            Closed: nobody is subscribed, so nothing connects.
-        """
-        return self._carriage().wait_connected(timeout_s)
+    # -- steering -------------------------------------------------------------------------------------------
 
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to the tickers it is to carry; empty while nobody is subscribed."""

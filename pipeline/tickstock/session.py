@@ -15,7 +15,8 @@ from pipeline.massive.protocol import channels_for
 from pipeline.massive.snapshot import Phase
 from pipeline.setting_kinds import symbols_of
 from pipeline.settings import Settings
-from pipeline.stream import CONNECT_TIMEOUT_S, TickStream
+from pipeline.steered import CONNECT_TIMEOUT_S
+from pipeline.stream import TickStream
 from pipeline.tick_data import TickData
 
 from .tick_data_sink import TickDataSink

@@ -10,6 +10,8 @@ import hiredis
 import pytest
 
 from pipeline.embedded import RedisServer
+from pipeline.sinks.redis import RedisSink
+from pipeline.status import SinkDown
 
 DEADLINE_S = 15.0
 
@@ -139,3 +141,28 @@ def network():
             return made
 
         yield network
+
+
+@pytest.fixture
+def make_sink():
+    """Return a function that makes a sink which is closed after the test; its events are in ``.events``."""
+    made = []
+
+    def make(url, **settings):
+        events = []
+        on_down, on_up = settings.pop("on_down", None), settings.pop("on_up", None)
+
+        def on_status(event):
+            events.append(event)
+            act = on_down if isinstance(event, SinkDown) else on_up
+            if act:
+                act()
+
+        sink = RedisSink(url, on_status=on_status, clock=lambda: 42, **settings)
+        sink.events = events
+        made.append(sink)
+        return sink
+
+    yield make
+    for sink in made:
+        sink.close()

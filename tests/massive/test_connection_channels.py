@@ -1,0 +1,198 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import status
+from pipeline.massive.protocol import ServerStatus
+from pipeline.massive.snapshot import Phase
+from tests.massive.virtual import TRADE, World
+
+
+def test_requests_hold_at_most_500_channels():
+    """The server drops longer requests without a word."""
+    world = World(channels=[f"T.S{n}" for n in range(1201)])
+    world.start()
+    world.wire.admit()
+    assert [len(r) for r in world.wire.subscriptions()] == [500, 500, 201]
+
+
+def test_an_unanswered_channel_is_asked_for_once_more():
+    """An acknowledgement that got lost must not leave a channel in doubt for ever, nor be asked for ever."""
+    world = World().start()
+    world.wire.admit()
+    world.wire.confirm("T.A")
+    for _ in range(40):
+        world.run(1)
+        world.wire.pong()
+    assert world.wire.subscriptions() == [["T.A", "Q.A"], ["Q.A"]]
+    assert world.of(status.Unanswered)[0].channels == ("Q.A",)
+    snapshot = world.connection.snapshot()
+    assert (snapshot.confirmed, snapshot.unanswered, snapshot.pending) == (1, 1, 0)
+    world.wire.say(TRADE)
+    world.connection.take_statuses(
+        world.now_ns, [ServerStatus(status="success", message="subscribed to: Q.A")]
+    )
+    world.run(0)
+    assert world.connection.snapshot().confirmed == 2
+
+
+def test_a_refusal_is_told_with_its_channels_and_does_not_spoil_the_others():
+    """`not authorized` names nobody; what is left unconfirmed after it is what it meant."""
+    world = World(channels=["T.A", "NOI.A"]).start()
+    world.wire.admit()
+    world.wire.status("error", "not authorized")
+    world.wire.confirm("T.A")
+    world.run(10.5)
+    refused = world.of(status.Refused)[0]
+    assert refused.channels == ("NOI.A",)
+    assert refused.message == "not authorized"
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    world.wire.confirm("T.A")
+    assert world.wire.subscriptions() == [["T.A"], ["NOI.A"]]
+
+
+def test_wanting_and_giving_up_while_live():
+    """Run-time changes go out at once; what was never asked for is not given back."""
+    world = World().go_live()
+    world.connection.want(["T.B", "T.A"])
+    world.run(0)
+    assert world.wire.subscriptions()[-1] == ["T.B"]
+    world.connection.give_up(["Q.A", "T.never"])
+    world.run(0)
+    assert world.wire.sent[-1] == {"action": "unsubscribe", "params": "Q.A"}
+    world.wire.status("success", "unsubscribed to: Q.A")
+    world.run(0)
+    world.wire.end(1000)
+    world.redial()
+    world.wire.admit()
+    assert world.wire.subscriptions() == [["T.A", "T.B"]]
+
+
+def test_statuses_are_inspected_only_while_answers_are_due():
+    """Looking into every frame for ever would cost the reading thread what the pipeline needs."""
+    world = World().go_live()
+    world.frames.clear()
+    world.wire.say(TRADE)
+    world.connection.want(["T.B"])
+    world.run(0)
+    world.wire.say(TRADE)
+    world.wire.confirm("T.B")
+    world.wire.say(TRADE)
+    assert [f.inspected for f in world.frames] == [False, True, True, False]
+
+
+def test_statuses_of_an_older_session_are_ignored():
+    """The decoder may be seconds behind; an old word must not act on the new connection."""
+    world = World().go_live()
+    old_ns = world.now_ns
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    world.wire.confirm_all()
+    world.connection.take_statuses(old_ns, [ServerStatus(status="auth_failed", message="old")])
+    world.run(0)
+    assert world.phase is Phase.LIVE
+
+
+def test_other_words_of_the_server_are_passed_on():
+    """slow_consumer is the last thing we hear before an abort; the operator must see it."""
+    world = World().go_live()
+    world.wire.status("slow_consumer", "you are too slow")
+    world.wire.end(None)
+    event = world.of(status.ServerMessage)[0]
+    assert (event.status, event.message) == ("slow_consumer", "you are too slow")
+
+
+WORDS = st.sampled_from(
+    ["connected", "auth_success", "success", "auth_timeout", "max_connections", "error", "slow_consumer", "x"]
+)
+MESSAGES = st.sampled_from(
+    [
+        "authenticated",
+        "subscribed to: T.A",
+        "subscribed to: Q.A",
+        "unsubscribed to: T.A",
+        "not authorized",
+        "",
+    ]
+)
+ACTIONS = st.one_of(
+    st.tuples(st.just("status"), WORDS, MESSAGES),
+    st.tuples(st.just("raw"), st.binary(max_size=40)),
+    st.tuples(st.just("end"), st.sampled_from([None, 1000, 1001, 1006, 1008])),
+    st.tuples(st.just("run"), st.floats(0, 70)),
+    st.tuples(st.just("refuse"), st.integers(1, 3)),
+    st.tuples(st.just("hang"), st.booleans()),
+    st.tuples(st.just("want"), st.sampled_from(["T.A", "T.B", "A.*"])),
+    st.tuples(st.just("give_up"), st.sampled_from(["T.A", "T.B", "A.*"])),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(ACTIONS, max_size=30))
+def test_after_any_history_a_kind_server_gets_everything_confirmed(history):
+    """Whatever a server says or does, in any order: once it behaves, every wanted channel is confirmed."""
+    world = World().start()
+    wanted = {"T.A": None, "Q.A": None}
+    for action, *values in history:
+        if action == "status" and world.wires:
+            world.wire.status(*values)
+        elif action == "raw" and world.wires:
+            world.wire.raw(values[0])
+        elif action == "end" and world.wires:
+            world.wire.end(values[0])
+        elif action == "run":
+            world.run(values[0])
+        elif action in {"refuse", "hang"}:
+            setattr(world, action, values[0])
+        elif action == "want":
+            wanted[values[0]] = None
+            world.connection.want(values)
+        elif action == "give_up":
+            wanted.pop(values[0], None)
+            world.connection.give_up(values)
+    world.hang, world.refuse = False, 0
+    world.run(0)
+    for wire in world.wires:
+        wire.end(1006)
+    for _ in range(40):
+        world.connection.resume()  # as the pool does when its turn has come
+        world.run(20)
+        wire = world.wire
+        if wire.closed is None:
+            if world.phase is Phase.GREETING:
+                wire.greet()
+            if world.phase is Phase.AUTHENTICATING:
+                wire.status("auth_success")
+            wire.confirm_all()
+            wire.pong()
+    snapshot = world.connection.snapshot()
+    assert snapshot.phase is Phase.LIVE
+    assert (snapshot.confirmed, snapshot.pending) == (len(wanted), 0)
+    assert snapshot.refused == snapshot.unanswered == 0
+    assert sum(wire.closed is None for wire in world.wires) == 1
+
+
+def test_requests_are_paced():
+    """Ten requests at once and ten a second: more, and a server may take us for an attack."""
+    world = World(channels=[f"T.S{n}" for n in range(15_000)]).start()
+    world.wire.admit()
+    assert len(world.wire.subscriptions()) == 10
+    world.run(1.05)
+    assert len(world.wire.subscriptions()) == 20
+    world.run(1)
+    asked = [channel for request in world.wire.subscriptions() for channel in request]
+    assert (len(asked), len(set(asked))) == (15_000, 15_000)
+
+
+def test_a_new_session_does_not_send_what_the_old_one_still_had_to_say():
+    """Half of the old requests and all of the new ones would ask for channels twice."""
+    world = World(channels=[f"T.S{n}" for n in range(15_000)]).start()
+    world.wire.admit()
+    world.wire.end(1006)
+    world.redial()
+    world.wire.admit()
+    world.run(5)
+    asked = [channel for request in world.wire.subscriptions() for channel in request]
+    assert (len(asked), len(set(asked))) == (15_000, 15_000)
