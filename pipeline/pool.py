@@ -27,9 +27,6 @@ UNEVEN: Final = 1.5
 UNEVEN_CHECKS: Final = 2
 """So many times in a row, before tickers move."""
 
-_SETTLING: Final = (status.Subscribed, status.Refused, status.Unanswered)
-"""After one of these with nothing pending, a connection carries all that it ever will."""
-
 
 class Gaps(Protocol):
     """Is told which tickers a connection stopped carrying, and when they are carried again."""
@@ -204,7 +201,7 @@ class Pool:
             self._seating.unsubscribed(seat, event.channels)
             return
         allowance, now_s = self._allowances[seat.carrier.url], self._monotonic()
-        if isinstance(event, _SETTLING):
+        if isinstance(event, status.SETTLING):
             if not event.pending:
                 self._confirmed(seat, event.at_ns)
             return

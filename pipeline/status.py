@@ -4,6 +4,8 @@ Events are made on whatever thread sees the thing happen and reach subscribers o
 thread ``tickbraid-status``, in the order in which they were published.
 """
 
+from typing import Final
+
 import msgspec
 
 from .status_event import StatusEvent, some_of
@@ -103,6 +105,10 @@ class Unanswered(StatusEvent, frozen=True):
 
     def _words(self) -> str:
         return f"no answer to the subscription of {some_of(self.channels)}"
+
+
+SETTLING: Final = (Subscribed, Refused, Unanswered)
+"""After one of these with nothing pending, a connection carries all that it ever will."""
 
 
 class ServerMessage(StatusEvent, frozen=True):

@@ -118,6 +118,8 @@ class ChildConnection:
         self._wants = 0
         self._unheard: deque[tuple[int, int]] = deque()
         """Of `Want` orders that the child has not carried out, as far as known: number and channels."""
+        self._held = False
+        """It was evicted, and waits until it may try again: so does the next child."""
         self._timer = SerialDisposable()
         self._closing = False
         self._failed = False
@@ -143,13 +145,22 @@ class ChildConnection:
 
     def resume(self) -> None:
         """Connect again after an eviction. From any thread."""
-        self._soon(lambda: self._send(Resume()))
+
+        def resume() -> None:
+            self._held = False
+            if self._waits():
+                self._start()
+            else:
+                self._send(Resume())
+
+        self._soon(resume)
 
     def reconnect(self, reason: str) -> None:
         """End the session and connect anew, now if it only waits. From any thread."""
 
         def reconnect() -> None:
-            if self._child is None and self.ledger.phase is Phase.BACKING_OFF:
+            self._held = False
+            if self._waits():
                 self._start()
             else:
                 self._send(Reconnect(reason))
@@ -240,11 +251,13 @@ class ChildConnection:
         while self._unheard and self._unheard[0][0] <= heard.wants:
             self._unheard.popleft()
         event = heard.event
-        if isinstance(event, (status.Subscribed, status.Refused, status.Unanswered)) and self._unheard:
+        if isinstance(event, status.SETTLING) and self._unheard:
             # The child did not know yet what else is wanted: it is not the last word.
             event = msgspec.structs.replace(event, pending=event.pending + sum(n for _, n in self._unheard))
         elif isinstance(event, status.Loss):
             self._gaps.told(event)
+        elif isinstance(event, status.Disconnected):
+            self._held = event.evicted
         elif event.connection is None:  # a sink's; there is one in each process
             event = msgspec.structs.replace(event, connection=self.id)
         elif isinstance(event, status.Failed):
@@ -278,6 +291,8 @@ class ChildConnection:
             reason = f"the retries are used up; last: {words}"
             self._hear(status.Failed(connection=self.id, at_ns=self._clock(), reason=reason))
             self._end(Phase.FAILED)
+        elif self._held:
+            self.ledger.phase = Phase.HELD
         else:
             delay_s, attempt = self._backoff.delay_s(), self._backoff.attempt + 1
             self.ledger.phase = Phase.BACKING_OFF
@@ -285,6 +300,9 @@ class ChildConnection:
                 status.BackOff(connection=self.id, at_ns=self._clock(), delay_s=delay_s, attempt=attempt)
             )
             self._timer.disposable = self._scheduler.schedule_relative(delay_s, lambda *_: self._start())
+
+    def _waits(self) -> bool:
+        return self._child is None and self.ledger.phase in {Phase.BACKING_OFF, Phase.HELD}
 
     def _declare(self, words: str) -> None:
         """Tell that the connection is lost, and what was in flight with it."""

@@ -232,6 +232,32 @@ def test_it_waits_longer_each_time_and_less_after_a_good_while():
     assert [wait.delay_s for wait in world.of(status.BackOff)] == [1.0, 2.0, 4.0, 1.0]
 
 
+@pytest.mark.parametrize("asked", ["resume", "reconnect"])
+def test_a_child_that_dies_while_it_is_held_is_not_replaced_before_it_may_try(asked):
+    """Ours would evict each other in turn: the pool says when there may be a place."""
+    world = World().started()
+    world.hear(event(status.Connected, url="ws://x"))
+    world.hear(event(status.Disconnected, reason="too many", evicted=True))
+    world.die()
+    world.run(3600)
+    assert (len(world.children), world.of(status.BackOff)) == (1, [])
+    assert world.connection.snapshot().phase is Phase.HELD
+    assert world.of(status.Loss)[0].reason == "process_ended"
+    world.connection.resume() if asked == "resume" else world.connection.reconnect("asked for")
+    world.run()
+    assert len(world.children) == 2
+    assert world.connection.snapshot().phase is Phase.CONNECTING
+    world.die()
+    assert world.of(status.BackOff), "it may try by now"
+    world.run(10)
+    world.hear(event(status.Disconnected, reason="too many", evicted=True))
+    world.connection.resume()
+    world.run()
+    assert world.child.orders[-1] == Resume()
+    world.die()
+    assert len(world.of(status.BackOff)) == 2
+
+
 def test_it_gives_up_when_the_retries_are_used_up():
     """MASSIVE_WEBSOCKET_MAX_RETRIES would be for sockets only, and crashes for ever."""
     world = World(max_retries=2).started()
