@@ -98,7 +98,10 @@ def latency_stamp(
                     feed = latencies.feed[connection]
                     if len(ticks) < SORT_FROM:
                         for tick in ticks:
-                            feed.record(received_ns - int(tick.event_ms * 1_000_000))
+                            try:
+                                feed.record(received_ns - int(tick.event_ms * 1_000_000))
+                            except OverflowError:  # some 1e308 ms, which JSON can say and ns cannot
+                                feed.record_since([tick.event_ms], received_ns)
                     else:
                         each = 1 if len(ticks) < SAMPLE_FROM else SAMPLE
                         feed.record_since([tick.event_ms for tick in ticks[::each]], received_ns, each)

@@ -42,6 +42,17 @@ def test_the_way_from_the_event_is_measured_by_connection():
     assert (feed["b"].count, feed["b"].negative) == (0, 1)
 
 
+@pytest.mark.parametrize("count", [1, 5, 6, 64])
+@pytest.mark.parametrize("event_ms", [1e308, -1e308, 1e300, -1e300, 2**63, -(2**63)])
+def test_a_time_beyond_all_times_ends_nothing(event_ms, count):
+    """One tick with a nonsense time would end the stream of all."""
+    ticks = [FakeTick(number, event_ms) for number in range(count)]
+    latencies, recorder = _run(FakeBatch(ticks, "a", NOW_NS), _batch(20))
+    feed = latencies.snapshot().feed["a"]
+    assert (len(recorder.items), feed.count + feed.negative) == (2, count + 1)
+    assert feed.negative == (count if event_ms > 0 else 0)
+
+
 def test_the_way_from_the_read_is_measured_once_a_batch():
     """What decoding costs is weighted by the ticks that waited for it."""
     latencies, _ = _run(_batch(1, 2, 3))
