@@ -5,13 +5,13 @@
 Counted by tracemalloc, so without what the allocator keeps in reserve.
 """
 
-import argparse
 import itertools
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any, Final
 
 from benchmarks.stages import Source
+from benchmarks.table import print_table
 from benchmarks.templates import CHUNK_BYTES, TICKERS, massive
 from operators.dedupe import dedupe
 from pipeline.identity import Seen
@@ -72,9 +72,7 @@ def _row(what: str, weight: int, ticks: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    for line in lines():
-        print(line, flush=True)
+    print_table(__doc__, lines())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the clock between them once a read; shown is the median of the reads. What hands
 measured by itself, in CPU time of the process, so it is what both threads pay.
 """
 
-import argparse
 import itertools
 import socket
 import statistics
@@ -20,6 +19,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from reactivex.scheduler import ImmediateScheduler
 
+from benchmarks.table import print_table
 from benchmarks.templates import CHUNK_BYTES, TICKERS, massive
 from operators.backpressure import buffered
 from operators.dedupe import dedupe
@@ -191,9 +191,7 @@ def _tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 def main() -> None:
     """Print the table."""
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    for line in lines():
-        print(line, flush=True)
+    print_table(__doc__, lines())
 
 
 if __name__ == "__main__":

@@ -137,11 +137,6 @@ class Activity:
                 self._measured_s, self._measured = now_s, counts
             return self._rates
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """The ticks/s by ticker as last measured; empty before."""
-        return self._rates
-
     def counts(self) -> dict[str, int]:
         """Return how many ticks each ticker brought, as far as that is counted."""
         return dict(self._counts)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from reactivex import Observable, abc
 
 from . import status
+from .event_time import event_ns
 from .ticks import Aggregate, TickBatch
 from .tracks import Tracks
 
@@ -143,7 +144,7 @@ class Gaps:
 
     def _order(self, order: Callable[[], None]) -> None:
         self._orders.append(order)
-        self.watching = True  # after the order, see `_rest`
+        self.watching = True
 
     def _look_later(self, delay_s: float = SETTLE_S) -> None:
         """Have a look when the wait is over: perhaps no batch comes that shows it."""
@@ -197,21 +198,15 @@ class Gaps:
         self._advance(now_ns + 1)
         self._rest()
         self._looks = False
-        # Whoever confirms meanwhile either is seen here, or sees that nobody looks; both do no harm.
         if self._settling:
             rest_s = (self._settling[0][0] - now_ns) / 1e9
             self._look_later(min(max(rest_s, 0.0), SETTLE_S))  # whatever the wall clock does
-        elif self._orders:
-            self._look_later()
 
     def _rest(self) -> None:
         """Watch on only where something is open."""
         if not self._outages:
             self._settling.clear()
             self.watching = False
-            # An order that comes meanwhile is either seen here, or makes us watch after this.
-            if self._orders:
-                self.watching = True
 
     def _advance(self, now_ns: int) -> None:
         """Come to a moment in the stream: what was received before it has been seen."""
@@ -227,7 +222,7 @@ class Gaps:
         """Come to an outage: what was seen last is the last before."""
         # What never ticked is missing since the last tick of its connection at most, which sends in order.
         known = self.last_of.get(outage.connection)
-        silent_ns = self._began_ns if known is None else _event_ns(known)
+        silent_ns = self._began_ns if known is None else event_ns(known)
         for ticker, span in outage.spans.items():
             earlier = self._missing.get(ticker)
             if earlier is not None:
@@ -236,7 +231,7 @@ class Gaps:
             else:
                 track = self.tracks.get(ticker)
                 known = None if track is None else track.last
-                span.from_ns = silent_ns if known is None else _event_ns(known)
+                span.from_ns = silent_ns if known is None else event_ns(known)
             self._missing[ticker] = span
 
     def _settle(self, now_ns: int) -> None:
@@ -303,12 +298,8 @@ class Gaps:
             self._emit(status.Loss.of_gaps(outage.connection, self._clock(), gaps))
 
 
-def _event_ns(tick: Any) -> int:
-    return int(tick.event_ms * 1_000_000)
-
-
 def _sent_by_ns(tick: Any, received_ns: int, confirmed_ns: int | None) -> int:
     """Return an event time that nothing sent before a tick can be after."""
     if isinstance(tick, Aggregate):
-        return max(_event_ns(tick), min(received_ns, confirmed_ns or received_ns))
-    return _event_ns(tick)
+        return max(event_ns(tick), min(received_ns, confirmed_ns or received_ns))
+    return event_ns(tick)

@@ -212,51 +212,6 @@ def test_a_late_pipeline_tells_the_same(world):
     assert [(gap.from_ns, gap.to_ns) for gap in world.told()] == [(a, confirmed), (a, world.made["A"][-1])]
 
 
-def test_an_outage_that_opens_while_another_is_told_is_seen(world):
-    """Reading and decoding meet: the one that stops watching must not stop it for what has just begun."""
-    emit = world.events.append
-
-    def emit_and_cut(event):
-        emit(event)
-        if len(world.losses()) == 1:
-            world.cut("two")
-
-    world.gaps._emit = emit_and_cut
-    world.cut("one")
-    world.subscribe("two", "AB")
-    world.make("A")
-    world.make("B")
-    world.read("two")
-    world.pipeline.go_on()
-    world.subscribe("three", "AB")
-    world.make("A")
-    world.make("B")
-    world.read("three")
-    world.pipeline.go_on()
-    assert [loss.connection for loss in world.losses()] == ["one", "two"]
-
-
-def test_what_is_confirmed_while_another_is_told_is_told_too(world):
-    """Reading and decoding meet: a confirmation in the middle of a look must have its own look."""
-    emit = world.events.append
-
-    def emit_and_cut(event):
-        emit(event)
-        if len(world.losses()) == 1:
-            world.cut("two")
-            world.subscribe("three", "AB")
-
-    world.gaps._emit = emit_and_cut
-    world.cut("one")
-    world.subscribe("two", "AB")
-    for _ in range(2):
-        world.loop.advance(SETTLE_MS)
-        world.pipeline.go_on()
-    world.loop.advance(SETTLE_MS)
-    world.pipeline.go_on()
-    assert [loss.connection for loss in world.losses()] == ["one", "two"]
-
-
 def test_a_feed_whose_clock_is_ahead_makes_no_gap_that_ends_before_it_begins(world):
     """Clocks disagree by some ms; a REST query with from after to is an error."""
     ahead_ms = world.loop.now_ms + 60_000
@@ -266,6 +221,18 @@ def test_a_feed_whose_clock_is_ahead_makes_no_gap_that_ends_before_it_begins(wor
     world.loop.advance(2 * SETTLE_MS)
     world.pipeline.go_on()
     assert Gap("A", ahead_ms * MS, ahead_ms * MS) in world.told()
+
+
+def test_a_time_beyond_all_times_ends_nothing(world):
+    """One tick with a nonsense time would end the stream when its connection is lost, or is back."""
+    for event_ms in (1e308, -1e308):
+        world.bring("one", [Quote(ticker="A", event_ms=event_ms)])
+        world.cut("one")
+        world.bring("one", [Quote(ticker="B", event_ms=event_ms)])
+        world.subscribe("one", "AB")
+        world.loop.advance(2 * SETTLE_MS)
+        world.pipeline.go_on()
+    assert {gap.ticker for gap in world.told()} == {"A", "B"}
 
 
 def test_a_session_that_dies_again_and_again_has_one_gap(world):

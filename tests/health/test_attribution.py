@@ -225,3 +225,11 @@ def test_old_ticks_and_bars_are_no_sightings():
     old.received_ns, bar.received_ns, new.received_ns = SECOND, 2 * FRESH_NS, 2 * FRESH_NS
     sightings = Sightings(tracks_of(old, bar, new), lambda: 2 * FRESH_NS)
     assert [each.ticker for each in sightings(["OLD"])] == ["NEW"]
+
+
+def test_a_time_beyond_all_times_is_a_sighting_like_others():
+    """One tick with a nonsense time would keep all others from being looked at."""
+    ticks = [Quote(ticker="MAD", event_ms=1e308), Quote(ticker="SANE", event_ms=1)]
+    for tick in ticks:
+        tick.received_ns = SECOND
+    assert {each.ticker for each in Sightings(tracks_of(*ticks), lambda: SECOND)([])} == {"MAD", "SANE"}
