@@ -59,15 +59,16 @@ def test_two_subscribers_share_the_connections_and_the_last_closes_them(config, 
 
 def test_all_subscribers_of_the_beginning_get_the_first_tick():
     """Those who subscribe before the first tick comes must not miss it while others are being added."""
-    began_ns, all_there = time.time_ns(), threading.Event()
-    stream = build_pipeline(SYNTHETIC, clock=lambda: time.time_ns() if all_there.is_set() else began_ns)
-    seen = [[] for _ in range(3)]
-    subscriptions = [stream.subscribe(ticks.append) for ticks in seen]
-    all_there.set()
-    wait_until(lambda: all(seen))
+    began_ns = time.time_ns() // 10**9 * 10**9  # a round is due at the end of an interval, and a ms before it
+    all_there, seen = threading.Event(), [[] for _ in range(3)]
+    with build_pipeline(
+        SYNTHETIC, clock=lambda: time.time_ns() if all_there.is_set() else began_ns
+    ) as stream:
+        for ticks in seen:
+            stream.subscribe(ticks.append)
+        all_there.set()
+        wait_until(lambda: all(seen))
     assert len({(ticks[0].ticker, ticks[0].event_ms) for ticks in seen}) == 1
-    for subscription in subscriptions:
-        subscription.dispose()
 
 
 def test_a_stream_can_be_subscribed_again_after_the_last_has_left(config, simulator):

@@ -26,10 +26,10 @@ def on_tick(tick):
 """
 
 
-def market(**options):
-    """Return a market of trades that begins when both connections are there."""
+def market(start_after=2, **options):
+    """Return a market of trades that begins when so many connections are there, or when it is told."""
     feed = SyntheticFeed(TICKERS, event_types=("T",), **options)
-    return Simulator([feed], Options(keys=frozenset({KEY}), start_after=2))
+    return Simulator([feed], Options(keys=frozenset({KEY}), start_after=start_after))
 
 
 def config(server, **more):
@@ -62,7 +62,7 @@ class Taker:
 def test_every_tick_comes_to_every_subscriber_once():
     """Who computes in the parent would get other ticks than the callback, or stay after the end."""
     all_of_it, some = Taker(), Taker()
-    with market(rate=4000, count=COUNT) as server, build_pipeline(config(server)) as stream:
+    with market(None, rate=4000, count=COUNT) as server, build_pipeline(config(server)) as stream:
         stream.columns.subscribe(all_of_it)
         left = stream.columns.subscribe(Taker())
         left.dispose()
@@ -74,10 +74,14 @@ def test_every_tick_comes_to_every_subscriber_once():
             with pytest.raises(NoTicksHere, match=r"stream\.columns"):
                 refused(print)
         assert stream.account().imbalance == 0
+        told, late = [], []
+        stream.status.subscribe(told.append)
         stream.start()
-        wait_until(lambda: len(some.rows) > 100, 20, "ticks")
-        late = []
+        wait_until(
+            lambda: sum(isinstance(event, status.Subscribed) for event in told) == 2, 20, "both to listen"
+        )
         two.pipe(ops.take(2)).subscribe(late.append)
+        server.start_feeds()
         wait_until(lambda: len(late) == 2, 10, "what a late subscriber takes")
         wait_until(lambda: "tickbraid-columns-3" not in our_threads(), 5, "the end of its thread")
         wait_until(lambda: len(all_of_it.rows) == len(some.rows) == COUNT, 20, "all of them")
