@@ -229,7 +229,7 @@ class Gaps:
                 span.from_ns = earlier.from_ns
                 self._drop(earlier)
             else:
-                track = self.tracks.get(ticker)
+                track = self.tracks.by_ticker.get(ticker)
                 known = None if track is None else track.last
                 span.from_ns = silent_ns if known is None else event_ns(known)
             self._missing[ticker] = span

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from .ticks import Aggregate, Quote, SecondAggregate, Trade
-from .tracks import Tracks
+from .tracks import Track, Tracks
 
 __all__ = ["Seen", "conflation_key"]
 
@@ -47,21 +47,24 @@ class Seen:
 
     def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912  # the hot loop: calls cost
         """Return those that have not been seen, in their order; the same list if that is all of them."""
-        tracks, others = self._tracks, self._others
+        tracks, others, quote, trade = self._tracks.by_ticker, self._others, Quote, Trade
         repeated: list[Any] = []
         for tick in ticks:
-            track = tracks[tick.ticker]
+            try:
+                track = tracks[tick.ticker]
+            except KeyError:
+                track = tracks[tick.ticker] = Track()
             kind = type(tick)
-            if kind is Quote:
+            if kind is quote:
                 sequence = tick.sequence
                 if sequence is not None:
-                    sequences = track.sequences
-                    if sequence > sequences[-1]:
-                        sequences.append(sequence)
+                    if sequence > track.newest:
+                        track.newest = sequence
+                        track.sequences.append(sequence)
                     elif track.has_quote(sequence) or not others.add((tick.ticker, sequence)):
                         repeated.append(tick)
                         continue
-            elif kind is Trade:
+            elif kind is trade:
                 trade_id = tick.trade_id
                 if trade_id is not None:
                     facility = tick.trf_id
@@ -73,7 +76,7 @@ class Seen:
                         repeated.append(tick)
                         continue
                     else:
-                        trades[trade_id, venue] = venue
+                        track.trade_elsewhere(trade_id, venue)
             elif isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
                 repeated.append(tick)
                 continue
@@ -81,7 +84,7 @@ class Seen:
         self._count += len(ticks)
         if self._count >= self._window:
             self._count = 0
-            tracks.turn()
+            self._tracks.turn()
             others.turn()
         if not repeated:
             return ticks

@@ -17,6 +17,7 @@ from pipeline.tracks import Tracks
 
 TRADE = {"ticker": "A", "price": 1, "event_ms": 1, "exchange": 4, "trade_id": "9", "trf_id": 2}
 BAR = SecondAggregate(ticker="A", event_ms=2000, start_ms=1000, tick_close=5, tick_volume=10, received_ns=1)
+QUOTE = Quote(ticker="A", event_ms=1)
 
 TICKERS = st.sampled_from(["A", "B", "BRK.B"])
 QUOTES = st.builds(
@@ -36,6 +37,11 @@ TRADES = st.builds(
 )
 BARS = st.builds(SecondAggregate, ticker=TICKERS, event_ms=st.integers(0, 2), tick_close=st.integers(0, 1))
 TICKS = st.one_of(QUOTES, TRADES, BARS)
+
+
+def trade(exchange):
+    """Make one whose id another exchange uses, too."""
+    return Trade(ticker="A", price=1, event_ms=1, exchange=exchange, trade_id="1")
 
 
 def identity(tick):
@@ -65,6 +71,7 @@ def test_each_tick_passes_once(batches):
 
 @given(window=st.integers(1, 12), batches=st.lists(st.lists(TICKS, max_size=6), max_size=40))
 @example(window=1, batches=[[BAR, msgspec.structs.replace(BAR)]])
+@example(window=2, batches=[[trade(None)], [QUOTE, QUOTE], [QUOTE, trade(0)], [trade(0)]])
 @settings(max_examples=200)
 def test_at_least_one_window_is_remembered_and_about_two(window, batches):
     """A copy within the window never passes; what is long gone always does, or memory would grow all day."""
@@ -81,9 +88,8 @@ def test_at_least_one_window_is_remembered_and_about_two(window, batches):
                 assert id(tick) in kept
             elif id(tick) in kept:
                 assert count - last > window, "a copy passed within the window"
-            elif isinstance(
-                tick, Trade
-            ):  # a bar that comes again is young again, a ticker keeps its last quote
+            # A bar that comes again is young again, a ticker keeps its last quote.
+            elif isinstance(tick, Trade):
                 assert count - last <= 3 * (window + 6)
             if its is not None and id(tick) in kept:
                 passed_at[its] = count
@@ -99,7 +105,8 @@ def test_memory_is_bounded_whatever_comes():
         late = Quote(ticker=f"S{n}", event_ms=1, sequence=n - 1)
         seen([quote, trade, late])
         if n % 7 == 0:  # looking at all of them each time would be most of the test
-            assert sum(len(track.sequences) - 1 + len(track.trades) for track in tracks.values()) <= 500
+            kept = tracks.by_ticker.values()
+            assert sum(len(track.sequences) - 1 + len(track.trades) for track in kept) <= 500
         assert len(seen._others._younger) + len(seen._others._older) <= 250
 
 

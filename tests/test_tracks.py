@@ -35,11 +35,11 @@ def test_too_many_silent_tickers_are_forgotten(monkeypatch):
     seen = Seen(10, tracks)
     for number in range(100):
         seen([quote(f"S{number}", 1), quote("A", number)])
-    assert len(tracks) < 30
+    assert len(tracks.by_ticker) < 30
     assert seen([quote("A", 99), quote("S99", 1)]) == []
     for number in range(100):
         tracks.note([quote(f"T{number}")])
-    assert len(tracks) <= 7
+    assert len(tracks.by_ticker) <= 7
 
 
 def test_a_track_of_a_ticker_that_nobody_asked_for_is_not_made_by_looking():

@@ -198,7 +198,7 @@ def tracks_of(*ticks):
     """Return what is remembered after these."""
     tracks = Tracks()
     tracks.note(list(ticks))
-    return tracks
+    return tracks.by_ticker
 
 
 def test_all_tickers_have_their_turn_and_suspects_every_time():
