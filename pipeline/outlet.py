@@ -133,9 +133,10 @@ class Outlet(abc.DisposableBase):
         Args:
             waiting: elements by connection that wait undecoded; they count as queued until it has ended.
         """
+        ended = self.ended.is_set()
         accounts = self.gauge.accounts()
-        for connection, count in (self._undecoded if self.ended.is_set() else waiting).items():
-            unseen = Account(received=count, **{"dropped" if self.ended.is_set() else "queued": count})
+        for connection, count in (self._undecoded if ended else waiting).items():
+            unseen = Account(received=count, **{"dropped" if ended else "queued": count})
             accounts[connection] = accounts.get(connection, Account()) + unseen
         return accounts
 

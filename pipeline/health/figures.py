@@ -54,6 +54,8 @@ class SubscriberFigures:
         dropped: ticks by reason.
         errors: exceptions that came out of it, where its sink does not count them.
         sink: the snapshot of its sink.
+        undecoded: of what the accounts call received and queued, what waits undecoded, by connection. It is
+            an estimate, and has status messages in it, so it can be more than what is decoded in the end.
     """
 
     overflow: str
@@ -62,6 +64,7 @@ class SubscriberFigures:
     dropped: dict[str, int]
     errors: int
     sink: dict[str, Any]
+    undecoded: dict[str, int] = field(default_factory=dict)
 
     def __add__(self, later: "SubscriberFigures") -> "SubscriberFigures":
         return SubscriberFigures(
@@ -71,7 +74,19 @@ class SubscriberFigures:
             _merged(self.dropped, later.dropped),
             self.errors + later.errors,
             _merged_values(self.sink, later.sink),
+            _merged(self.undecoded, later.undecoded),
         )
+
+    def counted(self) -> dict[str, Account]:
+        """Return the accounts of what was decoded, by connection: nothing that they count is taken back."""
+        counted = {}
+        for connection, account in self.accounts.items():
+            # A subscriber that ends meanwhile, or is ahead of its process, has less of it.
+            waiting = min(self.undecoded.get(connection, 0), account.queued)
+            counted[connection] = replace(
+                account, received=account.received - waiting, queued=account.queued - waiting
+            )
+        return counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,28 +3,26 @@
 A metric has a bare name and a unit, as OpenTelemetry wants them: ``received`` in ``By`` is
 ``tickbraid_received_bytes_total`` for Prometheus. Labels are few: a connection, a sink (any subscriber), a
 stage, a reason; never a ticker. Everything is read when somebody asks, from `TickStream.figures`: nothing is
-counted here while ticks flow. A counter begins anew with its subscriber and, once the last has left, with its
-stream.
+counted here while ticks flow. No counter ever goes down, so what waits undecoded is in none: it can only be
+estimated. But it begins anew, at 0, with its subscriber and, once the last has left, with its stream.
 """
 
 import platform
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Final, Literal
 
 import pipeline
 from operators.account import Account
-from operators.histogram import HistogramSnapshot, edge_at
+from operators.histogram import edge_at
 from pipeline.massive.snapshot import Phase
-from pipeline.stream import TickStream
 
 from .answers import is_writable
-from .figures import ConnectionFigures, Figures, SubscriberFigures
-from .tally import Tally
+from .figures import ConnectionFigures, SubscriberFigures
+from .readings import LATENCY_LABELS, Reading, latencies
 
-__all__ = ["EDGES_NS", "INSTRUMENTS", "LATENCY_LABELS", "Instrument", "Reading", "Readings", "latencies"]
+__all__ = ["EDGES_NS", "INSTRUMENTS", "Instrument"]
 
 Values = Iterable[tuple[tuple[str, ...], float]]
 """Label values, and the value."""
@@ -41,47 +39,6 @@ They are up to 3 % past the round numbers."""
 _DROP_REASONS: Final = ("overflow", "conflated", "closed", "lost")
 _MOVE_REASONS: Final = ("failover", "return", "rebalance", "moved", "wanted")
 """What begins at 0: of a counter that appears with its first event Prometheus does not see the rise."""
-LATENCY_LABELS: Final = ("stage", "connection", "sink")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Holds what all metrics of one scrape are made of.
-
-    Args:
-        figures: what was counted.
-        carried: connection id to its tickers.
-        tally: what the status events say.
-        now_ns: wall clock of the reading.
-    """
-
-    figures: Figures
-    carried: Mapping[str, tuple[str, ...]]
-    tally: Tally
-    now_ns: int
-
-
-class Readings:
-    """Reads a stream for an exporter; from any thread.
-
-    Args:
-        stream: is asked for its figures.
-        clock: wall clock, ns.
-    """
-
-    def __init__(self, stream: TickStream, clock: Callable[[], int] = time.time_ns) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._tally = Tally(stream.status)
-
-    def take(self) -> Reading:
-        """Return how it is now; some ms, up to a quarter of a second where connections are processes."""
-        figures, carried = self._stream.figures(), self._stream.tickers()
-        return Reading(figures, carried, self._tally, self._clock())
-
-    def close(self) -> None:
-        """Listen no more; idempotent."""
-        self._tally.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,21 +62,6 @@ class Instrument:
     unit: Literal["", "bytes", "seconds"] = ""
 
 
-def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], HistogramSnapshot]]:
-    """Yield stage, connection and sink of each latency histogram, and what it holds.
-
-    ``feed`` is from the event's time until received, by connection; ``pipeline`` from then until delivered,
-    and ``sink`` from then until acknowledged, by sink.
-    """
-    held = reading.figures.latencies
-    for connection, histogram in held.feed.items():
-        yield ("feed", connection, ""), histogram
-    for sink, histogram in held.delivered.items():
-        yield ("pipeline", "", sink), histogram
-    for sink, histogram in held.sink.items():
-        yield ("sink", "", sink), histogram
-
-
 def _by_connection(read: Callable[[ConnectionFigures], float | None]) -> Callable[[Reading], Values]:
     return lambda reading: [
         ((name,), value)
@@ -140,7 +82,7 @@ def _of_account(read: Callable[[Account], int]) -> Callable[[Reading], Values]:
     return lambda reading: [
         ((sink, connection), read(account))
         for sink, figures in reading.figures.subscribers.items()
-        for connection, account in figures.accounts.items()
+        for connection, account in figures.counted().items()
     ]
 
 
@@ -190,7 +132,7 @@ def _account(part: str) -> Instrument:
     make: Any = _gauge if part == "queued" else _counter
     return make(  # type: ignore[no-any-return]  # one of the two
         name=f"account_{part}",
-        doc=f"Elements of the conservation law: {part}.",
+        doc=f"Decoded elements of the conservation law: {part}.",
         labels=("sink", "connection"),
         read=_of_account(lambda account: int(getattr(account, part))),
     )

@@ -242,7 +242,8 @@ def _between(
 
 
 def _rate(count: int, seconds: float) -> float:
-    return count / seconds if seconds > 0 else 0.0
+    # What waits undecoded is estimated, so a count may have been a little more before.
+    return max(count, 0) / seconds if seconds > 0 else 0.0
 
 
 def _ms(histogram: HistogramSnapshot, q: float) -> float | None:

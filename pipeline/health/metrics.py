@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from operators.histogram import HistogramSnapshot
 from pipeline.stream import TickStream
 
-from .instruments import EDGES_NS, INSTRUMENTS, LATENCY_LABELS, Instrument, Readings, latencies
+from .instruments import EDGES_NS, INSTRUMENTS, Instrument
+from .readings import LATENCY_LABELS, Readings, latencies
 
 __all__ = ["Exposition", "StreamCollector"]
 

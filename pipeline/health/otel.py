@@ -13,7 +13,8 @@ from reactivex.disposable import Disposable
 import pipeline
 from pipeline.stream import TickStream
 
-from .instruments import EDGES_NS, INSTRUMENTS, LATENCY_LABELS, Instrument, Reading, Readings, latencies
+from .instruments import EDGES_NS, INSTRUMENTS, Instrument
+from .readings import LATENCY_LABELS, Reading, Readings, latencies
 
 __all__ = ["observe"]
 

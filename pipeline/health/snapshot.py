@@ -138,13 +138,15 @@ def _percentiles_ms(histogram: HistogramSnapshot) -> dict[str, float]:
 
 
 def _subscriber_figures(outlet: Outlet, waiting: Mapping[str, int]) -> SubscriberFigures:
+    ended = outlet.ended.is_set()  # first: then what waits is in the accounts only if it is in `undecoded`
     return SubscriberFigures(
         overflow=outlet.overflow,
-        ended=outlet.ended.is_set(),
+        ended=ended,
         accounts=outlet.accounts(waiting),
         dropped=outlet.gauge.dropped_by_reason(),
         errors=outlet.gauge.errors,
         sink=outlet.sink.snapshot(),
+        undecoded={} if ended else dict(waiting),
     )
 
 

@@ -137,4 +137,4 @@ def _ended_subscriber(figures: SubscriberFigures) -> SubscriberFigures:
     dropped = figures.dropped | (
         {PROCESS_ENDED: figures.dropped.get(PROCESS_ENDED, 0) + lost} if lost else {}
     )
-    return replace(figures, ended=True, accounts=accounts, dropped=dropped)
+    return replace(figures, ended=True, accounts=accounts, dropped=dropped, undecoded={})

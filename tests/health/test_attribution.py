@@ -191,7 +191,7 @@ def test_what_a_look_costs_does_not_grow_with_the_ticks():
         return count
 
     few, many = calls(100), calls(1_000_000)
-    assert few == many < 1000
+    assert many < 1.1 * few < 1000  # the garbage collector may call somebody meanwhile
 
 
 def tracks_of(*ticks):

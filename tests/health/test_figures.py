@@ -37,7 +37,7 @@ def figures(draw):
     }
     subscribers = {
         name: SubscriberFigures(
-            "block", False, {"c": Account(count, count)}, {"x": count}, count, {"calls": count}
+            "block", False, {"c": Account(count, count)}, {"x": count}, count, {"calls": count}, {"c": count}
         )
         for name, count in draw(st.dictionaries(NAMES, COUNTS)).items()
     }

@@ -58,6 +58,12 @@ def test_rates_are_differences_over_time(before, more, seconds):
     assert reading.subscribers[0].delivered_per_s == more / seconds
 
 
+def test_an_estimate_that_was_too_high_is_no_rate_below_zero():
+    """A quiet line would show -0 ticks a second while the server says something about itself."""
+    reading = compare(sample(10, {"callback": subscriber(8)}), sample(11, {"callback": subscriber(7)}))
+    assert reading.ticks_per_s == 0
+
+
 def test_latencies_are_those_of_the_window():
     """One slow second at the open would colour the figures all day."""
     earlier = sample(

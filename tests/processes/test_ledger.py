@@ -69,6 +69,19 @@ def test_what_it_had_queued_is_dropped():
     assert ledger.figures().queued_bytes == 0
 
 
+def test_what_waited_undecoded_with_it_is_counted_once_it_is_lost():
+    """A counter of received elements would count what was only estimated, or go down."""
+    ledger = Ledger(IDLE, 0)
+    living = report(1, 100, 7)
+    living.figures.subscribers["callback"].undecoded["c"] = 5
+    ledger.take(living)
+    assert ledger.figures().subscribers["callback"].counted() == {"c": Account(95, 93, queued=2)}
+    ledger.bury("killed")
+    assert ledger.figures().subscribers["callback"].counted() == {"c": Account(100, 93, dropped=7)}
+    ledger.take(report(2, 30))
+    assert ledger.figures().subscribers["callback"].counted() == {"c": Account(130, 123, dropped=7)}
+
+
 def test_an_end_that_was_asked_for_is_no_disconnection():
     """A stream that was closed would count an error for each connection."""
     ledger = Ledger(IDLE, 0)

@@ -1,0 +1,71 @@
+"""What all metrics of one scrape are made of: a stream's figures, read once."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from operators.histogram import HistogramSnapshot
+from pipeline.stream import TickStream
+
+from .figures import Figures
+from .tally import Tally
+
+__all__ = ["LATENCY_LABELS", "Reading", "Readings", "latencies"]
+
+LATENCY_LABELS: Final = ("stage", "connection", "sink")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Holds what all metrics of one scrape are made of.
+
+    Args:
+        figures: what was counted.
+        carried: connection id to its tickers.
+        tally: what the status events say.
+        now_ns: wall clock of the reading.
+    """
+
+    figures: Figures
+    carried: Mapping[str, tuple[str, ...]]
+    tally: Tally
+    now_ns: int
+
+
+class Readings:
+    """Reads a stream for an exporter; from any thread.
+
+    Args:
+        stream: is asked for its figures.
+        clock: wall clock, ns.
+    """
+
+    def __init__(self, stream: TickStream, clock: Callable[[], int] = time.time_ns) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._tally = Tally(stream.status)
+
+    def take(self) -> Reading:
+        """Return how it is now; some ms, up to a quarter of a second where connections are processes."""
+        figures, carried = self._stream.figures(), self._stream.tickers()
+        return Reading(figures, carried, self._tally, self._clock())
+
+    def close(self) -> None:
+        """Listen no more; idempotent."""
+        self._tally.close()
+
+
+def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], HistogramSnapshot]]:
+    """Yield stage, connection and sink of each latency histogram, and what it holds.
+
+    ``feed`` is from the event's time until received, by connection; ``pipeline`` from then until delivered,
+    and ``sink`` from then until acknowledged, by sink.
+    """
+    held = reading.figures.latencies
+    for connection, histogram in held.feed.items():
+        yield ("feed", connection, ""), histogram
+    for sink, histogram in held.delivered.items():
+        yield ("pipeline", "", sink), histogram
+    for sink, histogram in held.sink.items():
+        yield ("sink", "", sink), histogram
