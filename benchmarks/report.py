@@ -1,4 +1,4 @@
-"""Run every benchmark and write RESULTS.md and its plot: what `make bench` does, in about ten minutes.
+"""Run every benchmark and write RESULTS.md and its plot: what `make bench` does, in about fifteen minutes.
 
 python -m benchmarks.report
 """
@@ -19,7 +19,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from benchmarks import latency, memory, redis_sink, stages, throughput
+from benchmarks import latency, memory, redis_sink, stages, throughput, watched
 from benchmarks.clients import CLIENTS
 from benchmarks.throughput import SIZES, THOROUGH, Rates
 
@@ -61,6 +61,7 @@ def main() -> None:
     PLOT.write_text(plot(rates))
     sections: dict[str, Callable[[], Iterable[str]]] = {
         "Latency": latency.lines,
+        "Being watched": watched.lines,
         "Stages": stages.lines,
         "Memory": memory.lines,
         "Redis": lambda: ["```", printed(redis_sink.main), "```"],

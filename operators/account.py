@@ -32,6 +32,18 @@ class Account:
             self.delivered + self.deduplicated + self.dropped + self.rejected + self.queued
         )
 
+    def to_dict(self) -> dict[str, int]:
+        """Return all counts by name, and the imbalance."""
+        return {
+            "received": self.received,
+            "delivered": self.delivered,
+            "deduplicated": self.deduplicated,
+            "dropped": self.dropped,
+            "rejected": self.rejected,
+            "queued": self.queued,
+            "imbalance": self.imbalance,
+        }
+
     def __add__(self, other: "Account") -> "Account":
         return Account(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 

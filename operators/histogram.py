@@ -77,9 +77,20 @@ class HistogramSnapshot:
         Raises:
             ValueError: ``q`` is not within 0 and 100.
         """
+        return self.percentiles(q)[0]
+
+    def percentiles(self, *qs: float) -> list[int]:
+        """Return several; the buckets are added up once.
+
+        Raises:
+            ValueError: as above.
+        """
+        running = list(accumulate(self.buckets))
+        return [self._at(q, running) for q in qs]
+
+    def _at(self, q: float, running: list[int]) -> int:
         if not 0 <= q <= 100:
             raise ValueError(f"q must be 0 to 100 percent, not {q!r}")
-        running = list(accumulate(self.buckets))
         if not running[-1]:
             return 0
         bucket = bisect_left(running, max(1, ceil(running[-1] * q / 100)))
@@ -114,7 +125,8 @@ class HistogramSnapshot:
 
     def __sub__(self, earlier: "HistogramSnapshot") -> "HistogramSnapshot":
         buckets = tuple(map(sub, self.buckets, earlier.buckets))
-        above = max((bucket + 1 for bucket, count in enumerate(buckets) if count), default=0)
+        running = list(accumulate(buckets))  # grows no more after the last bucket that has any
+        above = bisect_left(running, running[-1]) + 1 if running[-1] else 0
         largest = self.max if above > _LAST else min(self.max, max(_EDGES[above] - 1, 0))
         return HistogramSnapshot(
             buckets,

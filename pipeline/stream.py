@@ -1,5 +1,6 @@
 """The tick stream: a reactivex Observable that many may subscribe to, with its account and its health."""
 
+import math
 import threading
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ from .ticks import Tick, TickBatch
 __all__ = ["TickStream"]
 
 DRAIN_TIMEOUT_S: Final = 5.0
+LOOK_AT_BYTES: Final = 64 * 1024
 REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
 
@@ -332,8 +334,12 @@ class TickStream(Observable[Tick], Steered):
         return sum((each for by_connection in chosen for each in by_connection.values()), Account())
 
     def figures(self) -> Figures:
-        """Return all that was counted, as values that add up with another stream's; from any thread."""
-        return stream_figures(self._engine, tuple(self._outlets), self._waiting(), self.latencies.snapshot())
+        """Return all that was counted, as values that add up with another stream's; from any thread.
+
+        What waits undecoded is estimated where it is much: this costs no more when there is more to do.
+        """
+        waiting = self._waiting(LOOK_AT_BYTES)
+        return stream_figures(self._engine, tuple(self._outlets), waiting, self.latencies.snapshot())
 
     def health(self) -> dict[str, Any]:
         """Return how everything is doing, in plain values that JSON can take; from any thread."""
@@ -349,6 +355,6 @@ class TickStream(Observable[Tick], Steered):
         """What counts by ticker; None before the first subscriber, and where processes do it."""
         return None if self._engine is None else self._engine.activity
 
-    def _waiting(self) -> Counter[str]:
+    def _waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:
         engine = self._engine
-        return Counter() if engine is None else engine.ingest.waiting()
+        return Counter() if engine is None else engine.ingest.waiting(look_at_bytes)

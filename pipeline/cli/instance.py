@@ -82,7 +82,7 @@ class Instance:
         """
         try:
             history = self._ask(f"/api/history?after_ns={self._known.after_ns}", HistoryAnswer)
-            events = self._ask(f"/api/events?after={self._known.newest}", Events)
+            events = self._new_events(history.newest_event)
             tickers = self._ask("/api/tickers", Tickers)
         except (OSError, http.client.HTTPException, msgspec.MsgspecError) as error:
             self.close()
@@ -93,13 +93,17 @@ class Instance:
             known.after_ns = history.at_ns[-1]
         for name, series in history.connections.items():
             known.rates[name].extend(rate or 0.0 for rate in series["ticks_per_s"])
-        known.events.extend(events.events)
+        known.events.extend(events)
         rates = {name: list(theirs) for name, theirs in known.rates.items()}
         return Frame(history.now, rates, list(known.events), tickers)
 
     def close(self) -> None:
         """Let go of the connection; another `read` opens a new one."""
         self._http.close()
+
+    def _new_events(self, newest: int) -> list[EventLine]:
+        after = self._known.newest
+        return self._ask(f"/api/events?after={after}", Events).events if newest > after else []
 
     def _ask(self, path: str, kind: type[_T]) -> _T:
         self._http.request("GET", path, headers=self._headers)

@@ -102,8 +102,8 @@ def account_lines(accounts: Accounts, names: Mapping[str, str]) -> Iterator[str]
 def account_values(accounts: Accounts) -> dict[str, Any]:
     """Return the closing account as plain values, for JSON."""
     return {
-        subscriber: _plain(sum(by_connection.values(), Account()))
-        | {"connections": {connection: _plain(account) for connection, account in by_connection.items()}}
+        subscriber: sum(by_connection.values(), Account()).to_dict()
+        | {"connections": {connection: account.to_dict() for connection, account in by_connection.items()}}
         for subscriber, by_connection in accounts.items()
     }
 
@@ -189,7 +189,3 @@ def _in_short(line: SubscriberLine) -> str:
 
 def _figures(account: Account) -> Iterator[str]:
     return (f"{getattr(account, name):,}" for name in _ACCOUNT)
-
-
-def _plain(account: Account) -> dict[str, int]:
-    return asdict(account) | {"imbalance": account.imbalance}

@@ -5,7 +5,6 @@ take a quarter of a second.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -128,8 +127,8 @@ def account(stream: TickStream) -> dict[str, Any]:
     accounts = stream.accounts()
     subscribers = {
         name: {
-            "total": _balance(sum(by_connection.values(), Account())),
-            "connections": {each: _balance(its) for each, its in by_connection.items()},
+            "total": sum(by_connection.values(), Account()).to_dict(),
+            "connections": {each: its.to_dict() for each, its in by_connection.items()},
         }
         for name, by_connection in accounts.items()
     }
@@ -151,10 +150,6 @@ def _missing(name: str, known: Any) -> Exception:
     if not known:
         return Closed("The stream has not begun, so it has no connections: subscribe to it, or start it.")
     return UnknownConnection(f"There is no connection {name[:64]!r}; there are {', '.join(known)}.")
-
-
-def _balance(account: Account) -> dict[str, int]:
-    return asdict(account) | {"imbalance": account.imbalance}
 
 
 def _check(name: str, words: str, *, ok: bool) -> dict[str, Any]:

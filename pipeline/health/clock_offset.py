@@ -10,6 +10,7 @@ import ctypes
 import platform
 from collections import deque
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final
 
 from operators.histogram import HistogramSnapshot
@@ -74,6 +75,11 @@ _NOT_SYNCHRONIZED: Final = 5
 """TIME_ERROR, what adjtimex returns; -1 where a container forbids to ask."""
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
 def kernel_error_ms() -> float | None:
     """Return the most that the kernel thinks this machine's clock is off, ms.
 
@@ -84,7 +90,7 @@ def kernel_error_ms() -> float | None:
         return None
     timex = _Timex()
     try:
-        state = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
+        state = _libc().adjtimex(ctypes.byref(timex))
     except (AttributeError, OSError):
         return None
     return timex.maxerror_us / 1000 if 0 <= state < _NOT_SYNCHRONIZED else None

@@ -102,12 +102,14 @@ class HistoryAnswer:
         at_ns: wall clock of each point of the series, a second apart, the newest last.
         connections: by id and figure, a value for each time; None where there was none.
         subscribers: likewise, by name.
+        newest_event: the number of the newest of ``/api/events``; 0 where there are none.
     """
 
     now: Point | None
     at_ns: list[int]
     connections: dict[str, dict[str, list[float | None]]]
     subscribers: dict[str, dict[str, list[float | None]]]
+    newest_event: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +212,10 @@ class History:
 
     def take(self, event: StatusEvent) -> None:
         """Keep an event in words, and have the stream read soon; on the status stream's thread."""
-        self._numbered += 1
+        number = self._numbered + 1
         self._events.append(
             EventLine(
-                self._numbered,
+                number,
                 event.at_ns,
                 event.connection,
                 type(event).__name__,
@@ -221,6 +223,7 @@ class History:
                 is_warning(event),
             )
         )
+        self._numbered = number  # last: who sees it asks for the event
         self._happened.set()
 
     def sample(self, *, keep: bool = True) -> None:
@@ -305,6 +308,7 @@ class History:
             _series(
                 [{line.name: line for line in point.subscribers} for point in points], _SUBSCRIBER_SERIES
             ),
+            self._numbered,
         )
 
     def events(self, after: int = 0) -> Events:

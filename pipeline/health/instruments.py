@@ -81,8 +81,8 @@ def _by_sink(read: Callable[[SubscriberFigures], float | None]) -> Callable[[Rea
 def _of_account(read: Callable[[Account], int]) -> Callable[[Reading], Values]:
     return lambda reading: [
         ((sink, connection), read(account))
-        for sink, figures in reading.figures.subscribers.items()
-        for connection, account in figures.counted().items()
+        for sink, accounts in reading.accounts.items()
+        for connection, account in accounts.items()
     ]
 
 

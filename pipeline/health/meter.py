@@ -145,6 +145,7 @@ def compare(earlier: Sample, later: Sample) -> Reading:
     delivered = _between(earlier.latencies.delivered, later.latencies.delivered)
     sink = _between(earlier.latencies.sink, later.latencies.sink)
     everything = sum(feed.values(), _EMPTY)
+    feed_p50_ms, feed_p99_ms = _p50_p99_ms(everything)
     before = earlier.health["subscribers"]
     return Reading(
         connections=tuple(
@@ -162,8 +163,8 @@ def compare(earlier: Sample, later: Sample) -> Reading:
             )
             for name, now in later.health["subscribers"].items()
         ),
-        feed_p50_ms=_ms(everything, 50),
-        feed_p99_ms=_ms(everything, 99),
+        feed_p50_ms=feed_p50_ms,
+        feed_p99_ms=feed_p99_ms,
     )
 
 
@@ -181,13 +182,14 @@ def _connection(
     accounts = _accounts(now, line["id"])
     witness = _witness(accounts)
     received_before = _witness(_accounts(before, line["id"]))["received"]
+    p50_ms, p99_ms = _p50_p99_ms(latency)
     return ConnectionLine(
         id=line["id"],
         name=line["name"],
         phase=line["phase"],
         ticks_per_s=_rate(witness["received"] - received_before, seconds),
-        p50_ms=_ms(latency, 50),
-        p99_ms=_ms(latency, 99),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
         duplicates=witness["deduplicated"],
         rejected=witness["rejected"],
         dropped=max((account["dropped"] for account in accounts), default=0),
@@ -209,6 +211,8 @@ def _subscriber(
     if "acknowledged" in sink:
         messages = _rate(sink["acknowledged"] - (before["sink"]["acknowledged"] if before else 0), seconds)
     errors = now["errors"] + sink.get("errors", 0)
+    p50_ms, p99_ms = _p50_p99_ms(latency)
+    sink_p50_ms, sink_p99_ms = _p50_p99_ms(acknowledged)
     return SubscriberLine(
         name=name,
         state=sink.get("state") or (f"{errors:,} errors" if errors else ""),
@@ -216,11 +220,11 @@ def _subscriber(
         queued=account["queued"],
         dropped=account["dropped"],
         rejected=account["rejected"],
-        p50_ms=_ms(latency, 50),
-        p99_ms=_ms(latency, 99),
+        p50_ms=p50_ms,
+        p99_ms=p99_ms,
         messages_per_s=messages,
-        sink_p50_ms=_ms(acknowledged, 50),
-        sink_p99_ms=_ms(acknowledged, 99),
+        sink_p50_ms=sink_p50_ms,
+        sink_p99_ms=sink_p99_ms,
     )
 
 
@@ -246,5 +250,8 @@ def _rate(count: int, seconds: float) -> float:
     return max(count, 0) / seconds if seconds > 0 else 0.0
 
 
-def _ms(histogram: HistogramSnapshot, q: float) -> float | None:
-    return histogram.percentile(q) / 1e6 if histogram.count else None
+def _p50_p99_ms(histogram: HistogramSnapshot) -> tuple[float | None, float | None]:
+    if not histogram.count:
+        return None, None
+    p50_ns, p99_ns = histogram.percentiles(50, 99)
+    return p50_ns / 1e6, p99_ns / 1e6

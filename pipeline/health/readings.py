@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from operators.account import Account
 from operators.histogram import HistogramSnapshot
 from pipeline.stream import TickStream
 
@@ -25,12 +26,14 @@ class Reading:
         carried: connection id to its tickers.
         tally: what the status events say.
         now_ns: wall clock of the reading.
+        accounts: by sink and connection, of what was decoded.
     """
 
     figures: Figures
     carried: Mapping[str, tuple[str, ...]]
     tally: Tally
     now_ns: int
+    accounts: Mapping[str, Mapping[str, Account]]
 
 
 class Readings:
@@ -49,7 +52,8 @@ class Readings:
     def take(self) -> Reading:
         """Return how it is now; some ms, up to a quarter of a second where connections are processes."""
         figures, carried = self._stream.figures(), self._stream.tickers()
-        return Reading(figures, carried, self._tally, self._clock())
+        accounts = {sink: each.counted() for sink, each in figures.subscribers.items()}
+        return Reading(figures, carried, self._tally, self._clock(), accounts)
 
     def close(self) -> None:
         """Listen no more; idempotent."""

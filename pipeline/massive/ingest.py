@@ -1,6 +1,7 @@
 """The bounded buffer between reading and decoding, in bytes."""
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -81,13 +82,26 @@ class Ingest:
         """Bytes that wait. From any thread."""
         return self._queued_bytes
 
-    def waiting(self) -> Counter[str]:
-        """Count the elements that wait, by connection. From any thread; takes time on a long queue."""
+    def waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:
+        """Count the elements that wait, by connection. From any thread.
+
+        Args:
+            look_at_bytes: about so much of each connection is looked at, and the rest goes by that. To look
+                at all takes a ms and more for each MB, and there is most when there is the least time.
+        """
         with self._lock:
             frames = [*self._thinned, *self._queue]
             elements = Counter(self._lost)
+        counted, looked_at, all_bytes = Counter[str](), Counter[str](), Counter[str]()
         for waiting in frames:
-            elements[waiting.connection] += waiting.count_elements()
+            connection = waiting.connection
+            all_bytes[connection] += waiting.size_bytes
+            if looked_at[connection] < look_at_bytes:
+                looked_at[connection] += waiting.size_bytes
+                counted[connection] += waiting.count_elements()
+        for connection, count in counted.items():
+            unseen = all_bytes[connection] - looked_at[connection]
+            elements[connection] += count + (count * unseen // looked_at[connection] if unseen else 0)
         return elements
 
     def resume(self) -> None:

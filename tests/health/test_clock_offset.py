@@ -1,4 +1,3 @@
-import ctypes
 import sys
 
 import pytest
@@ -78,14 +77,14 @@ class Kernel:
 def test_the_kernels_word_counts_only_where_something_disciplines_the_clock(monkeypatch, state, known):
     """A machine without NTP would be told to be right to the millisecond."""
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: Kernel(state, 1500))
+    monkeypatch.setattr(clock_offset, "_libc", lambda: Kernel(state, 1500))
     assert kernel_error_ms() == known
 
 
 def test_elsewhere_nothing_is_known_and_nothing_fails(monkeypatch):
     """Health would fail on a Mac, or where the C library has no such call."""
     kernel_error_ms()  # whatever it is here
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(clock_offset, "_libc", object)
     assert kernel_error_ms() is None
     monkeypatch.setattr(clock_offset.platform, "system", lambda: "Darwin")
     assert kernel_error_ms() is None

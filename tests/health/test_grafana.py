@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from pipeline.embedded import RedisServer
 from pipeline.health.metrics import Exposition
@@ -37,7 +38,7 @@ def scrape(simulator):
         exposition = Exposition(run.stream)
         wait_until(lambda: run.count and run.stream.health()["subscribers"]["redis"]["sink"]["state"] == "up")
         run.wait_confirmed(2)
-        families = list(exposition._registry.collect())
+        families = list(parse_text(exposition.write("")[0].decode()))
         exposition.close()
     return families
 

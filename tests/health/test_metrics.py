@@ -3,6 +3,7 @@ from collections import Counter
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as open_metrics_text
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -11,6 +12,7 @@ from operators.latency_stamp import Latencies
 from pipeline import build_pipeline, status
 from pipeline.health.instruments import EDGES_NS, INSTRUMENTS
 from pipeline.health.metrics import Exposition, StreamCollector
+from pipeline.health.readings import Readings
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.conftest import wait_until
 from tests.integration.harness import KEY, Run, config_for
@@ -51,6 +53,48 @@ def test_both_formats_are_what_their_parsers_read(run):
     assert len(ours) > len(INSTRUMENTS)
     assert ours == {name for name in families if name.startswith("tickbraid_")}
     exposition.close()
+
+
+@pytest.mark.parametrize("open_metrics", [False, True])
+def test_the_text_is_what_prometheus_client_writes(run, open_metrics, monkeypatch):
+    """A scrape and a program that registers the collector would tell of two streams."""
+    write = open_metrics_text if open_metrics else generate_latest
+    collector, exposition = StreamCollector(run.stream), Exposition(run.stream)
+    readings = Readings(run.stream)
+    reading = readings.take()
+    readings.close()
+    monkeypatch.setattr(Readings, "take", lambda _: reading)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    lines = write(registry).decode().splitlines()
+    ours = exposition.write(OPEN_METRICS if open_metrics else "")[0].decode().splitlines()
+    of_process = next(number for number, line in enumerate(ours) if line.startswith("# HELP process_"))
+    assert len(lines) > 200
+    assert [as_parsed(line) for line in ours[:of_process]] == [
+        as_parsed(line) for line in lines if line != "# EOF"
+    ]
+    assert (ours[-1] == "# EOF") is open_metrics
+    collector.close()
+    exposition.close()
+
+
+def as_parsed(line):
+    """Return a line of either writer; they may write a number in two ways."""
+    name, _, value = line.rpartition(" ")
+    return line if line.startswith("#") else (name, float(value))
+
+
+def test_a_strange_name_is_written_so_that_it_can_be_read():
+    """A subscriber with a quote in its name would take the whole scrape with it."""
+    name = 'a "quoted\\ name\nof two lines'
+    latencies = Latencies()
+    latencies.delivered[name].record(1)
+    with build_pipeline({}) as stream:
+        stream.latencies = latencies
+        found = samples(exposition := Exposition(stream))
+        exposition.close()
+    where = (("connection", ""), ("sink", name), ("stage", "pipeline"))
+    assert found["tickbraid_latency_seconds_count", where] == 1
 
 
 def test_names_and_labels_are_as_prometheus_wants_them(run):

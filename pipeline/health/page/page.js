@@ -60,10 +60,9 @@ function remember(history) {
 
 async function poll() {
   try {
-    const [history, { events }] = await Promise.all([
-      ask(`api/history?after_ns=${renewed ? 0 : known.times.at(-1) ?? 0}`),
-      ask(`api/events?after=${renewed ? 0 : known.event}`),
-    ]);
+    const history = await ask(`api/history?after_ns=${renewed ? 0 : known.times.at(-1) ?? 0}`);
+    const after = renewed ? 0 : known.event;
+    const { events } = history.newest_event > after ? await ask(`api/events?after=${after}`) : { events: [] };
     if (renewed) forget();
     remember(history);
     if (history.now && history.now.at_ns !== dataNs) {
