@@ -53,8 +53,8 @@ QUICK: Final = Plan(pairs=3, time_s=1.0)
 
 def lines(plan: Plan = THOROUGH) -> Iterator[str]:
     """Measure and tell, a Markdown line at a time."""
-    yield "One stream at full load, by turns watched and alone. Watched: a scrape of `/metrics` and all that the live"
-    yield "page asks for, once a second, and the looking for what is late. CPU is that part of the process's."
+    yield "One stream at full load, by turns watched and alone. Watched: a scrape of `/metrics` and all that"
+    yield "the live page asks for, once a second, and the looking for what is late. CPU: of the process's."
     yield ""
     yield "| events a frame | ticks/s alone | watched / alone (≥ 0.98) | quartiles | CPU: serving | looking |"
     yield "|--:|--:|--:|--:|--:|--:|"

@@ -85,6 +85,7 @@ def headline(now: Point, url: str, note: str = "") -> Text:
         f"{now.ticks_per_s:,.0f} ticks/s",
         f"imbalance {imbalance:,}",
         f"feed p50 {figure(now.feed_p50_ms)} p99 {figure(now.feed_p99_ms)} ms",
+        f"clock at most {figure(now.clock_at_most_ms)} ms ahead",
         url,
     ]
     line = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
@@ -209,7 +210,7 @@ def _names(frame: Frame) -> dict[str, str]:
 
 
 def _state(line: ConnectionPoint) -> Text:
-    return Text("stale", "yellow") if line.stale else state_words(line.phase)
+    return Text(line.concern, "yellow") if line.concern else state_words(line.phase)
 
 
 def _age(seconds: float | None) -> str:

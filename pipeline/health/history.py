@@ -49,7 +49,7 @@ class ConnectionPoint(ConnectionLine):
         last_message_age_s: None where none came.
         reconnects: sockets opened after the first.
         queued: elements that wait undecoded.
-        stale: it is live and brings nothing, far longer than usual.
+        concern: what is wrong with it though it is live: ``stale``, ``falling behind`` or ``late``; else "".
         trouble: why its last session ended, None where none did.
     """
 
@@ -58,7 +58,7 @@ class ConnectionPoint(ConnectionLine):
     last_message_age_s: float | None
     reconnects: int
     queued: int
-    stale: bool
+    concern: str
     trouble: str | None
 
 
@@ -81,6 +81,11 @@ class Point:
         at_ns: wall clock, ns since the epoch.
         state: of the stream: idle, running or closed.
         ingest_bytes: that wait undecoded.
+        ingest_grows: and they will soon be too many.
+        late_tickers: how many come later than the others of their connection.
+        clock_at_most_ms: our clock is ahead of the feed's by no more, as the last minute says; None where it
+            says nothing.
+        clock_negative: ticks of the last minute that came before they happened, as our clock has it.
     """
 
     at_ns: int
@@ -89,6 +94,10 @@ class Point:
     feed_p50_ms: float | None
     feed_p99_ms: float | None
     ingest_bytes: int
+    ingest_grows: bool
+    late_tickers: int
+    clock_at_most_ms: float | None
+    clock_negative: int
     connections: tuple[ConnectionPoint, ...]
     subscribers: tuple[SubscriberPoint, ...]
 
@@ -244,8 +253,12 @@ class History:
             reading.feed_p50_ms,
             reading.feed_p99_ms,
             health["ingest"].get("queued_bytes", 0),
+            "ingest" in health["falling_behind"],
+            len(health["late_tickers"]),
+            health["clock"].get("offset_at_most_ms"),
+            health["clock"].get("negative", 0),
             tuple(
-                self._connection(line, each, at_ns)
+                self._connection(line, each, health, at_ns)
                 for line, each in zip(reading.connections, health["connections"], strict=True)
             ),
             tuple(
@@ -257,7 +270,9 @@ class History:
             self._points.append(self._now)
             self.leaders.sample()
 
-    def _connection(self, line: ConnectionLine, health: Mapping[str, Any], at_ns: int) -> ConnectionPoint:
+    def _connection(
+        self, line: ConnectionLine, health: Mapping[str, Any], whole: Mapping[str, Any], at_ns: int
+    ) -> ConnectionPoint:
         live = line.phase == Phase.LIVE.value
         was_live, since_ns = self._live.setdefault(line.id, (live, at_ns))
         if was_live != live:
@@ -270,7 +285,7 @@ class History:
             last_message_age_s=health["last_message_age_s"],
             reconnects=health["reconnects"],
             queued=health["queued"],
-            stale=health["stale"],
+            concern=_concern(line.id, whole) if live else "",
             trouble=health["last_trouble"],
         )
 
@@ -318,6 +333,14 @@ class History:
 
 def _values(line: ConnectionLine | SubscriberLine) -> dict[str, Any]:
     return {field.name: getattr(line, field.name) for field in fields(line)}
+
+
+def _concern(connection: str, health: Mapping[str, Any]) -> str:
+    if any(each["id"] == connection and each["stale"] for each in health["connections"]):
+        return "stale"
+    if connection in health["falling_behind"]:
+        return "falling behind"
+    return "late" if connection in health["late"] else ""
 
 
 def _series(

@@ -47,7 +47,7 @@ def connection(number, **more):
         "last_message_age_s": 0.1,
         "reconnects": 0,
         "queued": 0,
-        "stale": False,
+        "concern": "",
         "trouble": None,
     }
     return ConnectionPoint(**values | more)
@@ -73,7 +73,7 @@ def frame(*connections, rate=6000.0, imbalance=0):
     )
     lines = connections or (connection(1), connection(2), connection(3))
     return Frame(
-        Point(AT_NS, "running", rate, 1.5, 20.0, 0, lines, (callback,)),
+        Point(AT_NS, "running", rate, 1.5, 20.0, 0, False, 0, 0.4, 0, lines, (callback,)),
         {line.id: [1.0, 2.0] for line in lines},
         [EventLine(1, AT_NS, "connection_2", "Evicted", "connection_2: evicted", warning=True)],
         Tickers(

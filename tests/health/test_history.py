@@ -10,7 +10,7 @@ from operators.account import Account
 from operators.latency_stamp import Latencies
 from pipeline import status
 from pipeline.health import history as module
-from pipeline.health.figures import ConnectionFigures, Figures, SubscriberFigures
+from pipeline.health.figures import ConnectionFigures, Figures, Findings, SubscriberFigures
 from pipeline.health.history import History
 from pipeline.health.snapshot import stream_health
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
@@ -30,6 +30,7 @@ class World:
         self.status = StatusStream()
         self.latencies = Latencies()
         self.activity = None
+        self.findings = Findings()
         self.reads = 0
         self.history = History(self, clock=lambda: int(self.now_s * 1e9), monotonic=lambda: self.now_s)
 
@@ -43,7 +44,9 @@ class World:
         callback = SubscriberFigures(
             "block", False, {"connection_1": account}, {}, 0, {"calls": 0, "errors": 0}
         )
-        figures = Figures(connections, {"callback": callback}, self.latencies.snapshot())
+        figures = Figures(
+            connections, {"callback": callback}, self.latencies.snapshot(), findings=self.findings
+        )
         return stream_health("running", figures, self.tickers())
 
     def tickers(self):
@@ -59,6 +62,46 @@ class World:
 def authenticated(number=0):
     """Return an event like most: nobody needs to look at it."""
     return status.Authenticated(connection="connection_1", at_ns=number)
+
+
+def test_what_is_wrong_stays_said_while_it_is_wrong():
+    """Who comes back from lunch would have to find it among two hundred events."""
+    world = World()
+    world.findings = Findings(
+        late=("connection_1", "connection_2"),
+        late_tickers=("A", "B"),
+        falling_behind=("connection_2", "ingest"),
+        clock={"offset_at_most_ms": -1.5, "negative": 7},
+    )
+    world.tick()
+    now = world.history.answer().now
+    assert [line.concern for line in now.connections] == ["late", "falling behind"]
+    assert (now.ingest_grows, now.late_tickers, now.clock_at_most_ms, now.clock_negative) == (
+        True,
+        2,
+        -1.5,
+        7,
+    )
+    world.phase = Phase.BACKING_OFF  # which says more
+    world.findings = Findings(late=("connection_1",))
+    world.tick()
+    now = world.history.answer().now
+    assert [line.concern for line in now.connections] == ["", ""]
+    assert (now.ingest_grows, now.late_tickers, now.clock_at_most_ms, now.clock_negative) == (
+        False,
+        0,
+        None,
+        0,
+    )
+
+
+def test_who_asks_learns_whether_there_are_new_events():
+    """Each look would cost the stream a second request."""
+    world = World()
+    assert world.history.answer().newest_event == 0
+    world.history.take(authenticated())
+    world.history.take(authenticated(1))
+    assert world.history.answer().newest_event == world.history.events().events[-1].number == 2
 
 
 def test_the_series_has_a_point_a_second_and_the_newest_is_now():

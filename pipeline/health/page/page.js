@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, bytes, count, inMs, ms, state, time } from "./words.js";
+import { age, bytes, clockWords, count, inMs, ms, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -113,7 +113,7 @@ function tile(id) {
 
 function showConnection(each, nowNs) {
   const parts = tiles.get(each.id) ?? tile(each.id);
-  const { kind, words } = state(each.phase, each.stale);
+  const { kind, words } = state(each.phase, each.concern);
   parts.tile.className = `tile ${kind === "good" ? "" : kind}`;
   parts.state.className = `state ${kind}`;
   write(parts.name, each.name);
@@ -141,14 +141,15 @@ function show(now) {
     ["stream", now.state],
     ["connections", `${live} of ${now.connections.length} live`],
     ["ticks/s", count(now.ticks_per_s)],
-    ["feed p50", inMs(now.feed_p50_ms)],
-    ["feed p99", inMs(now.feed_p99_ms)],
-    ["ingest", bytes(now.ingest_bytes)],
+    ["feed p50 / p99", `${ms(now.feed_p50_ms)} / ${inMs(now.feed_p99_ms)}`],
+    ["clock", clockWords(now.clock_at_most_ms, now.clock_negative)],
+    ["ingest", `${now.ingest_grows ? "▲ " : ""}${bytes(now.ingest_bytes)}`],
     ["imbalance", imbalance ? `▲ ${count(imbalance)}` : "0"],
   ]);
   document.title = `${live === now.connections.length ? "" : "▲ "}${count(now.ticks_per_s)}/s · Tickbraid`;
   const shown = now.connections.map((each) => showConnection(each, now.at_ns));
   if (shown.length !== at("connections").children.length) at("connections").replaceChildren(...shown);
+  write(at("lateness"), now.late_tickers ? `: ▲ ${count(now.late_tickers)} late by themselves` : "");
   drawWay(at("way"), now);
   drawChart(now);
   table(

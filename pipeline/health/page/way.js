@@ -15,17 +15,25 @@ function layers(now) {
   return [
     now.connections.map((each) => ({
       title: each.name,
-      lines: [state(each.phase, each.stale).words, `${count(each.tickers)} tickers`],
-      kind: state(each.phase, each.stale).kind,
+      lines: [state(each.phase, each.concern).words, `${count(each.tickers)} tickers`],
+      kind: state(each.phase, each.concern).kind,
       rate: each.ticks_per_s,
+      queue: each.queued ? `${count(each.queued)} undecoded` : "", // Mostly none, and there is little room.
     })),
-    [{ title: "ingest", lines: [`${bytes(now.ingest_bytes)} wait`], kind: "", rate: received }],
+    [{
+      title: "ingest",
+      lines: ["reads wait here"],
+      kind: now.ingest_grows ? "caution" : "",
+      rate: received,
+      queue: `${bytes(now.ingest_bytes)} wait`,
+    }],
     [{ title: "decode · dedupe · stamp", lines: [`feed p99 ${ms(now.feed_p99_ms)} ms`], kind: "", rate: received }],
     now.subscribers.map((each) => ({
       title: each.name,
-      lines: [`${count(each.queued)} queued`, `p99 ${ms(each.p99_ms)} ms`],
+      lines: [state(each.state).words, `p99 ${ms(each.p99_ms)} ms`].filter(Boolean),
       kind: each.state === "down" || each.account.imbalance ? "trouble" : each.queued > behind(each) ? "caution" : "",
       rate: each.delivered_per_s,
+      queue: `${count(each.queued)} queued`,
     })),
   ].filter((nodes) => nodes.length);
 }
@@ -65,11 +73,12 @@ function edge(from, to, at, { narrow, high, all }) {
   const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
   const d = narrow ? `M${x1} ${y1}C${x1} ${my} ${x2} ${my} ${x2} ${y2}` : `M${x1} ${y1}C${mx} ${y1} ${mx} ${y2} ${x2} ${y2}`;
   // What a connection brings flows from it, what a subscriber takes flows to it: the edge tells of that one.
-  const rate = all[at].length >= all[at + 1].length ? from.rate : to.rate;
+  const its = all[at].length >= all[at + 1].length ? from : to;
+  const rate = its.rate;
   const width = 1 + Math.min(5, Math.log10(1 + rate));
   const path = svg("path", { d, "stroke-width": width.toFixed(1), class: rate > 0 ? "" : "idle" });
-  const label = svg("text", { x: mx, y: my + 4, "text-anchor": "middle", class: "rate" }, `${count(rate)}/s`);
-  return [path, label];
+  const label = (words, y, kind) => svg("text", { x: mx, y, "text-anchor": "middle", class: kind }, words);
+  return [path, label(`${count(rate)}/s`, my - 2, "rate"), label(its.queue, my + 12, "rate small")];
 }
 
 function box(node, high) {

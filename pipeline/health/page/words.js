@@ -35,9 +35,16 @@ const STATES = {
   connecting: ["caution", "◌"], greeting: ["caution", "◌"], authenticating: ["caution", "◌"], stalled: ["caution", "▲"],
 };
 
+// How far our clock may be from the feed's: ahead by no more, or behind by as much at least.
+export function clockWords(atMostMs, negative) {
+  if (atMostMs == null) return NOTHING;
+  const words = atMostMs < 0 ? `▲ ${ms(-atMostMs)} ms behind` : `≤ ${ms(atMostMs)} ms ahead`;
+  return negative ? `${words}, ${count(negative)} ticks early` : words;
+}
+
 // A state's kind of trouble, and its words with a sign before them.
-export function state(word, stale) {
-  if (stale) return { kind: "caution", words: "▲ stale" };
+export function state(word, concern) {
+  if (concern) return { kind: "caution", words: `▲ ${concern}` };
   const [kind, sign] = STATES[word] ?? ["", "○"];
   return { kind, words: word ? `${sign} ${word.replaceAll("_", " ")}` : "" };
 }
