@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, bytes, clockWords, count, inMs, ms, state, time } from "./words.js";
+import { age, clockWords, count, inMs, ms, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -143,7 +143,6 @@ function show(now) {
     ["ticks/s", count(now.ticks_per_s)],
     ["feed p50 / p99", `${ms(now.feed_p50_ms)} / ${inMs(now.feed_p99_ms)}`],
     ["clock", clockWords(now.clock_at_most_ms, now.clock_negative)],
-    ["ingest", `${now.ingest_grows ? "▲ " : ""}${bytes(now.ingest_bytes)}`],
     ["imbalance", imbalance ? `▲ ${count(imbalance)}` : "0"],
   ]);
   document.title = `${live === now.connections.length ? "" : "▲ "}${count(now.ticks_per_s)}/s · Tickbraid`;

@@ -25,7 +25,7 @@ function layers(now) {
       lines: ["reads wait here"],
       kind: now.ingest_grows ? "caution" : "",
       rate: received,
-      queue: `${bytes(now.ingest_bytes)} wait`,
+      queue: `${now.ingest_grows ? "▲ " : ""}${bytes(now.ingest_bytes)} wait`,
     }],
     [{ title: "decode · dedupe · stamp", lines: [`feed p99 ${ms(now.feed_p99_ms)} ms`], kind: "", rate: received }],
     now.subscribers.map((each) => ({
