@@ -96,6 +96,8 @@ def _watch(replayed: "Replay", stop: Stop, *, shown: bool) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task("replayed", total=None)
-        while not stop.wait(REFRESH_S):
-            done_ns, total_ns = replayed.progress()
+        stopped = False
+        while not stopped:
+            stopped = stop.wait(REFRESH_S)
+            done_ns, total_ns = replayed.progress()  # after the end once more, so that the bar comes to it
             bar.update(task, completed=done_ns / 1e9, total=total_ns / 1e9)

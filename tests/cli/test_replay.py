@@ -1,11 +1,14 @@
 import json
 import signal
+from unittest.mock import Mock
 
 import pytest
 
 from pipeline.capture import load_ticks
 from pipeline.capture.survey import survey
 from pipeline.cli.app import main
+from pipeline.cli.replay import _watch
+from pipeline.cli.stop import Stop
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.capture.worlds import make_capture, of_feed, replay, some_reads
 from tests.conftest import wait_until
@@ -53,6 +56,16 @@ def test_what_run_records_is_verified_and_replayed_to_the_same(start, tmp_path):
     assert of_feed(tmp_path / "again").equals(of_feed(tmp_path / "day"))
     for file in (tmp_path / "day").rglob("*.parquet"):
         assert KEY.encode() not in file.read_bytes()
+
+
+def test_the_bar_comes_to_the_end_where_the_replay_ends_before_it_is_drawn_again(capfd):
+    """A replay that is over would look as if something had been left out."""
+    replayed = Mock()
+    replayed.progress.return_value = (7, 7)
+    with Stop() as stop:
+        stop.ring()
+        _watch(replayed, stop, shown=True)
+    assert "100%" in capfd.readouterr().err
 
 
 def _rows(path):
