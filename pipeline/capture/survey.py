@@ -16,7 +16,7 @@ from pipeline.errors import CaptureUnusable
 from .layout import FRAMES, KINDS, TICKS, UNFINISHED, Part, leftovers, parts
 from .schema import STATUS
 
-__all__ = ["Session", "Survey", "survey"]
+__all__ = ["Session", "Survey", "captures_in", "survey"]
 
 READ_BYTES: Final = 1024 * 1024
 
@@ -55,6 +55,19 @@ class Survey(NamedTuple):
     losses: tuple[status.Loss, ...]
     unfinished: tuple[Path, ...]
     damage: tuple[str, ...]
+
+
+def captures_in(path: Path) -> tuple[Path, ...]:
+    """Return the captures directly in a folder, by name, or the folder itself where it is one.
+
+    Raises:
+        CaptureUnusable: there is none.
+    """
+    folders = (path, *sorted(path.iterdir())) if path.is_dir() else ()
+    found = tuple(folder for folder in folders if any(any((folder / kind).glob("date=*")) for kind in KINDS))
+    if not found:
+        raise CaptureUnusable(f"there is no capture in {path}")
+    return found[:1] if found[0] == path else found
 
 
 def survey(path: Path | str) -> Survey:

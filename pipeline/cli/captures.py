@@ -13,18 +13,27 @@ if TYPE_CHECKING:
 __all__ = ["captures"]
 
 
-def captures(path: Annotated[Path, typer.Argument(metavar="DIR", help="What `run --record` wrote.")]) -> None:
-    """List and verify a capture: sessions, counts, time spans (UTC), losses, checksums.
+def captures(
+    path: Annotated[
+        Path, typer.Argument(metavar="DIR", help="What `run --record` wrote, or a folder of such.")
+    ],
+) -> None:
+    """List and verify captures: sessions, counts, time spans (UTC), losses, checksums.
 
     Exits with 1 and names the file where something is damaged or missing.
     """
-    from pipeline.capture.survey import survey  # noqa: PLC0415  # pyarrow and polars: only here
+    from pipeline.capture.survey import captures_in, survey  # noqa: PLC0415  # pyarrow and polars: only here
 
-    found = survey(path)
-    typer.echo("\n".join(_lines(found)))
-    for words in found.damage:
-        typer.echo(f"Error: {words}", err=True)
-    raise typer.Exit(1 if found.damage else 0)
+    damaged = False
+    for root in captures_in(path):
+        found = survey(root)
+        if root != path:
+            typer.echo(f"{root}:")
+        typer.echo("\n".join(_lines(found)))
+        for words in found.damage:
+            typer.echo(f"Error: {words}", err=True)
+        damaged = damaged or bool(found.damage)
+    raise typer.Exit(1 if damaged else 0)
 
 
 def _lines(found: "Survey") -> Iterator[str]:

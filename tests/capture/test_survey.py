@@ -35,6 +35,19 @@ def test_a_whole_one_is_told_in_words_with_its_counts(captured):
     assert "every file is as it was written" in result.stdout
 
 
+def test_a_folder_of_captures_is_gone_through_and_one_damaged_fails_it(captured, tmp_path):
+    """Who keeps one a day would have to ask for each, and a damaged one must not hide behind a whole one."""
+    whole = command(tmp_path)
+    assert (whole.exit_code, whole.stderr) == (0, "")
+    assert whole.stdout.index(f"{tmp_path / 'frames only'}:") < whole.stdout.index(f"{captured}:")
+    assert whole.stdout.count("every file is as it was written") == 2
+    parts(tmp_path / "frames only", FRAMES)[0].path.write_bytes(b"")
+    result = command(tmp_path)
+    assert result.exit_code == 1
+    assert "frames only" in result.stderr
+    assert "every file is as it was written" in result.stdout
+
+
 @pytest.mark.parametrize("kind", [FRAMES, TICKS])
 @pytest.mark.parametrize("where", ["begin", "middle", "end"])
 def test_a_single_bit_is_noticed_and_the_file_named(captured, kind, where):
