@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench notebooks picture clean
+.PHONY: help demo test coverage check format bench notebooks picture clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,7 +15,10 @@ demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, in
 	$(BIN)/tickbraid demo
 
 test: export PYTHONDONTWRITEBYTECODE :=  # the tests start 150 processes, and each would compile everything anew
-test: $(VENV)/.dev  ## the whole suite, in random order, with branch coverage
+test: $(VENV)/.dev  ## the whole suite, in random order
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
+
+coverage: $(VENV)/.dev  ## the same with branch coverage, which takes half as long again
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(VENV)/.dev  ## lint, format, types

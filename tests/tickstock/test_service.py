@@ -1,5 +1,6 @@
 import json
 import threading
+from contextlib import closing
 
 import pytest
 import socketio
@@ -218,31 +219,33 @@ def test_stats_and_health_have_tickstock_s_names(make):
 
 def test_every_tick_reaches_redis_and_the_browser(make, simulator, redis_server, web):
     """The full flow: three sockets, one service, both of Redis's channels, and a page that is open."""
-    listener = RedisListener(redis_server.url, RAW, MARKET_TICKS)
-    browser = Browser(web.port)
-    homes = TICKERS[:3], TICKERS[3:6], TICKERS[6:]
-    config = many_of(simulator, *homes, REDIS_URL=redis_server.url, SYMBOL_UNIVERSE_KEY="")
-    service = make(config, web)
-    assert service.start() is True
-    wait_until(lambda: {u["ticker"] for u in list(browser.updates)} == set(TICKERS))
-    wait_until(lambda: service.stats.events_published > service.stats.ticks_processed, 10, "both counted")
-    assert service.get_health_status()["redis_connected"] is True
-    service.stop()
+    with (
+        closing(RedisListener(redis_server.url, RAW, MARKET_TICKS)) as listener,
+        closing(Browser(web.port)) as browser,
+    ):
+        homes = TICKERS[:3], TICKERS[3:6], TICKERS[6:]
+        config = many_of(simulator, *homes, REDIS_URL=redis_server.url, SYMBOL_UNIVERSE_KEY="")
+        service = make(config, web)
+        assert service.start() is True
+        wait_until(lambda: {u["ticker"] for u in list(browser.updates)} == set(TICKERS))
+        wait_until(lambda: service.stats.events_published > service.stats.ticks_processed, 10, "both counted")
+        assert service.get_health_status()["redis_connected"] is True
+        service.stop()
 
-    stats = service.stats
-    wait_until(lambda: set(listener.counts().values()) == {stats.ticks_processed}, 10, "all ticks in Redis")
-    wait_until(lambda: len(browser.updates) == stats.ticks_processed, 10, "all ticks in the browser")
-    assert stats.events_published == 2 * stats.ticks_processed
-    assert set(browser.updates[0]) == set(TICK_DATA_FIELDS)
-    words = [status["status"] for status in browser.statuses]
-    assert words.count("connected") == 3
-    assert {s["data"]["connection_id"] for s in browser.statuses if s["status"] == "connected"} == {
-        "connection_1",
-        "connection_2",
-        "connection_3",
-    }
-    browser.close()
-    listener.close()
+        stats = service.stats
+        wait_until(
+            lambda: set(listener.counts().values()) == {stats.ticks_processed}, 30, "all ticks in Redis"
+        )
+        wait_until(lambda: len(browser.updates) == stats.ticks_processed, 30, "all in the browser")
+        assert stats.events_published == 2 * stats.ticks_processed
+        assert set(browser.updates[0]) == set(TICK_DATA_FIELDS)
+        words = [status["status"] for status in browser.statuses]
+        assert words.count("connected") == 3
+        assert {s["data"]["connection_id"] for s in browser.statuses if s["status"] == "connected"} == {
+            "connection_1",
+            "connection_2",
+            "connection_3",
+        }
 
 
 def test_a_browser_channel_that_raises_costs_no_tick(make):
