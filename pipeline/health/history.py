@@ -285,7 +285,7 @@ class History:
             last_message_age_s=health["last_message_age_s"],
             reconnects=health["reconnects"],
             queued=health["queued"],
-            concern=_concern(line.id, whole) if live else "",
+            concern=_concern(health, whole) if live else "",
             trouble=health["last_trouble"],
         )
 
@@ -335,12 +335,12 @@ def _values(line: ConnectionLine | SubscriberLine) -> dict[str, Any]:
     return {field.name: getattr(line, field.name) for field in fields(line)}
 
 
-def _concern(connection: str, health: Mapping[str, Any]) -> str:
-    if any(each["id"] == connection and each["stale"] for each in health["connections"]):
+def _concern(its: Mapping[str, Any], health: Mapping[str, Any]) -> str:
+    if its["stale"]:
         return "stale"
-    if connection in health["falling_behind"]:
+    if its["id"] in health["falling_behind"]:
         return "falling behind"
-    return "late" if connection in health["late"] else ""
+    return "late" if its["id"] in health["late"] else ""
 
 
 def _series(
