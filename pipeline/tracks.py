@@ -39,7 +39,7 @@ class Track:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it that a copy could be told by."""
-        return len(self.sequences) == 1 and not self.trades and self.sequences[0] == LOWEST
+        return self.newest == LOWEST and not self.trades
 
     def has_quote(self, sequence: int) -> bool:
         """Tell whether a number that is not above the last is among them."""
