@@ -58,16 +58,14 @@ class Survey(NamedTuple):
 
 
 def captures_in(path: Path) -> tuple[Path, ...]:
-    """Return the captures directly in a folder, by name, or the folder itself where it is one.
+    """Return the captures directly in a folder, by name; the folder itself where it is one, or has none."""
+    if _is_capture(path) or not path.is_dir():
+        return (path,)
+    return tuple(folder for folder in sorted(path.iterdir()) if _is_capture(folder)) or (path,)
 
-    Raises:
-        CaptureUnusable: there is none.
-    """
-    folders = (path, *sorted(path.iterdir())) if path.is_dir() else ()
-    found = tuple(folder for folder in folders if any(any((folder / kind).glob("date=*")) for kind in KINDS))
-    if not found:
-        raise CaptureUnusable(f"there is no capture in {path}")
-    return found[:1] if found[0] == path else found
+
+def _is_capture(folder: Path) -> bool:
+    return any(any((folder / kind).glob("date=*")) for kind in KINDS)
 
 
 def survey(path: Path | str) -> Survey:
