@@ -50,12 +50,12 @@ class Seen:
         tracks, others, quote, trade = self._tracks.by_ticker, self._others, Quote, Trade
         repeated: list[Any] = []
         for tick in ticks:
-            try:
-                track = tracks[tick.ticker]
-            except KeyError:
-                track = tracks[tick.ticker] = Track()
             kind = type(tick)
             if kind is quote:
+                try:
+                    track = tracks[tick.ticker]
+                except KeyError:
+                    track = tracks[tick.ticker] = Track()
                 sequence = tick.sequence
                 if sequence is not None:
                     if sequence > track.newest:
@@ -65,6 +65,10 @@ class Seen:
                         repeated.append(tick)
                         continue
             elif kind is trade:
+                try:
+                    track = tracks[tick.ticker]
+                except KeyError:
+                    track = tracks[tick.ticker] = Track()
                 trade_id = tick.trade_id
                 if trade_id is not None:
                     facility = tick.trf_id
@@ -77,9 +81,14 @@ class Seen:
                         continue
                     else:
                         track.trade_elsewhere(trade_id, venue)
-            elif isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
-                repeated.append(tick)
-                continue
+            else:
+                try:
+                    track = tracks[tick.ticker]
+                except KeyError:
+                    track = tracks[tick.ticker] = Track()
+                if isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
+                    repeated.append(tick)
+                    continue
             track.last = tick
         self._count += len(ticks)
         if self._count >= self._window:

@@ -95,11 +95,11 @@ class FrameSplitter:
 
     def _join(self, data: bytes) -> bytes:
         """Return all messages as one array, and keep what is left of the data; b"" where that cannot be."""
-        last = data.rfind(b"]\x81") + 1
-        if not last or data[0] != _WHOLE_TEXT or self._fragments is not None:
+        if not data or data[0] != _WHOLE_TEXT or self._fragments is not None:
             return b""
         start, stop = _bounds(data, 0)
-        if stop - start > SHORT_BYTES:
+        last = data.rfind(b"]\x81") + 1 if stop - start <= SHORT_BYTES else 0
+        if not last:
             return b""
         end = len(data)
         _, stop = _bounds(data, last)
