@@ -1,6 +1,7 @@
 """What tells two ticks apart, and what one tick makes of an older one: facts of the feed."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ __all__ = ["Seen", "conflation_key"]
 _BAR_CONTENT: Final = attrgetter(
     *(name for name in SecondAggregate.__struct_fields__ if name not in {"received_ns", "source"})
 )
+
+PACE: Final = 4
+"""Within a window of ticks, so many times all tickers could forget."""
 
 
 class Seen:
@@ -25,8 +29,9 @@ class Seen:
     - What lacks its id or sequence number, and every other type, has no identity and always passes.
 
     All is kept by ticker: measured, what is looked up then stays in the cache, which big sets of all
-    identities do not. At least the last ``window`` ticks are remembered and about twice as many at most: each
-    time so many have come, what was there already the time before is forgotten.
+    identities do not. At least the last ``window`` ticks are remembered and two or three times as many at most:
+    each time so many have come, what was there already the time before is forgotten; some tickers with each
+    batch, for all at once would take 10 ms.
 
     Args:
         window: ticks to remember.
@@ -42,6 +47,8 @@ class Seen:
         self._window = window
         self._count = 0
         self._tracks = tracks
+        self._turning: Iterator[Track] | None = None
+        """Those that have yet to forget."""
         self._others = _Generations()
         """Bars, and quotes that came late."""
 
@@ -92,13 +99,25 @@ class Seen:
             track.last = tick
         self._count += len(ticks)
         if self._count >= self._window:
-            self._count = 0
-            self._tracks.turn()
-            others.turn()
+            self._turn(len(ticks))
         if not repeated:
             return ticks
         copies = set(map(id, repeated))  # by identity: two equal trades may stand side by side
         return [tick for tick in ticks if id(tick) not in copies]
+
+    def _turn(self, count: int) -> None:
+        """Let some tickers forget; when all have, within a part of a window, it is counted anew."""
+        tracks = self._tracks.by_ticker
+        if self._turning is None:
+            self._turning = iter(tuple(tracks.values()))
+            self._others.turn()
+        quota = 1 + PACE * count * len(tracks) // self._window
+        turned = 0
+        for turned, track in enumerate(islice(self._turning, quota), 1):
+            track.turn()
+        if turned < quota:
+            self._turning, self._count = None, 0
+            self._tracks.forget_silent()
 
 
 class _Generations:

@@ -81,11 +81,9 @@ class Tracks:
         tracks = self.by_ticker.copy()  # in C, which the GIL does not interrupt
         return {ticker: track.last for ticker, track in tracks.items() if track.last is not None}
 
-    def turn(self) -> None:
-        """Let every track forget what is old, and forget those that are empty then if there are too many."""
+    def forget_silent(self) -> None:
+        """Forget the tracks that are empty, if there are too many."""
         tracks = self.by_ticker
-        for track in tracks.values():
-            track.turn()
         if len(tracks) > TICKERS_KEPT:
             for ticker in [ticker for ticker, track in tracks.items() if track.is_empty]:
                 del tracks[ticker]

@@ -13,7 +13,7 @@ from pipeline.ticks import (
     SecondAggregate,
     Trade,
 )
-from pipeline.tracks import Tracks
+from pipeline.tracks import Track, Tracks
 
 TRADE = {"ticker": "A", "price": 1, "event_ms": 1, "exchange": 4, "trade_id": "9", "trf_id": 2}
 BAR = SecondAggregate(ticker="A", event_ms=2000, start_ms=1000, tick_close=5, tick_volume=10, received_ns=1)
@@ -108,6 +108,19 @@ def test_memory_is_bounded_whatever_comes():
             kept = tracks.by_ticker.values()
             assert sum(len(track.sequences) - 1 + len(track.trades) for track in kept) <= 500
         assert len(seen._others._younger) + len(seen._others._older) <= 250
+
+
+def test_tickers_forget_a_few_at_a_time(monkeypatch):
+    """All in one batch would stop the stream for 10 ms, three times a second at the open."""
+    turns = []
+    monkeypatch.setattr(Track, "turn", lambda track: turns.append(track))
+    seen, most = Seen(1000, Tracks()), 0
+    for number in range(6000):
+        before = len(turns)
+        seen([Quote(ticker=f"S{number % 500}", event_ms=1, sequence=number)])
+        most = max(most, len(turns) - before)
+    assert most <= 3
+    assert 4 * 500 <= len(turns) <= 6 * 500
 
 
 def test_a_late_quote_passes_once():
