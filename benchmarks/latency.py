@@ -55,6 +55,7 @@ def lines() -> Iterator[str]:
         yield _quiet_row("three connections, each tick by itself", ask_quiet(f"ws://127.0.0.1:{sender.port}"))
     yield ""
     with blaster("massive", BURST_EVENTS) as sender:
+        take_turn("ours", sender, 0.3, 0.5)  # the sender still makes what it sends
         turn = take_turn("ours", sender, 1.0, 2.0)
     sustained = turn["ticks"] / turn["seconds"]
     phases = f"--phases={BURST_S}:{2 * sustained},{AFTER_S}:{QUIET_TICKS_PER_S}"

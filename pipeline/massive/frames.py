@@ -35,11 +35,11 @@ class Frames(msgspec.Struct, gc=False):
 
     def count_elements(self) -> int:
         """Estimate the elements without decoding: exact for whatever Massive sends."""
-        return sum(message.count(EVENT_MARK) for message in self.messages)
+        return b"".join(self.messages).count(EVENT_MARK)  # a call a message would take as long again
 
     def without_quotes(self) -> tuple["Frames", int]:
         """Return frames with the other elements only, and how many these are; takes 0.1 µs an element."""
-        elements = [element for message in self.messages for element in _NO_QUOTE.findall(message)]
+        elements = _NO_QUOTE.findall(b"}".join(self.messages))  # so that none runs on where one breaks off
         messages = [b"[%b]" % b",".join(elements)] if elements else []
         size_bytes = sum(map(len, messages))
         kept = msgspec.structs.replace(self, messages=messages, size_bytes=size_bytes, thinned=True)
