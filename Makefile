@@ -30,7 +30,7 @@ format: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
-bench: $(VENV)-bench/.ready  ## against its peers, in fifteen minutes: benchmarks/RESULTS.md
+bench: $(VENV)-bench/.ready  ## against its peers, in a quarter of an hour: benchmarks/RESULTS.md
 	$(VENV)-bench/bin/python -m benchmarks.report
 
 notebooks: $(VENV)/.notebook  ## run the notebooks anew, in two minutes; no key needed
@@ -58,5 +58,5 @@ $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
 
 $(VENV)-bench/.ready: pyproject.toml constraints.txt benchmarks/peers.txt
 	$(PYTHON) -m venv $(VENV)-bench
-	$(VENV)-bench/bin/pip --disable-pip-version-check --quiet install -c constraints.txt -r benchmarks/peers.txt -e '.[embedded,web]'
+	$(VENV)-bench/bin/pip --disable-pip-version-check --quiet install -c constraints.txt -r benchmarks/peers.txt -e '.[embedded,web,columns]'
 	@touch $@

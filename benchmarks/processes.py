@@ -17,7 +17,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +27,7 @@ from benchmarks.turns import SAMPLE_S, START_TIMEOUT_S, ask, blaster, open_share
 from pipeline import build_pipeline
 from pipeline.stream import TickStream
 
-__all__ = ["on_tick"]
+__all__ = ["lines", "on_tick"]
 
 SHARED: Final = "TICKBRAID_BENCHMARK_SHARED"
 """Names the files in which the senders are told what was delivered, in the order of the connections."""
@@ -147,6 +147,13 @@ def rate(execution: str, events: int) -> float:
         if account.deduplicated or account.dropped or account.rejected or account.imbalance:
             raise RuntimeError(f"{execution}: not every tick was delivered once: {account}")
         return ticks / seconds
+
+
+def lines() -> Iterator[str]:
+    """Measure and tell, a Markdown line at a time: what a report has the time for."""
+    yield "Threads and processes, ticks/s; three processes share two cores where columns come from two."
+    yield ""
+    yield from compare((1, 100), rounds=3)
 
 
 def compare(sizes: Sequence[int], rounds: int) -> list[str]:

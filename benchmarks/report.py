@@ -1,4 +1,4 @@
-"""Run every benchmark and write RESULTS.md and its plot: what `make bench` does, in about fifteen minutes.
+"""Run every benchmark and write RESULTS.md and its plot: what `make bench` does, in a quarter of an hour.
 
 python -m benchmarks.report
 """
@@ -19,7 +19,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from benchmarks import latency, memory, redis_sink, stages, throughput, watched
+from benchmarks import columns, latency, memory, processes, redis_sink, stages, throughput, watched
 from benchmarks.clients import CLIENTS
 from benchmarks.throughput import SIZES, THOROUGH, Rates
 
@@ -62,6 +62,8 @@ def main() -> None:
     sections: dict[str, Callable[[], Iterable[str]]] = {
         "Latency": latency.lines,
         "Being watched": watched.lines,
+        "Processes": processes.lines,
+        "Columns": columns.lines,
         "Stages": stages.lines,
         "Memory": memory.lines,
         "Redis": lambda: ["```", printed(redis_sink.main), "```"],

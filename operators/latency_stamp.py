@@ -17,8 +17,8 @@ SORT_FROM: Final = 6
 """So many ticks are recorded faster all at once than one by one."""
 SAMPLE_FROM: Final = 64
 SAMPLES: Final = 16
-"""Of a batch of 64 ticks or more some 16 are measured, and each stands for so many as lie between two: they
-came in one read, so the figures are the same, and looking at each would be half of what this operator costs."""
+"""Of a batch of 64 ticks or more some 16 are measured, and each stands for those up to the next: they came in
+one read, so the figures are the same, and looking at each would be half of what this operator costs."""
 
 
 class _Histograms(dict[str, LatencyHistogram]):

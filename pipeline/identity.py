@@ -29,9 +29,9 @@ class Seen:
     - What lacks its id or sequence number, and every other type, has no identity and always passes.
 
     All is kept by ticker: measured, what is looked up then stays in the cache, which big sets of all
-    identities do not. At least the last ``window`` ticks are remembered and two or three times as many at most:
-    each time so many have come, what was there already the time before is forgotten; some tickers with each
-    batch, for all at once would take 10 ms.
+    identities do not. At least the last ``window`` ticks are remembered, and two or three times as many at
+    most: each time so many have come, what was there already the time before is forgotten, a few tickers with
+    each batch. All at once would stop the stream for 10 ms.
 
     Args:
         window: ticks to remember.
@@ -59,7 +59,7 @@ class Seen:
         for tick in ticks:
             kind = type(tick)
             if kind is quote:
-                try:
+                try:  # as below: where ticks are all of one class Python finds their ticker the faster
                     track = tracks[tick.ticker]
                 except KeyError:
                     track = tracks[tick.ticker] = Track()
@@ -112,10 +112,10 @@ class Seen:
             self._turning = iter(tuple(tracks.values()))
             self._others.turn()
         quota = 1 + PACE * count * len(tracks) // self._window
-        turned = 0
-        for turned, track in enumerate(islice(self._turning, quota), 1):
+        turning = tuple(islice(self._turning, quota))
+        for track in turning:
             track.turn()
-        if turned < quota:
+        if len(turning) < quota:
             self._turning, self._count = None, 0
             self._tracks.forget_silent()
 
