@@ -24,7 +24,7 @@ from pipeline.stream import TickStream
 
 __all__ = ["lines"]
 
-ROUNDS: Final = 5
+ROUNDS: Final = 3
 EVENTS: Final = 100
 WARM_S, TIME_S = 0.5, 1.5
 BY_HAND: Final = ("ticker", "event_type", "price", "volume", "bid", "ask", "timestamp", "received_ns")

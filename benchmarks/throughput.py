@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     slower again; a ratio holds where both of a pair fall into the same seconds.
     """
 
-    rounds: int = 7
+    rounds: int = 5
     warm_s: float = 0.3
     time_s: float = 0.6
 

@@ -163,7 +163,11 @@ def test_on_a_terminal_there_is_a_live_table_and_ctrl_c_ends_it_with_the_account
                 seen.extend(os.read(controller, 65_536))
             return words in seen
 
-        wait_until(look, DEADLINE_S, f"{words!r} on the terminal")
+        try:
+            wait_until(look, DEADLINE_S, f"{words!r} on the terminal")
+        except AssertionError as error:
+            error.add_note(f"it shows {bytes(seen[-2000:])!r}")
+            raise
 
     try:
         shows(b"messages/s")
