@@ -16,10 +16,10 @@ demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, in
 
 test: export PYTHONDONTWRITEBYTECODE :=  # the tests start 150 processes, and each would compile everything anew
 test: $(VENV)/.dev  ## the whole suite, in random order
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=25
+	$(BIN)/python -m pytest -n 3 --dist worksteal --durations=25
 
 coverage: $(VENV)/.dev  ## the same with branch coverage, which takes half as long again
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
 check: $(VENV)/.dev  ## lint, format, types
 	$(BIN)/ruff check .

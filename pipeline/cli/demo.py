@@ -38,6 +38,8 @@ MALFORMED_ELEMENTS: Final = 0.001
 REFRESH_S: Final = 0.25
 LINE_EVERY_S: Final = 5.0
 EVENTS_SHOWN: Final = 5
+END_S: Final = 5.0
+END_LOOK_S: Final = 0.01
 
 
 def demo(
@@ -154,6 +156,7 @@ class Demo:
         problems = [f"the stream ended by itself: {words}" for words in failures(self._stream.health())]
         try:
             self._sent = self._simulator.end()
+            self._read_to_the_end()
         except ServerUnavailable as error:
             problems.append(str(error))
         self._stream.close()
@@ -167,6 +170,12 @@ class Demo:
         if redis := self._redis():
             problems += check_redis(self._stream.account("redis"), redis)
         return problems
+
+    def _read_to_the_end(self) -> None:
+        """Let each connection find that the simulator is gone: closing leaves unread what it has not read."""
+        deadline_s = time.monotonic() + END_S
+        while self._stream.health()["totals"]["connected"] and time.monotonic() < deadline_s:
+            time.sleep(END_LOOK_S)
 
     def values(self) -> dict[str, Any]:
         """Return the closing account as plain values."""
