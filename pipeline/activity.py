@@ -20,8 +20,8 @@ MEASURE_AT_LEAST_S: Final = 1.0
 SAMPLE_FROM: Final = 64
 SAMPLE: Final = 8
 """Of a connection's batches of 64 ticks or more every eighth is counted by ticker, eight times: counting all
-would cost as much as the rest of this, and the rates of the tickers come out the same. An eighth of each batch
-would cost no less."""
+would cost as much as the rest of this, and the rates of the tickers come out the same; to count an eighth of
+each batch would cost no less."""
 
 
 class _Flow:
