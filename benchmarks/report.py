@@ -57,6 +57,7 @@ VALUE_WIDTH: Final = 80
 def main() -> None:
     """Run all and write."""
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    measured = commit()  # before the plot is written, which is part of it
     rates, failed = throughput.run(tuple(CLIENTS), THOROUGH)
     PLOT.write_text(plot(rates))
     sections: dict[str, Callable[[], Iterable[str]]] = {
@@ -74,7 +75,7 @@ def main() -> None:
             machine=machine(),
             system=f"{platform.system()} {platform.release()}",
             python=platform.python_version(),
-            commit=commit(),
+            commit=measured,
             versions=", ".join(versions()),
             plan=THOROUGH,
         ).splitlines(),
