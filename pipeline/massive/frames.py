@@ -9,7 +9,7 @@ __all__ = ["EVENT_MARK", "Frames"]
 
 EVENT_MARK: Final = b'"ev"'
 """Stands once in every element; counts elements without decoding them."""
-_NO_QUOTE: Final = re.compile(rb'\{"ev":"[^Q][^}]*\}')
+_NO_QUOTE: Final = re.compile(rb'\{"ev":"[^Q}][^}]*\}')
 
 
 class Frames(msgspec.Struct, gc=False):
