@@ -11,6 +11,9 @@ EVENT_MARK: Final = b'"ev"'
 """Stands once in every element; counts elements without decoding them."""
 _NO_QUOTE: Final = re.compile(rb'\{"ev":"[^Q}][^}]*\}')
 
+_TORN: Final = b"?}"
+"""Between two messages, ends what broke off in the first, and makes sure that it is no element."""
+
 
 class Frames(msgspec.Struct, gc=False):
     """Holds the messages of one read, undecoded.
@@ -39,7 +42,7 @@ class Frames(msgspec.Struct, gc=False):
 
     def without_quotes(self) -> tuple["Frames", int]:
         """Return frames with the other elements only, and how many these are; takes 0.1 µs an element."""
-        elements = _NO_QUOTE.findall(b"}".join(self.messages))  # so that none runs on where one breaks off
+        elements = _NO_QUOTE.findall(_TORN.join(self.messages))
         messages = [b"[%b]" % b",".join(elements)] if elements else []
         size_bytes = sum(map(len, messages))
         kept = msgspec.structs.replace(self, messages=messages, size_bytes=size_bytes, thinned=True)

@@ -28,6 +28,8 @@ def messages_of(parts):
 
 @given(st.lists(st.tuples(ELEMENTS, CUTS), max_size=6))
 @example([([TRADE], 20), ([TRADE, QUOTE], None)])
+@example([([TRADE], len(TRADE)), ([TRADE], None)])
+@example([([QUOTE], 8), ([TRADE], None)])
 def test_only_quotes_are_given_up_whatever_breaks_off(parts):
     """In a burst a trade would be lost because the message before it was torn, and nobody would be told."""
     made = [*messages_of(parts)]
