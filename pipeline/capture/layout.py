@@ -12,6 +12,7 @@ file that is not finished begins with a dot and ends in ``.writing``; one that a
 is found at the next start and renamed to end in ``.unfinished``.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -104,7 +105,9 @@ class Folder:
         return path
 
     def close(self) -> None:
-        """Let others record into it; idempotent."""
+        """Let others record into it; idempotent, and done when it returns, whichever thread was first."""
+        with contextlib.suppress(ValueError):  # it is closed, and whoever did that has unlocked it before
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         self._lock.close()
 
 
