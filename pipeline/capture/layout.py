@@ -12,10 +12,10 @@ file that is not finished begins with a dot and ends in ``.writing``; one that a
 is found at the next start and renamed to end in ``.unfinished``.
 """
 
-import contextlib
 import fcntl
 import os
 import re
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,6 +71,7 @@ class Folder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self._closing = threading.Lock()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / LOCK).open("a")
@@ -106,9 +107,8 @@ class Folder:
 
     def close(self) -> None:
         """Let others record into it; idempotent, and done when it returns, whichever thread was first."""
-        with contextlib.suppress(ValueError):  # it is closed, and whoever did that has unlocked it before
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-        self._lock.close()
+        with self._closing:  # a file says that it is closed when it is about to be
+            self._lock.close()
 
 
 def parts(directory: Path | str, kind: str) -> list[Part]:
