@@ -59,7 +59,7 @@ class Seen:
         for tick in ticks:
             kind = type(tick)
             if kind is quote:
-                try:  # as below: where ticks are all of one class Python finds their ticker the faster
+                try:  # as below: where nearly all are of one class Python finds their ticker the faster
                     track = tracks[tick.ticker]
                 except KeyError:
                     track = tracks[tick.ticker] = Track()
@@ -71,29 +71,25 @@ class Seen:
                     elif track.has_quote(sequence) or not others.add((tick.ticker, sequence)):
                         repeated.append(tick)
                         continue
-            elif kind is trade:
-                try:
-                    track = tracks[tick.ticker]
-                except KeyError:
-                    track = tracks[tick.ticker] = Track()
-                trade_id = tick.trade_id
-                if trade_id is not None:
-                    facility = tick.trf_id
-                    venue = (tick.exchange, facility) if facility else tick.exchange
-                    trades = track.trades
-                    if trade_id not in trades:
-                        trades[trade_id] = venue
-                    elif trades[trade_id] == venue or (trade_id, venue) in trades:
-                        repeated.append(tick)
-                        continue
-                    else:
-                        track.trade_elsewhere(trade_id, venue)
             else:
                 try:
                     track = tracks[tick.ticker]
                 except KeyError:
                     track = tracks[tick.ticker] = Track()
-                if isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
+                if kind is trade:
+                    trade_id = tick.trade_id
+                    if trade_id is not None:
+                        facility = tick.trf_id
+                        venue = (tick.exchange, facility) if facility else tick.exchange
+                        trades = track.trades
+                        if trade_id not in trades:
+                            trades[trade_id] = venue
+                        elif trades[trade_id] == venue or (trade_id, venue) in trades:
+                            repeated.append(tick)
+                            continue
+                        else:
+                            track.trade_elsewhere(trade_id, venue)
+                elif isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
                     repeated.append(tick)
                     continue
             track.last = tick
