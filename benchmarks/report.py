@@ -19,7 +19,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from benchmarks import columns, latency, memory, processes, redis_sink, stages, throughput, watched
+from benchmarks import columns, latency, memory, redis_sink, stages, throughput, watched
 from benchmarks.clients import CLIENTS
 from benchmarks.throughput import SIZES, THOROUGH, Rates
 
@@ -63,7 +63,6 @@ def main() -> None:
     sections: dict[str, Callable[[], Iterable[str]]] = {
         "Latency": latency.lines,
         "Being watched": watched.lines,
-        "Processes": processes.lines,
         "Columns": columns.lines,
         "Stages": stages.lines,
         "Memory": memory.lines,

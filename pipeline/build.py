@@ -13,10 +13,9 @@ from operators.merge import merge
 from .engine import Engine
 from .identity import Seen
 from .massive.decode import decode
-from .processes.stream import ProcessStream
 from .settings import Settings, load_settings
 from .sinks.configured import configured_sinks
-from .sources import MakeSources, is_generated, make_sources
+from .sources import MakeSources, make_sources
 from .status_stream import StatusStream
 from .stream import TickStream
 from .tap import Tap
@@ -36,9 +35,8 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
                                └─ tap ─► capture of reads                          capture of ticks ◄┘
 
     You, Redis and the capture each have a buffer and a thread. Nothing is connected before the first
-    ``subscribe``; the last to dispose closes everything. With ``WEBSOCKET_EXECUTION: processes`` each
-    connection has all of this in a process of its own, TICK_CALLBACK in your place, and begins with
-    ``start``. With REPLAY_PATH a capture is in the place of the connections.
+    ``subscribe``; the last to dispose closes everything. With
+    REPLAY_PATH a capture is in the place of the connections.
 
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
@@ -54,8 +52,6 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
         from .capture.replay import Replay  # noqa: PLC0415  # pyarrow: only who replays pays for it
 
         return Replay(settings).stream
-    if settings.websocket_execution == "processes" and not is_generated(settings):
-        return ProcessStream(settings, clock=clock)
     return braid_stream(settings, clock)
 
 

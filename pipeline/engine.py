@@ -123,7 +123,7 @@ class Engine(abc.DisposableBase):
     def _sample(self) -> Sample:
         connections = [source.snapshot() for source in self.sources]
         queues: dict[str | None, int] = {None: self.ingest.queued_bytes}
-        return Sample(connections, self._latencies.feed.snapshots(), queues, whole=self.carriage is not None)
+        return Sample(connections, self._latencies.feed.snapshots(), queues)
 
     def _homes(self) -> dict[str, str]:
         carried = {} if self.carriage is None else self.carriage.tickers()

@@ -8,7 +8,6 @@
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
      ├── UnknownConnection        there is no connection of that id
-     ├── NoTicksHere              a subscriber where no ticks come: they stay in the connections' processes
      ├── CaptureUnusable          a directory cannot be recorded into, or has no capture that can be read
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
      ├── NoAnswer                 a running instance that was asked for its figures did not give them
@@ -34,7 +33,6 @@ __all__ = [
     "ConnectFailed",
     "ConnectionTrouble",
     "NoAnswer",
-    "NoTicksHere",
     "PeerClosed",
     "ProtocolViolation",
     "ReconnectAsked",
@@ -81,10 +79,6 @@ class Closed(TickbraidError):
 
 class UnknownConnection(TickbraidError, LookupError):
     """Says that there is no connection of that id, and which there are."""
-
-
-class NoTicksHere(TickbraidError):
-    """Says what to do instead of subscribing where each connection has a process of its own."""
 
 
 class CaptureUnusable(TickbraidError):

@@ -17,7 +17,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 from . import status
 from .allowance import Allowance, Verdict
 from .routing.assign import Assignment, Line
-from .seating import OVERLAP_S, Carrier, Seat, Seating
+from .seating import Carrier, Seat, Seating
 from .staleness import judge
 
 __all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
@@ -55,7 +55,6 @@ class PoolPolicy:
         failover_after_s: for so long it must be down; and up again, before they come home.
         auto_rebalance: move them back when it returns, and away from a busy one.
         check_every_s: between two looks at load and silence.
-        overlap_s: for so long a ticker that moves is on both connections; 0: it leaves one first.
     """
 
     strategy: str = "manual"
@@ -64,7 +63,6 @@ class PoolPolicy:
     failover_after_s: float = 2.0
     auto_rebalance: bool = True
     check_every_s: float = 30.0
-    overlap_s: float = OVERLAP_S
 
 
 class Pool:
@@ -121,8 +119,6 @@ class Pool:
             scheduler=scheduler,
             emit=emit,
             clock=clock,
-            overlap_s=policy.overlap_s,
-            on_break=self._broken,
         )
         self._allowances = {c.url: Allowance() for c in carriers}
         self._missed: dict[str, str] = {}
@@ -196,9 +192,6 @@ class Pool:
         """Take a status event of one of the connections, on the loop's thread."""
         seat = self._seats.get(event.connection or "")
         if seat is None or self._disposed:
-            return
-        if isinstance(event, status.Unsubscribed):
-            self._seating.unsubscribed(seat, event.channels)
             return
         allowance, now_s = self._allowances[seat.carrier.url], self._monotonic()
         if isinstance(event, status.SETTLING):
@@ -286,12 +279,6 @@ class Pool:
         if missed:
             self._missed |= dict.fromkeys(missed, seat.carrier.id)
             self._gaps.open(seat.carrier.id, missed, cut_ns)
-
-    def _broken(self, seat: Seat, tickers: Iterable[str]) -> None:
-        """Note that these have left a living connection and are subscribed on no other yet."""
-        missed = [ticker for ticker in tickers if ticker not in self._missed]
-        self._missed |= dict.fromkeys(missed, seat.carrier.id)
-        self._gaps.open(seat.carrier.id, missed, self._clock())
 
     def _confirmed(self, seat: Seat, at_ns: int) -> None:
         seat.confirmed = True

@@ -20,8 +20,6 @@ log = logging.getLogger("tickbraid.pool")
 
 OVERLAP_S: Final = 2.0
 """A ticker that moves between two living connections is on both for so long; dedupe takes the copies out."""
-PARTING_S: Final = 1.0
-"""Without an overlap the new connection is asked when the old one confirms, or after so long."""
 
 
 class Carrier(Protocol):
@@ -86,9 +84,7 @@ class Seating:
     """Holds what each connection carries, and changes it.
 
     A ticker that moves between living connections is subscribed in its new place first; in the old one it is
-    given back when the new one is confirmed, and the overlap is over. Without an overlap it is the other way
-    round: nobody takes out copies, so it is given back first, and what it misses is told. Everything runs on
-    the loop's thread.
+    given back when the new one is confirmed, and the overlap is over. Everything runs on the loop's thread.
 
     Args:
         seats: of the connections, in the order of their numbers.
@@ -98,8 +94,6 @@ class Seating:
         scheduler: the loop, or virtual time.
         emit: takes status events; must not block.
         clock: wall clock, ns.
-        overlap_s: for so long it is on both; 0: it leaves the old one before it comes to the new one.
-        on_break: told what has left a living connection and is subscribed on no other yet.
     """
 
     def __init__(
@@ -112,8 +106,6 @@ class Seating:
         scheduler: abc.SchedulerBase,
         emit: Callable[[status.StatusEvent], None],
         clock: Callable[[], int],
-        overlap_s: float = OVERLAP_S,
-        on_break: Callable[[Seat, Iterable[str]], None] = lambda _seat, _tickers: None,
     ) -> None:
         self.wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
         self.overflow = assignment.overflow
@@ -126,11 +118,7 @@ class Seating:
         self._scheduler = scheduler
         self._emit = emit
         self._clock = clock
-        self._overlap_s = overlap_s
-        self._on_break = on_break
         self._pinned: dict[str, str] = {}
-        self._parting: dict[str, tuple[Seat, set[str]]] = {}
-        """Tickers given back and not yet asked for elsewhere: where, and which channels are not confirmed."""
         if self.overflow:
             self._tell_overflow()
         for seat in seats:
@@ -144,8 +132,6 @@ class Seating:
     def remove(self, tickers: Iterable[str]) -> None:
         """Carry these no more, and forget where they were moved to."""
         gone = frozenset(tickers)
-        for ticker in gone:
-            self._parting.pop(ticker, None)
         self.wanted = {ticker: None for ticker in self.wanted if ticker not in gone}
         self._pinned = {ticker: id_ for ticker, id_ in self._pinned.items() if ticker not in gone}
         for seat in self._seats:
@@ -196,12 +182,10 @@ class Seating:
             for ticker in leaving:
                 del seat.carries[ticker]
                 seat.releasing[ticker] = None
-            if not self._overlap_s:
-                self._part(seat, leaving)
             changes.append((seat, kept, leaving))
         for seat, kept, leaving in changes:
             self._carry(seat, kept)
-            if leaving and self._overlap_s:
+            if leaving:
                 self._overlap(seat)
         moves = tuple(self._moves(before, reason))
         for move in moves:
@@ -216,20 +200,9 @@ class Seating:
             del seat.releasing[ticker]
         if gone:
             seat.carrier.give_up(channels_for(gone, seat.event_types))
-        if tickers is None:  # what is gone with its connection needs no confirmation
-            self._parted([ticker for ticker, (old, _) in self._parting.items() if old is seat])
-
-    def unsubscribed(self, seat: Seat, channels: Iterable[str]) -> None:
-        """Note that the server confirmed that these were given back."""
-        confirmed = set(channels)
-        for old, unconfirmed in self._parting.values():
-            if old is seat:
-                unconfirmed.difference_update(confirmed)
-        self._parted([ticker for ticker, (_, unconfirmed) in self._parting.items() if not unconfirmed])
 
     def dispose(self) -> None:
         """End no overlap any more. From any thread."""
-        self._parting = {}
         for seat in self._seats:
             seat.overlap.dispose()
 
@@ -243,38 +216,12 @@ class Seating:
             seat.releasing.pop(ticker, None)
             seat.carries[ticker] = None
         if fresh:
-            self._want(seat, [ticker for ticker in fresh if ticker not in self._parting])
-
-    def _want(self, seat: Seat, tickers: Sequence[str]) -> None:
-        seat.confirmed = False
-        if tickers:
-            seat.carrier.want(channels_for(tickers, seat.event_types))
-
-    def _part(self, seat: Seat, tickers: Sequence[str]) -> None:
-        """Give these back, where it takes the server's word until nothing comes any more."""
-        parting = [ticker for ticker in tickers if ticker not in self._parting] if seat.up else []
-        for ticker in parting:
-            self._parting[ticker] = seat, set(channels_for([ticker], seat.event_types))
-        self.let_go(seat, tickers)
-        if parting:
-            self._scheduler.schedule_relative(PARTING_S, lambda *_: self._parted(parting))
-
-    def _parted(self, tickers: Iterable[str]) -> None:
-        """Ask for these in their new places, now that nothing of them comes over the old."""
-        parted = [ticker for ticker in tickers if ticker in self._parting]
-        by_seat: dict[str, tuple[Seat, list[str]]] = {}
-        for ticker in parted:
-            seat, _ = self._parting.pop(ticker)
-            by_seat.setdefault(seat.carrier.id, (seat, []))[1].append(ticker)
-        for seat, gone in by_seat.values():
-            self._on_break(seat, gone)
-        for seat in self._seats:
-            if arriving := [ticker for ticker in parted if ticker in seat.carries]:
-                self._want(seat, arriving)
+            seat.confirmed = False
+            seat.carrier.want(channels_for(fresh, seat.event_types))
 
     def _overlap(self, seat: Seat) -> None:
         if seat.up:
-            release = self._scheduler.schedule_relative(self._overlap_s, lambda *_: self._release(seat))
+            release = self._scheduler.schedule_relative(OVERLAP_S, lambda *_: self._release(seat))
             seat.overlap.disposable = release
         else:
             self.let_go(seat)

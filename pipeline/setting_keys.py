@@ -215,11 +215,6 @@ class Settings:
     websocket_start_empty: bool = _connections(
         FLAG, False, "open connections without tickers, too: theirs come at run time"
     )
-    websocket_execution: str = _connections(
-        word("threads", "processes"),
-        "threads",
-        "where connections run: threads of this process, or a process each",
-    )
 
     ingest_buffer_bytes: int = _buffers(
         whole(65_536, 2**36), 67_108_864, "received and not yet decoded, bytes"

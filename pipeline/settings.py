@@ -266,17 +266,10 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
         _check_tickers(reader, settings)
     _check_calendar(reader, settings.market_calendar)
     _check_capture(reader, settings)
-    if settings.websocket_execution == "processes" and settings.websocket_redundant_symbols:
-        name = "WEBSOCKET_REDUNDANT_SYMBOLS"
-        expected = "nothing, since WEBSOCKET_EXECUTION is processes: no process sees what another had already"
-        reader.reject(name, where[name], shown(", ".join(settings.websocket_redundant_symbols)), expected)
 
 
 def _check_capture(reader: _Reader, settings: Settings) -> None:
     capture, replay, where = settings.capture_path, settings.replay_path, settings.provenance
-    if capture and settings.websocket_execution == "processes" and not replay:
-        expected = "nothing, since WEBSOCKET_EXECUTION is processes: record with WEBSOCKET_EXECUTION: threads"
-        reader.reject("CAPTURE_PATH", where["CAPTURE_PATH"], shown(capture), expected)
     if replay and not Path(replay).is_dir():
         reader.reject("REPLAY_PATH", where["REPLAY_PATH"], shown(replay), "a directory that holds a capture")
     if capture and replay and Path(capture).resolve() == Path(replay).resolve():

@@ -19,7 +19,6 @@ from .pool import Carrier, Pool, PoolPolicy
 from .pool import Gaps as PoolGaps
 from .routing.route import Plan, plan
 from .routing.universe import universes_of
-from .seating import OVERLAP_S
 from .session_hours import session_hours
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
@@ -149,7 +148,6 @@ def make_pool(
     gaps: PoolGaps,
     measure: Callable[[], Mapping[str, float]],
     clock: Callable[[], int],
-    overlap_s: float = OVERLAP_S,
 ) -> tuple[list[_C], Pool]:
     """Make a pool and its connections, not yet opened.
 
@@ -163,7 +161,6 @@ def make_pool(
         gaps: is told what a lost connection carried.
         measure: returns ticks/s by ticker.
         clock: wall clock, ns.
-        overlap_s: for so long a ticker that moves is on both connections.
     """
     lines, redundant, assignment = _plan(settings)
 
@@ -191,7 +188,6 @@ def make_pool(
             failover_after_s=settings.websocket_failover_after,
             auto_rebalance=settings.websocket_auto_rebalance,
             check_every_s=settings.websocket_health_check_interval,
-            overlap_s=overlap_s,
         ),
         scheduler=scheduler,
         emit=emit,

@@ -352,7 +352,7 @@ class TickStream(Observable[Tick], Steered):
 
     @property
     def activity(self) -> Activity | None:
-        """What counts by ticker; None before the first subscriber, and where processes do it."""
+        """What counts by ticker; None before the first subscriber."""
         return None if self._engine is None else self._engine.activity
 
     def _waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:

@@ -28,9 +28,6 @@ class KindWire(Wire):
             self.world.enforce_limit(self)
         elif message["action"] == "subscribe" and self.world.confirms:
             channels = message["params"].split(",")
-            others = [wire for wire in self.world.wires.values() if wire is not self and wire.closed is None]
-            copies = set(channels) & {channel for wire in others for channel in wire.held}
-            assert self.world.twice or not copies, "what nobody takes the copies out of comes twice"
             self.held |= set(channels)
             self.world.soon(self, lambda: self.confirm(*channels))
         elif message["action"] == "unsubscribe":
@@ -106,8 +103,6 @@ class PoolWorld:
         }
         wanted = [ticker for tickers in homes.values() for ticker in tickers]
         its_policy = PoolPolicy(**policy)
-        self.twice = bool(its_policy.overlap_s or its_policy.redundant)
-        """A channel may be held by two servers at once."""
         self.pool = Pool(
             list(self.connections.values()),
             lines=lines,

@@ -328,15 +328,6 @@ def test_defaults_of_the_class_are_the_defaults(load):
     assert bare == plain
 
 
-def test_what_needs_one_dedupe_is_refused_in_processes(problems_of, load):
-    """Redundant tickers would come twice, for no process sees what another has had."""
-    config = BOTH | {"WEBSOCKET_EXECUTION": "processes"}
-    assert load(config).websocket_execution == "processes"
-    (problem,) = problems_of(config | {"WEBSOCKET_REDUNDANT_SYMBOLS": "AAPL"})
-    assert problem.startswith("WEBSOCKET_REDUNDANT_SYMBOLS (config): got 'AAPL', expected nothing, since ")
-    assert "WEBSOCKET_EXECUTION" in problem
-
-
 def test_a_callback_is_a_module_and_a_function(load, problems_of):
     """A path of a file would be found wrong only when the stream starts."""
     for path in ("", "mine:on_tick", "my.desk:Desk.on_tick"):

@@ -63,7 +63,6 @@ def capture(
     Raises:
         CaptureUnusable: somebody else records into the directory, or it cannot be written.
         Closed: the stream was closed.
-        NoTicksHere: with ``WEBSOCKET_EXECUTION: processes`` no ticks come to this process.
         ValueError: an argument is out of its range.
     """
     if FRAMES in kinds and stream.tap.flowing:

@@ -1,7 +1,6 @@
 """What the HTTP interfaces answer, as plain values; FastAPI and Flask serve the same functions.
 
-All run on any thread and cost some ms; where connections have processes of their own they ask these, and may
-take a quarter of a second.
+All run on any thread and cost some ms.
 """
 
 from collections.abc import Mapping
@@ -142,8 +141,8 @@ def problem(status: int, title: str, detail: str) -> dict[str, Any]:
 
 
 def is_writable(state: str) -> bool:
-    """Tell whether a sink whose snapshot says so can write; sinks of several processes have a word each."""
-    return _WRITABLE.issuperset(state.split(" / "))
+    """Tell whether a sink whose snapshot says so can write."""
+    return state in _WRITABLE
 
 
 def _missing(name: str, known: Any) -> Exception:

@@ -44,14 +44,11 @@ class Sample(NamedTuple):
         connections: as they are doing.
         feed: the lateness of what each brought since the start, by its id.
         queues: bytes that wait undecoded, by connection id; under None, of all together.
-        whole: all connections of the stream are in it, so that they can be compared. A process of one
-            connection leaves that to its parent.
     """
 
     connections: Iterable[ConnectionSnapshot]
     feed: Mapping[str, HistogramSnapshot]
     queues: Mapping[str | None, int]
-    whole: bool = True
 
 
 class _Mark(NamedTuple):
@@ -153,11 +150,10 @@ class Attribution:
         sample = self._sample()
         flows = self._flows(sample, now_s)
         events: list[StatusEvent] = []
-        if sample.whole:
-            queued_bytes = max(sample.queues.values(), default=0)
-            floors = {name: flow.floor_ns for name, flow in flows.items()}
-            events += self._lateness.look(floors, at_ns=at_ns, queued_bytes=queued_bytes)
-            events += self._backlogs.look(flows, sample.queues, now_s=now_s, at_ns=at_ns)
+        queued_bytes = max(sample.queues.values(), default=0)
+        floors = {name: flow.floor_ns for name, flow in flows.items()}
+        events += self._lateness.look(floors, at_ns=at_ns, queued_bytes=queued_bytes)
+        events += self._backlogs.look(flows, sample.queues, now_s=now_s, at_ns=at_ns)
         events += self._tickers.look(self._sightings(self._tickers.suspects), self._floors, at_ns=at_ns)
         self._late = self._lateness.late, self._tickers.late, self._backlogs.behind
         for event in events:

@@ -1,17 +1,13 @@
-"""What a stream has counted, as values that add up: of two processes, or of one and the one before it."""
+"""What a stream has counted, as values."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 from operators.account import Account
 from operators.latency_stamp import LatenciesSnapshot
 from pipeline.massive.snapshot import ConnectionSnapshot
 
 __all__ = ["ConnectionFigures", "Figures", "Findings", "SubscriberFigures"]
-
-_COUNTS = ("messages", "received_bytes", "connects", "disconnects", "evictions")
-"""What of a `ConnectionSnapshot` is counted since the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +27,6 @@ class ConnectionFigures:
     ticks_per_s: float = 0.0
     rejected: int = 0
     queued: int = 0
-
-    def __add__(self, later: "ConnectionFigures") -> "ConnectionFigures":
-        before, now = self.snapshot, later.snapshot
-        counts = {name: getattr(before, name) + getattr(now, name) for name in _COUNTS}
-        return replace(
-            later,
-            snapshot=replace(now, **counts),
-            ticks=self.ticks + later.ticks,
-            rejected=self.rejected + later.rejected,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +52,11 @@ class SubscriberFigures:
     sink: dict[str, Any]
     undecoded: dict[str, int] = field(default_factory=dict)
 
-    def __add__(self, later: "SubscriberFigures") -> "SubscriberFigures":
-        return SubscriberFigures(
-            later.overflow,
-            self.ended and later.ended,
-            _merged(self.accounts, later.accounts),
-            _merged(self.dropped, later.dropped),
-            self.errors + later.errors,
-            _merged_values(self.sink, later.sink),
-            _merged(self.undecoded, later.undecoded),
-        )
-
     def counted(self) -> dict[str, Account]:
         """Return the accounts of what was decoded, by connection: nothing that they count is taken back."""
         counted = {}
         for connection, account in self.accounts.items():
-            # A subscriber that ends meanwhile, or is ahead of its process, has less of it.
+            # A subscriber that ends meanwhile has less of it.
             waiting = min(self.undecoded.get(connection, 0), account.queued)
             counted[connection] = replace(
                 account, received=account.received - waiting, queued=account.queued - waiting
@@ -91,7 +66,7 @@ class SubscriberFigures:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Says what `pipeline.health.attribution` has found out; ``earlier + later`` is what both did.
+    """Says what `pipeline.health.attribution` has found out.
 
     Args:
         late: connections that bring their ticks later than they use to.
@@ -105,18 +80,10 @@ class Findings:
     falling_behind: tuple[str, ...] = ()
     clock: dict[str, Any] = field(default_factory=dict)
 
-    def __add__(self, later: "Findings") -> "Findings":
-        return Findings(
-            self.late + later.late,
-            self.late_tickers + later.late_tickers,
-            self.falling_behind + later.falling_behind,
-            later.clock or self.clock,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Holds all that was counted; ``earlier + later`` is what both counted together.
+    """Holds all that was counted.
 
     Args:
         connections: by id.
@@ -134,52 +101,7 @@ class Figures:
     rejected: dict[str, int] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
 
-    def __add__(self, later: "Figures") -> "Figures":
-        mine, its = self.latencies, later.latencies
-        return Figures(
-            _merged(self.connections, later.connections),
-            _merged(self.subscribers, later.subscribers),
-            LatenciesSnapshot(
-                _merged(mine.feed, its.feed),
-                _merged(mine.decode, its.decode),
-                _merged(mine.delivered, its.delivered),
-                _merged(mine.sink, its.sink),
-            ),
-            self.queued_bytes + later.queued_bytes,
-            _merged(self.rejected, later.rejected),
-            self.findings + later.findings,
-        )
-
     @property
     def accounts(self) -> dict[str, dict[str, Account]]:
         """By subscriber and connection."""
         return {name: dict(subscriber.accounts) for name, subscriber in self.subscribers.items()}
-
-
-class _Sums(Protocol):
-    def __add__(self, other: Self, /) -> Self: ...
-
-
-_S = TypeVar("_S", bound=_Sums)
-
-
-def _merged(earlier: Mapping[str, _S], later: Mapping[str, _S]) -> dict[str, _S]:
-    """Return what either has; what both have is added up."""
-    merged = {**earlier, **later}
-    for name in earlier.keys() & later.keys():
-        merged[name] = earlier[name] + later[name]
-    return merged
-
-
-def _merged_values(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two snapshots in plain values: counts add up, words that differ stand side by side."""
-    merged = {**earlier, **later}
-    for name in earlier.keys() & later.keys():
-        one, other = earlier[name], later[name]
-        if isinstance(one, dict) and isinstance(other, dict):
-            merged[name] = _merged_values(one, other)
-        elif isinstance(one, int | float) and isinstance(other, int | float):
-            merged[name] = one + other
-        elif one != other:
-            merged[name] = " / ".join(str(value) for value in (one, other) if value is not None)
-    return merged

@@ -66,8 +66,7 @@ class Leaders:
     """Finds the busiest and the slowest tickers out of what `Activity` knows anyway.
 
     Nothing happens on the way of a tick. The busiest are the difference of two copies of its counts, the
-    slowest come from the newest tick of each ticker, looked at when somebody asks. Where each connection has
-    a process of its own the ticks are there, and both lists are empty.
+    slowest come from the newest tick of each ticker, looked at when somebody asks.
 
     Args:
         stream: any.

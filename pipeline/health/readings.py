@@ -50,7 +50,7 @@ class Readings:
         self._tally = Tally(stream.status)
 
     def take(self) -> Reading:
-        """Return how it is now; some ms, up to a quarter of a second where connections are processes."""
+        """Return how it is now; it takes some ms."""
         figures, carried = self._stream.figures(), self._stream.tickers()
         accounts = {sink: each.counted() for sink, each in figures.subscribers.items()}
         return Reading(figures, carried, self._tally, self._clock(), accounts)

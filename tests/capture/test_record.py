@@ -12,7 +12,7 @@ from pipeline.capture import capture, load_ticks
 from pipeline.capture.layout import FRAMES, TICKS, parts
 from pipeline.capture.record import CaptureSink
 from pipeline.capture.survey import survey
-from pipeline.errors import CaptureUnusable, SettingsError
+from pipeline.errors import CaptureUnusable
 from pipeline.massive.frames import Frames
 from pipeline.sinks.sink import DELIVERED
 from pipeline.status_stream import StatusStream
@@ -263,18 +263,6 @@ def test_a_directory_in_use_ends_the_subscription_with_a_sentence(tmp_path):
             assert second.accounts() == {} or not second.account("callback").received
     assert "already" in str(errors[0])
     assert isinstance(errors[0], CaptureUnusable)
-
-
-def test_processes_refuse_to_record_and_say_what_to_do():
-    """Each process would want the directory for itself, and all but one end."""
-    config = {
-        "CAPTURE_PATH": "x",
-        "WEBSOCKET_EXECUTION": "processes",
-        "USE_MASSIVE_API": True,
-        "MASSIVE_API_KEY": "k",
-    }
-    with pytest.raises(SettingsError, match="record with WEBSOCKET_EXECUTION: threads"):
-        build_pipeline(config)
 
 
 def test_the_capture_of_a_fast_replay_is_whole_though_its_buffer_is_small(tmp_path):

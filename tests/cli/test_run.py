@@ -63,21 +63,6 @@ def test_a_signal_drains_and_prints_the_account(start, simulator, tmp_path, numb
     assert KEY not in out + err
 
 
-def test_processes_are_run_and_ended_like_threads(start, simulator, tmp_path):
-    """Who sets WEBSOCKET_EXECUTION would lose the drain, the account or the exit code."""
-    last = write_callback(tmp_path, f"print('had', number, flush=True) if number == {COUNT} else None")
-    running = start("run", *last, **settings(simulator), WEBSOCKET_EXECUTION="processes")
-    wait_until(lambda: f"had {COUNT}\n" in running.out, DEADLINE_S, "the last tick")
-    running.process.send_signal(signal.SIGTERM)
-    code, out, err = running.wait()
-    assert code == 0
-    assert "connection_1: 8 channels confirmed" in err
-    assert "connection_1: closed" in err
-    account = [line.split() for line in out.splitlines() if line.startswith("callback")]
-    assert account == [["callback", "500", "=", "500", "+", "0", "+", "0", "+", "0", "+", "0"]]
-    assert KEY not in out + err
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_ends_it_at_once(start, simulator, tmp_path, number, code):
     """A callback that hangs would keep the terminal until its five seconds are over."""

@@ -18,7 +18,7 @@ MS = 1_000_000
 class World:
     """Connections that bring ticks in virtual time, a hundred a second, 40 ms late."""
 
-    def __init__(self, *names, whole=True, server_bytes=None):
+    def __init__(self, *names, server_bytes=None):
         self.scheduler = VirtualTimeScheduler()
         self.names = names
         self.feed = {name: LatencyHistogram() for name in names}
@@ -27,7 +27,6 @@ class World:
         self.down = set()
         self.queued_bytes = 0
         self.sightings = []
-        self.whole = whole
         self.events = []
         self.attribution = Attribution(
             self._sample,
@@ -54,7 +53,7 @@ class World:
             for name in self.names
         ]
         feed = {name: histogram.snapshot() for name, histogram in self.feed.items()}
-        return Sample(connections, feed, {None: self.queued_bytes}, whole=self.whole)
+        return Sample(connections, feed, {None: self.queued_bytes})
 
     def run(self, seconds, ticks=100, slow=0.05, **late_ms):
         """Let time go by; a part of the ticks is 9 s late, whatever else happens. Return what was told."""
@@ -135,13 +134,6 @@ def test_what_waits_here_is_told_before_it_overflows():
     world.queued_bytes = 0
     (over,) = world.run(1)
     assert isinstance(over, CaughtUp)
-
-
-def test_a_part_of_the_stream_compares_nothing():
-    """Parent and child would both tell the same, and the child that there is nobody else."""
-    world = World("a", whole=False)
-    world.run(30)
-    assert not world.run(30, a=3000)
 
 
 def test_the_clock_is_in_the_findings():

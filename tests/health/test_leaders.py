@@ -81,7 +81,7 @@ def test_each_is_told_with_the_connection_that_carries_it():
 
 
 def test_where_nothing_was_counted_yet_nobody_leads():
-    """The page would fail in its first second, before a subscriber, or where processes have the ticks."""
+    """The page would fail in its first second or before a subscriber."""
     world = World()
     assert world.leaders.read().busiest == []
     world.after(0.1, {"A": 5})

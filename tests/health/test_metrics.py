@@ -9,13 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies
-from pipeline import build_pipeline, status
+from pipeline import build_pipeline
 from pipeline.health.instruments import EDGES_NS, INSTRUMENTS
 from pipeline.health.metrics import Exposition, StreamCollector
 from pipeline.health.readings import Readings
-from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.conftest import wait_until
-from tests.integration.harness import KEY, Run, config_for
+from tests.integration.harness import Run, config_for
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 LABELS = {"connection", "event", "le", "phase", "python", "reason", "sink", "stage", "state", "version"}
@@ -169,7 +168,7 @@ def test_no_counter_goes_down_over_a_reconnect(run):
 
 
 def test_a_scrape_asks_once_and_nothing_runs_between(run, monkeypatch):
-    """The metrics would cost something while ticks flow, or each of them ask the processes anew."""
+    """The metrics would cost something while ticks flow, or each of them read the stream anew."""
     stream, asked = run.stream, Counter()
     figures = stream.figures
     monkeypatch.setattr(stream, "figures", lambda: asked.update(["figures"]) or figures())
@@ -222,28 +221,3 @@ def test_it_joins_the_metrics_of_a_program_of_one_s_own():
             registry.register(collector)
         assert b"tickbraid_build_info" in generate_latest(registry)
         collector.close()
-
-
-def test_processes_are_scraped_as_one(tmp_path, monkeypatch):
-    """With a process a connection the metrics would be empty, or those of one of them."""
-    (tmp_path / "mine.py").write_text("def on_tick(tick): pass\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    feed = SyntheticFeed(["AAPL", "NVDA"], rate=500, event_types=("T",))
-    with Simulator([feed], Options(keys=frozenset({KEY}))) as simulator:
-        config = config_for(simulator, ["AAPL"], ["NVDA"], WEBSOCKET_EXECUTION="processes")
-        with build_pipeline(config | {"TICK_CALLBACK": "mine:on_tick"}) as stream:
-            exposition = Exposition(stream)
-            events = []
-            stream.status.subscribe(events.append)
-            stream.start()
-            stream.wait_connected()
-            both = [("tickbraid_ticks_total", (("connection", f"connection_{n}"),)) for n in (1, 2)]
-            wait_until(lambda: all(samples(exposition).get(key) for key in both))
-            found = samples(exposition)
-            where = (("connection", "connection_2"), ("sink", "callback"))
-            assert found["tickbraid_account_received_total", where] > 0
-            assert found["tickbraid_account_imbalance", where] == 0
-            live = (("connection", "connection_1"), ("event", "Authenticated"))
-            wait_until(lambda: [e for e in events if isinstance(e, status.Authenticated)])
-            assert samples(exposition)["tickbraid_events_total", live] >= 1
-            exposition.close()

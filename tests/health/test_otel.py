@@ -75,7 +75,7 @@ def test_it_says_what_prometheus_is_told(meter, reader):
 
 
 def test_a_collection_reads_the_stream_once(meter, reader, monkeypatch):
-    """Each of thirty instruments would ask all processes anew."""
+    """Each of thirty instruments would read the stream anew."""
     asked, now_s = Counter(), [100.0]
     with build_pipeline({}) as stream:
         figures = stream.figures

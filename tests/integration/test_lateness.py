@@ -3,7 +3,6 @@
 import socket
 import threading
 
-from pipeline import build_pipeline
 from pipeline.embedded import RedisServer
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from pipeline.status import Disconnected, FallingBehind
@@ -89,20 +88,3 @@ def test_the_way_to_redis_and_back_is_a_stage_of_its_own():
         assert stages["sink"]["redis"]["count"] == 2 * account.delivered, "there are two channels"
         assert stages["sink"]["redis"]["max"] > 0
         assert set(health["clock"]) == {"offset_at_most_ms", "ticks", "negative", "kernel_error_ms"}
-
-
-def test_processes_are_compared_by_their_parent():
-    """Each process knows its own connection only, so nobody would ever be late with WEBSOCKET_EXECUTION."""
-    feed = SyntheticFeed(["AAPL", "MSFT"], rate=2000)
-    with Simulator([feed], Options(keys=frozenset({KEY}))) as simulator:
-        config = config_for(simulator, ["AAPL"], ["MSFT"], TICK_CALLBACK="builtins:id")
-        with build_pipeline(config | {"WEBSOCKET_EXECUTION": "processes"}) as stream:
-            stream.start()
-            health = wait_until(lambda: _with_clock(stream.health()), 40, "two looks at the reports")
-    assert health["clock"]["offset_at_most_ms"] is not None
-    assert (health["late"], health["late_tickers"], health["falling_behind"]) == ((), (), ())
-    assert set(health["latency_ms"]["feed"]) == {"connection_1", "connection_2"}
-
-
-def _with_clock(health):
-    return health if health["clock"].get("ticks") else None

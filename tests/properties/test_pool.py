@@ -10,7 +10,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(
         strategy=st.sampled_from(["manual", "round-robin", "hash", "load-balanced"]),
-        more=st.sampled_from([{}, {"redundant": frozenset({"A"})}, {"overlap_s": 0.0}]),
+        more=st.sampled_from([{}, {"redundant": frozenset({"A"})}]),
     )
     def begin(self, strategy, more):
         self.world = PoolWorld(strategy=strategy, **more)
