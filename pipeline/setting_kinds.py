@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pipeline.redis_address import fault_of
 from pipeline.secret import Secret, mask_url
 
 __all__ = [
@@ -252,15 +253,8 @@ def _websocket_address(value: object) -> str:
 
 def _redis_address(value: object) -> Secret:
     secret = _secret(value)
-    url = secret.reveal()
-    try:
-        parts = urlsplit(url)
-        good = not url or parts.scheme == "unix" or (parts.scheme in {"redis", "rediss"} and parts.port != 0)
-    except ValueError:
-        good = False
-    if not good:
-        scheme, mark, _ = url.partition("://")
-        raise Misfit(f"an address that begins with {shown(scheme + mark)}" if mark else "no address")
+    if secret and (fault := fault_of(secret.reveal())):
+        raise Misfit(*fault)
     return secret
 
 

@@ -22,6 +22,7 @@ from dynaconf.vendor.ruamel import yaml
 
 from pipeline.setting_keys import CONNECTIONS_MAX, KEYS, RENAMED, UNIVERSES, known_keys, split_connection_key
 from pipeline.setting_kinds import nearest
+from pipeline.setting_typos import near_keys
 
 __all__ = [
     "Layer",
@@ -58,7 +59,7 @@ def read_yaml(path: Path) -> Any:
         ValueError: it cannot be read or does not parse; the text says where, and quotes nothing of it.
     """
     try:
-        return yaml.safe_load(io.StringIO(path.read_text(encoding="utf-8")))
+        return yaml.safe_load(io.StringIO(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -101,11 +102,11 @@ def file_layer(path: Path, problems: list[str]) -> Layer:
 
 
 def dotenv_layer(path: Path, problems: list[str]) -> Layer:
-    """Read a `.env` file, if there is one; unknown names in it are others' business."""
+    """Read a `.env` file, if there is one; unknown names in it are others' business, unless nearly ours."""
     source = ".env"
     values = {}
     try:
-        bindings = list(parse_stream(io.StringIO(path.read_text(encoding="utf-8"))))
+        bindings = list(parse_stream(io.StringIO(path.read_text(encoding="utf-8-sig"))))
     except FileNotFoundError:
         return Layer(source, {})
     except (OSError, UnicodeDecodeError) as error:
@@ -117,13 +118,18 @@ def dotenv_layer(path: Path, problems: list[str]) -> Layer:
             problems.append(f"{source}: line {binding.original.line}: is no NAME=value")
         elif binding.key and binding.value is not None:
             values[binding.key] = binding.value
-    return Layer(source, _resolve(_renamed(_of_process(values), source), source, problems))
+    return _process_layer(source, values, problems)
 
 
 def environment_layer(environ: Mapping[str, str], problems: list[str]) -> Layer:
-    """Pick our keys out of the environment; all else in it is ignored."""
-    source = "environment"
-    return Layer(source, _resolve(_renamed(_of_process(environ), source), source, problems))
+    """Pick our keys out of the environment; all else is ignored, what is nearly a key with a warning."""
+    return _process_layer("environment", environ, problems)
+
+
+def _process_layer(source: str, values: Mapping[str, str], problems: list[str]) -> Layer:
+    for name, key in near_keys(values):
+        logger.warning("%s (%s) is no key and is ignored; did you mean %s?", name, source, key)
+    return Layer(source, _resolve(_renamed(_of_process(values), source), source, problems))
 
 
 def config_layer(config: Any, problems: list[str]) -> Layer:
@@ -186,6 +192,7 @@ def _renamed(values: dict[str, Any], source: str) -> dict[str, Any]:
 
 def _resolve(values: dict[str, Any], source: str, problems: list[str]) -> dict[str, Any]:
     """Resolve dynaconf's tokens; what does not resolve is a problem and counts as not set."""
+    values = {name: _unmarked(value) for name, value in values.items()}
     tokens = {name: v for name, v in values.items() if isinstance(v, str) and v.startswith("@")}
     if not tokens:
         return values
@@ -197,9 +204,14 @@ def _resolve(values: dict[str, Any], source: str, problems: list[str]) -> dict[s
     for name, token in tokens.items():
         try:
             box.set(name, token)
-            resolved[name] = box.get(name)
+            resolved[name] = _unmarked(box.get(name))  # of a file that was read
         except Exception as error:  # noqa: BLE001  # a token may run into anything: a file, a name, a number
             del resolved[name]
             kind = token.partition(" ")[0]
             problems.append(f"{name} ({source}): dynaconf cannot resolve {kind} ({type(error).__name__})")
     return resolved
+
+
+def _unmarked(value: Any) -> Any:
+    """Return a text without the byte order mark of the file it is out of: ``export KEY=$(cat key.txt)``."""
+    return value.removeprefix("\ufeff") if isinstance(value, str) else value

@@ -266,6 +266,15 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
         _check_tickers(reader, settings)
     _check_calendar(reader, settings.market_calendar)
     _check_capture(reader, settings)
+    if settings.redis_enabled:
+        _check_channels(reader, settings)
+
+
+def _check_channels(reader: _Reader, settings: Settings) -> None:
+    names = [name for name in KEYS if name.startswith("REDIS_CHANNEL_")]
+    if all(reader.is_sound(name) and not getattr(settings, name.lower()) for name in names):
+        expected = f"a channel in one at least of {', '.join(names)}, since Redis is on"
+        reader.reject(names[0], settings.provenance[names[0]], "nothing", expected)
 
 
 def _check_capture(reader: _Reader, settings: Settings) -> None:

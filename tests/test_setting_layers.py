@@ -206,3 +206,30 @@ def test_old_names_are_taken_with_a_warning(values, result, caplog):
         layer = config_layer(values, [])
     assert layer.values == {NEW: result}
     assert "old name" in caplog.text
+
+
+def test_a_byte_order_mark_costs_nothing_in_any_layer(write, tmp_path):
+    """Windows editors write one, and the first key of the file would be another than it looks like."""
+    problems = []
+    mark = b"\xef\xbb\xbf"
+    key = write("key.txt", mark + b"k-3f9a\r\n")
+    dotenv = dotenv_layer(write(".env", mark + b"USE_MASSIVE_API=true\nDEDUPE_WINDOW=7\n"), problems)
+    file = file_layer(write("settings.yaml", mark + b"USE_MASSIVE_API: true\nDEDUPE_WINDOW: 7\n"), problems)
+    environ = environment_layer(
+        {"MASSIVE_API_KEY": f"@read_file {key}", "HTTP_TOKEN": mark.decode() + "t-1"}, problems
+    )
+    assert problems == []
+    assert (dotenv.values["USE_MASSIVE_API"], file.values["USE_MASSIVE_API"]) == ("true", True)
+    assert environ.values["MASSIVE_API_KEY"].strip() == "k-3f9a"
+    assert environ.values["HTTP_TOKEN"] == "t-1"
+
+
+@pytest.mark.parametrize("key", ["massive_api_key", "http_token"])
+def test_a_credential_of_systemd_is_read_from_its_file(write, tmp_path, monkeypatch, key):
+    """A service with DynamicUser could read its key from nowhere but a file that everybody can read."""
+    write(key, b"\xef\xbb\xbfk-3f9a\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    values = {key.upper(): f"@read_file @format {{env[CREDENTIALS_DIRECTORY]}}/{key}"}
+    problems = []
+    assert environment_layer(values, problems).values[key.upper()].strip() == "k-3f9a"
+    assert problems == []

@@ -244,6 +244,10 @@ def test_one_connection_mode_asks_for_nothing(load):
             "WEBSOCKET_CONNECTION_1_URL",
         ),
         ({"universes": ["AAPL"]}, "UNIVERSES"),
+        (
+            {"REDIS_HOST": "h", "REDIS_CHANNEL_RAW": "", "REDIS_CHANNEL_MARKET": ""},
+            "REDIS_CHANNEL_RAW",
+        ),
     ],
 )
 def test_contradictions(problems_of, config, named):

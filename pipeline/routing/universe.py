@@ -194,7 +194,7 @@ def _read_csv(file: Path) -> dict[str, list[object]]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    return dict(_flat(msgspec.json.decode(file.read_bytes())))
+    return dict(_flat(msgspec.json.decode(file.read_text(encoding="utf-8-sig"))))
 
 
 def _read_mapping(file: Path) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _read_redis(client: Any, name: str) -> list[Any] | None:
         return [_text(item) for item in client.lrange(name, 0, -1)]
     if kind != "string":
         return None
-    value = msgspec.json.decode(_text(client.get(name)))
+    value = msgspec.json.decode(_text(client.get(name)).removeprefix("\ufeff"))
     if isinstance(value, dict):
         value = value.get("tickers") or value.get("symbols")
     return list(value or ())

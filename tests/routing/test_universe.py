@@ -113,6 +113,20 @@ def test_file_that_is_none_is_passed_over(tmp_path, caplog, name, content):
     assert "failed for a:x" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("u.json", '{"a:x": ["SPY"]}'),
+        ("u.csv", "universe,ticker\na:x,SPY\n"),
+        ("u.yaml", "a:x: [SPY]\n"),
+    ],
+)
+def test_a_byte_order_mark_costs_nothing(tmp_path, name, content):
+    """A list that was saved on Windows would be no JSON, or have a column of another name."""
+    (tmp_path / name).write_text(content, encoding="utf-8-sig")
+    assert Universes([from_file(tmp_path / name)]).get_universe_tickers("a:x") == ["SPY"]
+
+
 def test_file_is_read_anew(tmp_path):
     """A changed list would need a restart."""
     path = tmp_path / "u.json"

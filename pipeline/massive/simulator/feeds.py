@@ -7,6 +7,7 @@ clock, and a test moves its time by hand.
 import gzip
 import math
 import time
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -247,7 +248,7 @@ def read_recording(path: Path | str) -> Iterator[Packet]:
     with Path(path).open("rb") as file, _unzipped(file) as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                recorded = _decode_line(line)
+                recorded = _decode_line(line.removeprefix(BOM_UTF8))
                 packet = _packet(recorded.frame, recorded.at_us)
             except msgspec.MsgspecError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None

@@ -97,6 +97,13 @@ def test_recording_is_read_byte_for_byte_without_status(tmp_path, name):
     assert packet.elements == (b'{"ev":"T","sym":"A","p":1.50}', b'{"ev":"LULD","T":"B.C"}')
 
 
+def test_a_byte_order_mark_before_a_recording_costs_nothing(tmp_path):
+    """A recording that went through an editor on Windows could not be replayed."""
+    path = tmp_path / "frames.jsonl"
+    path.write_text('{"at_us": 1, "frame": [{"ev": "T", "sym": "A"}]}\n', encoding="utf-8-sig")
+    assert [packet.channels for packet in read_recording(path)] == [("T.A",)]
+
+
 @pytest.mark.parametrize(
     "line", [b"rubbish", b'{"at_us":1}', b'{"at_us":1,"frame":[{"ev":"T"}]}', b'{"at_us":1,"frame":[null]}']
 )
