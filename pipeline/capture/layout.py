@@ -12,18 +12,30 @@ file that is not finished begins with a dot and ends in ``.writing``; one that a
 is found at the next start and renamed to end in ``.unfinished``.
 """
 
-import fcntl
 import os
 import re
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from pipeline.errors import CaptureUnusable
 
-__all__ = ["FRAMES", "HOUR_NS", "KINDS", "TICKS", "Folder", "Part", "leftovers", "parts", "parts_of"]
+from .lock import lock
+
+__all__ = [
+    "FRAMES",
+    "HOUR_NS",
+    "KINDS",
+    "TICKS",
+    "Folder",
+    "Part",
+    "check_folder",
+    "leftovers",
+    "parts",
+    "parts_of",
+]
 
 FRAMES: Final = "frames"
 TICKS: Final = "ticks"
@@ -72,18 +84,12 @@ class Folder:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._closing = threading.Lock()
+        _check_place(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / LOCK).open("a")
+            self._lock = _locked(self.path)
         except OSError as error:
             raise CaptureUnusable(f"cannot record into {self.path}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise CaptureUnusable(
-                f"somebody records into {self.path} already: give each recording a directory of its own"
-            ) from None
         self.set_aside = tuple(_set_aside(path) for path in leftovers(self.path))
         self.session = 1 + max(map(_session, self.path.glob("*/date=*/hour=*/*")), default=0)
 
@@ -98,17 +104,57 @@ class Folder:
         """Give a file that is complete, and on the disk, its name; return it."""
         path = writing.with_name(f"{writing.name.removesuffix(WRITING)[1:]}-{crc:08x}.parquet")
         writing.rename(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if hasattr(os, "O_DIRECTORY"):  # Windows opens no directory
+            descriptor = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         return path
 
     def close(self) -> None:
         """Let others record into it; idempotent, and done when it returns, whichever thread was first."""
         with self._closing:  # a file says that it is closed when it is about to be
             self._lock.close()
+
+
+def check_folder(path: Path | str) -> None:
+    """Raise what a `Folder` would, and leave everything as it is.
+
+    Raises:
+        CaptureUnusable: as there.
+    """
+    place = Path(path)
+    _check_place(place)
+    try:
+        if (place / LOCK).exists():
+            _locked(place).close()
+    except OSError as error:
+        raise CaptureUnusable(f"cannot record into {place}: {error.strerror}") from error
+
+
+def _check_place(place: Path) -> None:
+    """Raise `CaptureUnusable` where no directory is or can be made, or nothing in it."""
+    try:
+        nearest = next(there for there in (place, *place.absolute().parents) if there.exists())
+        reason = None if nearest.is_dir() else f"{nearest} is no directory"
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    else:
+        if reason is None and not os.access(nearest, os.W_OK | os.X_OK):
+            reason = f"nothing can be written into {nearest}"
+    if reason is not None:
+        raise CaptureUnusable(f"cannot record into {place}: {reason}")
+
+
+def _locked(place: Path) -> IO[str]:
+    file = (place / LOCK).open("a")
+    if lock(file):
+        return file
+    file.close()
+    raise CaptureUnusable(
+        f"somebody records into {place} already: give each recording a directory of its own"
+    )
 
 
 def parts(directory: Path | str, kind: str) -> list[Part]:

@@ -26,7 +26,7 @@ from pipeline.stream import TickStream
 from .ahead import Ahead
 from .playback import Contents, Item, Selection
 
-__all__ = ["Progress", "Replay", "ReplayClock"]
+__all__ = ["Progress", "Replay", "ReplayClock", "selection_of"]
 
 BITE_BYTES: Final = 1024 * 1024
 """About so much waits undecoded; a read is decoded at a time, as it was then."""
@@ -87,12 +87,7 @@ class Replay:
     """
 
     def __init__(self, settings: Settings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._selection = Selection(
-            settings.replay_path,
-            from_ns=settings.replay_from,
-            to_ns=settings.replay_to,
-            connections=settings.replay_connections,
-        )
+        self._selection = selection_of(settings)
         self.contents: Contents = self._selection.contents
         self._monotonic = monotonic
         self._clock = ReplayClock()
@@ -129,6 +124,20 @@ class Replay:
             monotonic=self._monotonic,
         )
         return list[Source](player.sources), player
+
+
+def selection_of(settings: Settings) -> Selection:
+    """Return what the settings want replayed.
+
+    Raises:
+        CaptureUnusable: there is nothing to replay.
+    """
+    return Selection(
+        settings.replay_path,
+        from_ns=settings.replay_from,
+        to_ns=settings.replay_to,
+        connections=settings.replay_connections,
+    )
 
 
 class _ReplaySource:

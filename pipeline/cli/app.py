@@ -59,6 +59,8 @@ def main() -> None:
         code, words = 2, str(error)
     except TickbraidError as error:
         code, words = 1, f"Error: {error}"
+    except ImportError as error:  # of an extra that is not installed; the text says which
+        code, words = 2, f"Error: {error}"
     except Exception as error:  # noqa: BLE001  # a defect; its traceback is for `--log-level debug`
         _log.debug("This should not have happened", exc_info=True)
         code, words = 1, f"Error: {type(error).__name__}: {error}"

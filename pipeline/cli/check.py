@@ -11,9 +11,11 @@ import typer
 
 from pipeline.errors import SettingsError
 from pipeline.routing.assign import Assignment
-from pipeline.routing.route import route, unroutable
+from pipeline.routing.route import route
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, describe, load_settings
+
+from .preflight import obstacles, said
 
 __all__ = ["check"]
 
@@ -25,34 +27,41 @@ def check(
     settings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
     ] = None,
+    callback: Annotated[
+        str | None, typer.Option(metavar="MODULE:FUNCTION", help="As for `run`; is imported.")
+    ] = None,
+    http: Annotated[bool, typer.Option("--http", help="As for `run`.")] = False,
+    record: Annotated[Path | None, typer.Option(metavar="DIR", help="As for `run`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, with all tickers.")] = False,
 ) -> None:
     """Show every setting and where it came from, secrets masked, and which connection carries which ticker.
 
-    Nothing is connected. Exit code 2 with every problem if there is any.
+    Nothing is connected. Exit code 2 with every problem for which `run` would not start.
     """
     with _Warnings() as heard:
-        loaded, assignment, problems = _load(settings)
-    said = [*dict.fromkeys((*heard.messages, *assignment.warnings))]
+        loaded, assignment, problems = _load(settings, said(callback=callback, record=record), http=http)
+    heeded = [*dict.fromkeys((*heard.messages, *assignment.warnings))]
     if as_json:
-        typer.echo(msgspec.json.encode(_values(loaded, assignment, said, problems)))
+        typer.echo(msgspec.json.encode(_values(loaded, assignment, heeded, problems)))
     else:
         if loaded is not None:
             typer.echo("\n".join(_lines(loaded, assignment)))
-        for word, texts in (("Warning", said), ("Error", problems)):
+        for word, texts in (("Warning", heeded), ("Error", problems)):
             for text in texts:
                 typer.echo(f"{word}: {text}", err=True)
     raise typer.Exit(2 if problems else 0)
 
 
-def _load(file: Path | None) -> tuple[Settings | None, Assignment, list[str]]:
-    """Return the settings, unless they are wrong, the routing they give, and what is wrong."""
+def _load(
+    file: Path | None, config: dict[str, Any] | None, *, http: bool
+) -> tuple[Settings | None, Assignment, list[str]]:
+    """Return the settings, unless they are wrong, the routing they give, and what is in their way."""
     try:
-        settings = load_settings(file=file)
+        settings = load_settings(config, file=file)
     except SettingsError as error:
         return None, Assignment({}), [*error.problems]
-    universes = universes_of(settings)
-    return settings, route(settings, universes), unroutable(settings, universes)
+    problems = obstacles(settings, http=http)
+    return settings, route(settings, universes_of(settings)), problems
 
 
 def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
@@ -73,9 +82,9 @@ def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
 
 
 def _values(
-    settings: Settings | None, assignment: Assignment, said: list[str], problems: list[str]
+    settings: Settings | None, assignment: Assignment, heeded: list[str], problems: list[str]
 ) -> dict[str, Any]:
-    values: dict[str, Any] = {"ok": not problems, "problems": problems, "warnings": said}
+    values: dict[str, Any] = {"ok": not problems, "problems": problems, "warnings": heeded}
     if settings is None:
         return values
     return values | {

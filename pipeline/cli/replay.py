@@ -9,11 +9,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.settings import load_settings
-
 from .audit import imbalances
 from .logs import LogFormat
-from .run import DRAIN_S, FAREWELL_S, Teller, check_callback
+from .preflight import load_ready
+from .run import DRAIN_S, FAREWELL_S, Teller
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -64,10 +63,9 @@ def replay(
         "CAPTURE_PATH": str(record or ""),
     }
     if callback:
-        check_callback(callback)
         said["TICK_CALLBACK"] = callback
     with Stop() as stop:
-        loaded = load_settings(said, file=settings)
+        loaded = load_ready(said, file=settings)
         teller.hide(loaded)
         teller.tell_start(loaded)
         replayed = Replay(loaded)

@@ -13,21 +13,21 @@ import msgspec
 import typer
 
 from pipeline.build import build_pipeline
-from pipeline.callback import load_callback
 from pipeline.health.meter import Meter
 from pipeline.redaction import RedactingFilter
 from pipeline.secret import Secret
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings
 from pipeline.sources import is_generated
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
 
 from .audit import failures, imbalances
 from .logs import LogFormat, LogHandler
+from .preflight import load_ready, said
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 
-__all__ = ["DRAIN_S", "FAREWELL_S", "Teller", "check_callback", "run"]
+__all__ = ["DRAIN_S", "FAREWELL_S", "Teller", "run"]
 
 SUMMARY_EVERY_S: Final = 10.0
 DRAIN_S: Final = 5.0
@@ -61,11 +61,8 @@ def run(
     """
     teller = Teller(log_format)
     teller.take_logs(log_level)
-    if callback:
-        check_callback(callback)
     with Stop() as stop:
-        said = {"TICK_CALLBACK": callback, "CAPTURE_PATH": record and str(record)}
-        loaded = load_settings({name: value for name, value in said.items() if value} or None, file=settings)
+        loaded = load_ready(said(callback=callback, record=record), file=settings, http=http)
         teller.hide(loaded)
         teller.tell_start(loaded)
         stream = build_pipeline(loaded)
@@ -82,31 +79,15 @@ def run(
     raise typer.Exit(1 if trouble else 0)
 
 
-def check_callback(path: str) -> None:
-    """Import ``module:function``, so that a mistake is told before anything is opened.
-
-    Raises:
-        typer.BadParameter: there is no such function; says why.
-    """
-    try:
-        load_callback(path)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--callback") from error
-
-
 @contextlib.contextmanager
 def _serve(stream: TickStream, teller: "Teller") -> Iterator[None]:
     """Serve over HTTP meanwhile.
 
     Raises:
-        ServerUnavailable: nobody can listen there.
-        typer.BadParameter: the extra is not installed.
+        ServerUnavailable: nobody can listen there any more.
     """
-    try:
-        from pipeline.health.server import HttpServer  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError as error:
-        words = f"{error.name} is not installed: pip install 'tickbraid[web]'"
-        raise typer.BadParameter(words, param_hint="--http") from error
+    from pipeline.health.server import HttpServer  # noqa: PLC0415  # an extra
+
     with HttpServer(stream) as server:
         teller.tell_address(server.url)
         yield

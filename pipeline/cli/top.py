@@ -7,8 +7,6 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
-from pipeline.errors import TickbraidError
-
 from .instance import Instance
 from .top_screen import picture
 
@@ -46,5 +44,5 @@ def _watch(instance: Instance) -> None:
     try:
         from .top_app import TopApp  # noqa: PLC0415  # an extra
     except ImportError as error:
-        raise TickbraidError('the extra "web" is not installed: pip install "tickbraid[web]"') from error
+        raise ImportError("`top` needs textual, which comes with: pip install 'tickbraid[web]'") from error
     TopApp(instance).run()

@@ -15,7 +15,7 @@ from pipeline.stream import TickStream
 from .access import Access
 from .api import make_app
 
-__all__ = ["HttpServer"]
+__all__ = ["HttpServer", "listen"]
 
 START_TIMEOUT_S: Final = 15.0
 LAST_ANSWERS_S: Final = 1
@@ -45,8 +45,7 @@ class HttpServer:
     @property
     def url(self) -> str:
         """Where it is, with the port that it has got once it was started."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return _url(self._host, self._port)
 
     def start(self) -> None:
         """Listen, and return once requests are answered. Once, from any thread.
@@ -54,13 +53,7 @@ class HttpServer:
         Raises:
             ServerUnavailable: nobody can listen there; says why.
         """
-        try:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            listener = socket.create_server((self._host, self._port), family=family)
-        except OSError as error:
-            reason = str(error.strerror or error).partition(" (")[0]
-            why = f"the HTTP interface cannot listen on {self.url}: {reason}"
-            raise ServerUnavailable(f"{why}; see HTTP_HOST and HTTP_PORT") from error
+        listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         self._server = _Server(self._app)
         self._thread = threading.Thread(
@@ -89,6 +82,25 @@ class HttpServer:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        ServerUnavailable: nobody can; says why.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:  # a label of a host name that is too long
+        reason = str(getattr(error, "strerror", None) or error).partition(" (")[0]
+        why = f"the HTTP interface cannot listen on {_url(host, port)}: {reason}"
+        raise ServerUnavailable(f"{why}; see HTTP_HOST and HTTP_PORT") from error
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):

@@ -106,7 +106,7 @@ def test_ctrl_c_ends_it_with_a_balanced_account(start, tmp_path):
         (["none"], 2, "a directory that holds a capture"),
         ([".", "--speed", "fast"], 2, "or max"),
         ([".", "--from", "noon"], 2, "REPLAY_FROM"),
-        (["."], 1, "there is nothing to replay"),
+        (["."], 2, "there is nothing to replay"),
     ],
 )
 def test_what_cannot_be_replayed_is_said_in_a_sentence(monkeypatch, capsys, arguments, code, words):

@@ -3,12 +3,10 @@ import sys
 
 import msgspec
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from pipeline.callback import load_callback
 from pipeline.cli.app import app, main
-from pipeline.cli.run import check_callback
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.cli.conftest import DEADLINE_S
 from tests.conftest import wait_until
@@ -176,8 +174,8 @@ def test_a_callback_that_cannot_be_had_is_refused_in_words(tmp_path, path, words
     (tmp_path / "mine.py").write_text("number = 1\n")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     forget(monkeypatch)
-    with pytest.raises(typer.BadParameter, match=words):
-        check_callback(path)
+    with pytest.raises(ValueError, match=words):
+        load_callback(path)
 
 
 def test_a_callback_may_be_a_method_in_a_module_where_we_are(tmp_path, monkeypatch):
