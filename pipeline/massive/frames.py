@@ -5,10 +5,13 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["EVENT_MARK", "Frames"]
+__all__ = ["EVENT_MARK", "JOINT", "Frames"]
 
 EVENT_MARK: Final = b'"ev"'
 """Stands once in every element; counts elements without decoding them."""
+JOINT: Final = b"},\r{"
+"""Stands between two messages that were joined, where a comma would do: no feed writes it, so that they can
+be taken apart again when something is wrong in one of them."""
 _NO_QUOTE: Final = re.compile(rb'\{"ev":"[^Q}][^}]*\}')
 
 _TORN: Final = b"?}"

@@ -8,6 +8,8 @@ from typing import Final, NamedTuple
 
 from pipeline.errors import ProtocolViolation
 
+from .frames import JOINT
+
 __all__ = ["MAX_MESSAGE_BYTES", "Control", "FrameSplitter", "parse_close"]
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -22,8 +24,15 @@ _PROTOCOL_ERROR, _TOO_BIG = 1002, 1009
 
 SHORT_BYTES: Final = 1024
 """Messages as short as this are worth joining."""
-_BETWEEN: Final = re.compile(rb"\]\x81(?:~..|[\x00-\x7d])\[", re.DOTALL)
-"""The end of an array, the header of the next text message, its begin. In UTF-8 no 0x81 follows a ]."""
+_BETWEEN: Final = re.compile(rb"\}\](\x81(?:~..|[\x00-\x7d]))\[\{", re.DOTALL)
+"""What may be the end of an array of objects, the header of the next text message, and its begin."""
+_ENDS_BYTES: Final = len(b"[{}]")
+_LONGEST_SHORT: Final = SHORT_BYTES.to_bytes(2, "big")
+_HEADERS: Final = [
+    b"\x81%c" % length if length < 126 else b"\x81~%b" % length.to_bytes(2, "big")
+    for length in range(_ENDS_BYTES, SHORT_BYTES + 1)
+]
+"""The header of a short array of objects, by the length of what is between its ends."""
 
 
 class Control(NamedTuple):
@@ -36,9 +45,12 @@ class Control(NamedTuple):
 class FrameSplitter:
     """Takes complete messages out of a byte stream, whichever way it was cut into reads.
 
-    Where a read is full of short messages, each a JSON array in ASCII, as Massive's are, they come out as one
-    message, an array of all their elements: found by one regular expression, that takes a third of the time
-    of splitting them and joining them again. They are not held against their lengths then, but for the last.
+    Where a read begins with short messages, each a JSON array of objects, as Massive's are, they come out as
+    one, an array of all their elements with a `JOINT` between two messages: found by one regular expression,
+    in less than half the time of splitting them and joining them again. Each is held against its length, so
+    that this is as exact; where one differs none is joined.
+
+    Between two reads it keeps the largest message and its header at most, and never more than has come.
 
     Text is not checked for UTF-8 here: that costs more than all the rest, and the decoder checks the strings.
     Not thread-safe: it belongs to the thread that reads the socket.
@@ -60,12 +72,17 @@ class FrameSplitter:
         self.controls: list[Control] = []
         self.violation: ProtocolViolation | None = None
         self._max_message_bytes = max_message_bytes
-        self._rest: list[bytes] = []  # an incomplete frame, joined only when it is complete: no O(n²)
-        self._rest_bytes = 0
+        self._joins = max_message_bytes >= SHORT_BYTES
+        self._rest = bytearray()  # an incomplete frame, looked at again only when it is complete: no O(n²)
         self._needed_bytes = 2
-        self._fragments: list[bytes] | None = None
-        self._fragment_bytes = 0
+        self._fragments: bytearray | None = None
         self._ended = False
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of a message that is not complete, at least 1; 0 between two messages."""
+        fragments = self._fragments
+        return len(self._rest) + (0 if fragments is None else 1 + len(fragments))
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the messages that ``data`` completes; then look at `controls` and `violation`."""
@@ -76,49 +93,54 @@ class FrameSplitter:
         if self._ended:
             return messages
         if self._rest:
-            self._rest.append(data)
-            self._rest_bytes += len(data)
-            if self._rest_bytes < self._needed_bytes:
+            self._rest += data
+            if len(self._rest) < self._needed_bytes:
                 return messages
-            data = b"".join(self._rest)
-            self._rest.clear()
-        joined = self._join(data)
-        if joined:
-            return [joined]
+            data = bytes(self._rest)
+            self._rest = bytearray()
+        position, joined = self._join(data, messages)
         try:
-            self._split(data, messages)
+            self._split(data, position, messages)
         except ProtocolViolation as violation:
             self.violation = violation
             self._ended = True
-        self.taken = len(messages)
+        if self._ended:
+            self._fragments = None
+        self.taken = len(messages) - bool(joined) + joined
         return messages
 
-    def _join(self, data: bytes) -> bytes:
-        """Return all messages as one array, and keep what is left of the data; b"" where that cannot be."""
-        if not data or data[0] != _WHOLE_TEXT or self._fragments is not None:
-            return b""
-        start, stop = _bounds(data, 0)
-        last = data.rfind(b"]\x81") + 1 if stop - start <= SHORT_BYTES else 0
-        if not last:
-            return b""
+    def _join(self, data: bytes, messages: list[bytes]) -> tuple[int, int]:
+        """Take the short arrays at the begin of the data as one message; return its end, and of how many."""
+        if self._fragments is not None or not self._joins or data[:1] != b"\x81":
+            return 0, 0
+        begin = 4 if data[1:2] == b"~" else 2
+        if data[begin : begin + 2] != b"[{" or (begin == 4 and data[2:4] > _LONGEST_SHORT):
+            return 0, 0
+        if b"}]\x81" not in data:
+            return 0, 0
+        parts = _BETWEEN.split(data)
+        bodies, headers = parts[::2], [data[:begin], *parts[1::2]]
+        bodies[0] = bodies[0][begin + 2 :]
         end = len(data)
-        _, stop = _bounds(data, last)
-        if stop > end:
-            end = last  # the last one is not whole yet
-        elif stop < end:
-            return b""  # there is something else behind it
-        joined, count = _BETWEEN.subn(b",", data[start:end])
-        # Whatever else there is between two messages has a byte above 0x7f.
-        if not (joined.isascii() and joined.startswith(b"[") and joined.endswith(b"]")):
-            return b""
-        if end < len(data):
-            self._rest.append(data[end:])
-        self._rest_bytes, self._needed_bytes = len(data) - end, stop - end
-        self.taken = count + 1
-        return joined
+        last, header = bodies[-1], headers[-1]
+        if last.endswith(b"}]") and _HEADERS[len(last) - 2 : len(last) - 1] == [header]:
+            bodies[-1] = last[:-2]
+        else:  # it is not whole yet, or something else is behind it
+            end -= len(header) + 2 + len(last)
+            del bodies[-1], headers[-1]
+        try:
+            exact = list(map(_HEADERS.__getitem__, map(len, bodies))) == headers
+        except IndexError:
+            return 0, 0
+        if not (bodies and exact):
+            return 0, 0
+        messages.append(b"[{%b}]" % JOINT.join(bodies))
+        return end, len(bodies)
 
-    def _split(self, data: bytes, messages: list[bytes]) -> None:  # noqa: C901  # the hot loop: calls cost
-        position, end = 0, len(data)
+    def _split(  # noqa: C901  # the hot loop: calls cost
+        self, data: bytes, position: int, messages: list[bytes]
+    ) -> None:
+        end = len(data)
         needed = 2
         while end - position >= 2:
             first = data[position]
@@ -149,8 +171,7 @@ class FrameSplitter:
                 return
             position = stop
         if position < end:
-            self._rest.append(data[position:])
-        self._rest_bytes = end - position
+            self._rest += data[position:]
         self._needed_bytes = needed
 
     def _check(self, first: int, length: int) -> None:
@@ -166,7 +187,7 @@ class FrameSplitter:
         elif opcode == _CONTINUATION:
             if self._fragments is None:
                 raise ProtocolViolation(_PROTOCOL_ERROR, "a continuation of nothing")
-            if self._fragment_bytes + length > self._max_message_bytes:
+            if len(self._fragments) + length > self._max_message_bytes:
                 raise ProtocolViolation(_TOO_BIG, f"fragments of over {self._max_message_bytes:,} bytes")
         elif opcode not in {_TEXT, _BINARY}:
             raise ProtocolViolation(_PROTOCOL_ERROR, f"the unknown opcode {opcode:#x}")
@@ -180,25 +201,12 @@ class FrameSplitter:
             self.controls.append(Control(opcode, payload))
             return opcode == CLOSE
         if self._fragments is None:
-            self._fragments, self._fragment_bytes = [], 0
-        # Empty fragments are not kept: an endless run of them would grow the list without growing the size.
-        if payload:
-            self._fragments.append(payload)
-            self._fragment_bytes += len(payload)
+            self._fragments = bytearray()
+        self._fragments += payload
         if first & _FIN:
-            messages.append(b"".join(self._fragments))
+            messages.append(bytes(self._fragments))
             self._fragments = None
         return False
-
-
-def _bounds(data: bytes, header: int) -> tuple[int, int]:
-    """Return where the payload of a text frame begins and ends; a very long one ends far away."""
-    length = data[header + 1] if len(data) > header + 1 else 0
-    if length < 126:
-        return header + 2, header + 2 + length
-    if length == 126:
-        return header + 4, header + 4 + int.from_bytes(data[header + 2 : header + 4].ljust(2, b"\0"), "big")
-    return header + 2, header + (1 << 62)
 
 
 def parse_close(payload: bytes) -> tuple[int | None, str]:
