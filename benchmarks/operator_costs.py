@@ -31,6 +31,7 @@ from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
 from operators.scheduler import BufferingScheduler
 from operators.share import share
+from pipeline.bars import FirstBars
 from pipeline.identity import Seen
 from pipeline.ticks import Quote, TickBatch, Trade
 from pipeline.tracks import Tracks
@@ -55,7 +56,9 @@ def main() -> None:
         count = len(frames)
         row("source alone", count, size, chain(frames))
         row("dedupe", count, size, chain(frames, dedupe(lambda: Seen(WINDOW, Tracks()))))
-        row("latency_stamp", count, size, chain(frames, latency_stamp(time.time_ns, Latencies())))
+        row(
+            "latency_stamp", count, size, chain(frames, latency_stamp(time.time_ns, Latencies(), FirstBars()))
+        )
         row("merge", count, size, chain(frames, merge), "reactivex.merge", chain(frames, reactivex.merge))
         row(
             "share, 3 subscribers",

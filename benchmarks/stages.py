@@ -25,6 +25,7 @@ from operators.backpressure import buffered
 from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
 from pipeline.activity import Activity
+from pipeline.bars import FirstBars
 from pipeline.gaps import Gaps
 from pipeline.identity import Seen
 from pipeline.massive.decode import decode
@@ -70,12 +71,13 @@ class Stages:
         self._out, self._in = _tcp_pair()
         self._loop = SocketLoop()
         tracks = Tracks()
+        bars = FirstBars()
         gaps = Gaps(tracks, lambda _: None, self._loop, lambda _: None, time.time_ns)
         operators = (
             decode(),
             dedupe(lambda: Seen(WINDOW, tracks)),
-            latency_stamp(time.time_ns, Latencies()),
-            Activity(gaps),
+            latency_stamp(time.time_ns, Latencies(), bars),
+            Activity(gaps, bars),
         )
         stream: Observable[Any] = self._source
         for operator in operators:

@@ -8,6 +8,7 @@ from typing import Final
 
 from reactivex import Observable, abc
 
+from .bars import FirstBars
 from .gaps import Gaps
 from .ticks import Tick, TickBatch
 from .tracks import TICKERS_KEPT
@@ -63,11 +64,13 @@ class Activity:
 
     Args:
         gaps: is shown each batch, while it looks for any.
+        bars: knows the newest bars.
         monotonic: seconds.
     """
 
-    def __init__(self, gaps: Gaps, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gaps: Gaps, bars: FirstBars, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._gaps = gaps
+        self._bars = bars
         self._monotonic = monotonic
         self._counts: dict[str, int] = {}
         """A bare dict: to set an item of a Counter takes five times as long."""
@@ -147,6 +150,10 @@ class Activity:
     def last_ticks(self) -> dict[str, Tick]:
         """Return the newest tick of each ticker."""
         return self._gaps.tracks.last()
+
+    def newest_bars(self) -> list[Tick]:
+        """Return the newest bar of each ticker and type, as it came for the first time."""
+        return self._bars.newest()
 
     def ticks(self) -> dict[str, int]:
         """Return how many ticks each connection brought."""

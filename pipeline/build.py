@@ -71,7 +71,7 @@ def braid_stream(
             decode(engine.return_statuses, engine.rejects),
             engine.gaps,
             dedupe(lambda: Seen(window, engine.tracks) if window else engine.tracks.note),
-            latency_stamp(clock, latencies),
+            latency_stamp(clock, latencies, engine.bars),
             engine.activity,
         )
 

@@ -9,6 +9,7 @@ from reactivex.disposable import SerialDisposable
 from operators.latency_stamp import Latencies
 
 from .activity import Activity
+from .bars import FirstBars
 from .gaps import Gaps
 from .health.attribution import Attribution, Sample, Sightings
 from .massive.connection import Connection
@@ -57,8 +58,9 @@ class Engine(abc.DisposableBase):
         self.ingest = Ingest(settings.ingest_buffer_bytes, self.loop, self._lose, clock, ready)
         self.rejects = RejectLog()
         self.tracks = Tracks()
+        self.bars = FirstBars()
         self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, clock)
-        self.activity = Activity(self.gaps)
+        self.activity = Activity(self.gaps, self.bars)
         self.attribution = Attribution(
             self._sample,
             emit=status.emit,
@@ -123,7 +125,8 @@ class Engine(abc.DisposableBase):
     def _sample(self) -> Sample:
         connections = [source.snapshot() for source in self.sources]
         queues: dict[str | None, int] = {None: self.ingest.queued_bytes}
-        return Sample(connections, self._latencies.feed.snapshots(), queues)
+        held = self._latencies
+        return Sample(connections, held.feed.snapshots(), queues, held.bars.snapshots())
 
     def _homes(self) -> dict[str, str]:
         carried = {} if self.carriage is None else self.carriage.tickers()

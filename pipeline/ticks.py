@@ -40,6 +40,8 @@ class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
     """
 
     event_type: ClassVar[str] = ""
+    is_bar: ClassVar[bool] = False
+    """Whether it sums up a window of time, so that its time is the window's end."""
 
     ticker: str
     received_ns: int = 0
@@ -249,6 +251,8 @@ class Quote(Tick, tag="Q", kw_only=True):
 
 class Aggregate(Tick, kw_only=True):
     """A bar; ``event_ms`` is its end."""
+
+    is_bar: ClassVar[bool] = True
 
     ticker: str = field(name="sym")
     tick_volume: Number | None = field(name="v", default=None)

@@ -7,6 +7,7 @@ from reactivex import Subject
 from operators.dedupe import dedupe
 from pipeline import status
 from pipeline.activity import Activity
+from pipeline.bars import FirstBars
 from pipeline.gaps import Gaps
 from pipeline.identity import Seen
 from pipeline.ticks import Quote, TickBatch
@@ -66,7 +67,7 @@ class World:
         self.on = {}
         self.lost_with = {}
         self.flying = defaultdict(list)
-        activity = Activity(self.gaps, lambda: self.loop.now_ms / 1000)
+        activity = Activity(self.gaps, FirstBars(), lambda: self.loop.now_ms / 1000)
         self.subscription = self.batches.pipe(
             self.gaps, dedupe(lambda: Seen(1000, tracks)), activity
         ).subscribe(self._deliver)

@@ -7,6 +7,7 @@ from reactivex import Subject
 
 from pipeline import activity as module
 from pipeline.activity import Activity
+from pipeline.bars import FirstBars
 from pipeline.gaps import Gaps
 from pipeline.ticks import Quote, TickBatch
 from pipeline.tracks import Tracks
@@ -18,7 +19,7 @@ class Rig:
     def __init__(self):
         self.now_s = 100.0
         self.gaps = Gaps(Tracks(), print, None, None)
-        self.activity = Activity(self.gaps, lambda: self.now_s)
+        self.activity = Activity(self.gaps, FirstBars(), lambda: self.now_s)
         self.source = Subject()
         self.out = []
         self.ends = []

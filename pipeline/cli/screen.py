@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from operators.account import Account
+from pipeline.health.history import Point
 from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.status import StatusEvent
 
@@ -19,7 +20,9 @@ __all__ = [
     "account_lines",
     "account_values",
     "event_line",
+    "event_or_bar",
     "figure",
+    "latency_words",
     "reading_values",
     "screen",
     "state_words",
@@ -65,8 +68,21 @@ def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Seq
 def summary(reading: Reading) -> str:
     """Return a reading as one line."""
     feed = f"{reading.ticks_per_s:,.0f} ticks/s on {reading.live} of {len(reading.connections)} connections"
-    latency = f"feed p50 {figure(reading.feed_p50_ms)} p99 {figure(reading.feed_p99_ms)} ms"
-    return "; ".join([feed, latency, *map(_in_short, reading.subscribers)])
+    return "; ".join([feed, *latency_words(reading), *map(_in_short, reading.subscribers)])
+
+
+def latency_words(reading: Reading | Point) -> Iterator[str]:
+    """Yield how late events are, and how late bars are, where there are any."""
+    if reading.bars_p50_ms is None or reading.feed_p50_ms is not None:
+        yield f"feed p50 {figure(reading.feed_p50_ms)} p99 {figure(reading.feed_p99_ms)} ms"
+    if reading.bars_p50_ms is not None:
+        bars = f"bars p50 {figure(reading.bars_p50_ms)} p99 {figure(reading.bars_p99_ms)} ms"
+        yield f"{bars} after their end (Massive waits 2,000)"
+
+
+def event_or_bar(event_ms: float | None, bar_ms: float | None) -> str:
+    """Return a latency of events; where there is none that of bars, marked."""
+    return figure(event_ms) if event_ms is not None or bar_ms is None else f"{figure(bar_ms)} b"
 
 
 def reading_values(reading: Reading) -> dict[str, Any]:
@@ -116,8 +132,8 @@ def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
             state_words(line.phase),
             f"{tickers.get(line.id, 0):,}",
             f"{line.ticks_per_s:,.0f}",
-            figure(line.p50_ms),
-            figure(line.p99_ms),
+            event_or_bar(line.p50_ms, line.bars_p50_ms),
+            event_or_bar(line.p99_ms, line.bars_p99_ms),
             *_counts([line]),
         )
     table.add_section()
@@ -126,8 +142,8 @@ def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
         f"{reading.live} of {len(reading.connections)}",
         f"{sum(tickers.values()):,}",
         f"{reading.ticks_per_s:,.0f}",
-        figure(reading.feed_p50_ms),
-        figure(reading.feed_p99_ms),
+        event_or_bar(reading.feed_p50_ms, reading.bars_p50_ms),
+        event_or_bar(reading.feed_p99_ms, reading.bars_p99_ms),
         *_counts(reading.connections),
         style="bold",
     )

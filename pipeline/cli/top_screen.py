@@ -14,14 +14,14 @@ from pipeline.health.history import ConnectionPoint, EventLine, Point, Subscribe
 from pipeline.health.leaders import BusyTicker, SlowTicker
 
 from .instance import Frame
-from .screen import NOTHING, figure, state_words
+from .screen import NOTHING, event_or_bar, figure, latency_words, state_words
 
 __all__ = ["SORTS", "connections", "events", "headline", "lost", "picture", "subscribers", "tickers"]
 
 SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
     "connection": lambda line: line.name,
     "ticks/s": lambda line: -line.ticks_per_s,
-    "p99 ms": lambda line: -(line.p99_ms or 0.0),
+    "p99 ms": lambda line: -(line.p99_ms or line.bars_p99_ms or 0.0),
     "age s": lambda line: -(line.last_message_age_s or 0.0),
     "dropped": lambda line: -line.dropped,
 }
@@ -84,8 +84,8 @@ def headline(now: Point, url: str, note: str = "") -> Text:
         f"{live} of {len(now.connections)} live",
         f"{now.ticks_per_s:,.0f} ticks/s",
         f"imbalance {imbalance:,}",
-        f"feed p50 {figure(now.feed_p50_ms)} p99 {figure(now.feed_p99_ms)} ms",
-        f"clock at most {figure(now.clock_at_most_ms)} ms ahead",
+        *latency_words(now),
+        f"clock at most {figure(now.clock_at_most_ms)} ms ahead{' (by bars)' if now.clock_by_bars else ''}",
         url,
     ]
     line = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
@@ -116,8 +116,8 @@ def connections(
         _Column("tickers", lambda line: f"{line.tickers:,}"),
         _Column("ticks/s", lambda line: f"{line.ticks_per_s:,.0f}"),
         _Column("5 min", lambda line: spark(rates.get(line.id, ())), words=True, from_width=WIDE),
-        _Column("p50 ms", lambda line: figure(line.p50_ms)),
-        _Column("p99 ms", lambda line: figure(line.p99_ms)),
+        _Column("p50 ms", lambda line: event_or_bar(line.p50_ms, line.bars_p50_ms)),
+        _Column("p99 ms", lambda line: event_or_bar(line.p99_ms, line.bars_p99_ms)),
         _Column("age s", lambda line: _age(line.last_message_age_s)),
         _Column("dropped", lambda line: f"{line.dropped:,}"),
         _Column("reconnects", lambda line: f"{line.reconnects:,}", from_width=ROOMY),
@@ -159,6 +159,7 @@ def tickers(frame: Frame, *, slowest: bool) -> Table:
     if slowest:
         late: list[_Column[SlowTicker]] = [
             _Column("slowest", lambda leader: leader.ticker, words=True),
+            _Column("type", lambda leader: leader.event_type, words=True),
             _Column("connection", where, words=True),
             _Column("ms", lambda leader: figure(leader.latency_ms)),
             _Column("age s", lambda leader: _age(leader.age_s)),

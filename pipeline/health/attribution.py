@@ -7,6 +7,7 @@ anyway, and the last tick of some tickers.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from reactivex import abc
@@ -15,7 +16,6 @@ from operators.histogram import HistogramSnapshot
 from pipeline.event_time import event_ns
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.status import StatusEvent
-from pipeline.ticks import Aggregate
 from pipeline.tracks import Track
 
 from .backlog import Backlogs, Flow
@@ -42,13 +42,15 @@ class Sample(NamedTuple):
 
     Args:
         connections: as they are doing.
-        feed: the lateness of what each brought since the start, by its id.
+        feed: the lateness of the events that each brought since the start, by its id; of bars nothing.
         queues: bytes that wait undecoded, by connection id; under None, of all together.
+        bars: the lateness of the bars that each brought, for those that bring nothing else.
     """
 
     connections: Iterable[ConnectionSnapshot]
     feed: Mapping[str, HistogramSnapshot]
     queues: Mapping[str | None, int]
+    bars: Mapping[str, HistogramSnapshot] = MappingProxyType({})
 
 
 class _Mark(NamedTuple):
@@ -57,7 +59,7 @@ class _Mark(NamedTuple):
     session: int
     at_s: float
     received_bytes: int
-    feed: HistogramSnapshot
+    held: HistogramSnapshot
 
 
 class Sightings:
@@ -89,7 +91,7 @@ class Sightings:
             if track is not None
             and (tick := track.last) is not None
             and tick.received_ns > fresh_ns
-            and not isinstance(tick, Aggregate)
+            and not tick.is_bar
         ]
 
 
@@ -133,6 +135,8 @@ class Attribution:
         self._offset = ClockOffset()
         self._marks: dict[str, _Mark] = {}
         self._floors: dict[str, int] = {}
+        """Of events: no ticker's own ticks are held against how late bars are."""
+        self._by_bars: set[str] = set()
         self._late: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]] = ((), (), ())
 
     def start(self) -> None:
@@ -160,30 +164,49 @@ class Attribution:
             self._emit(event)
 
     def _flows(self, sample: Sample, now_s: float) -> dict[str, Flow]:
-        """Return what each connection brought since it was last looked at, if that is enough to tell."""
+        """Return what each connection brought since it was last looked at, if that is enough to tell.
+
+        One is judged by its events. One that never brought any is judged by its bars: they have a floor that
+        is by design, but so they all have it, and what is late is compared with what is usual there.
+        """
         flows: dict[str, Flow] = {}
         brought: list[HistogramSnapshot] = []
+        brought_bars: list[HistogramSnapshot] = []
         for connection in sample.connections:
-            name, feed = connection.id, sample.feed.get(connection.id)
-            mark = self._marks.get(name)
-            if connection.phase is not Phase.LIVE or feed is None:
+            name = connection.id
+            held = sample.feed.get(name) or sample.bars.get(name)
+            if connection.phase is not Phase.LIVE or held is None:
                 self._forget(name)
                 continue
-            new = _Mark(connection.connects, now_s, connection.received_bytes, feed)
+            self._judge_by(name, bars=name not in sample.feed)
+            mark = self._marks.get(name)
+            new = _Mark(connection.connects, now_s, connection.received_bytes, held)
             if mark is None or mark.session != new.session:
                 self._forget(name)
                 self._marks[name] = new
                 continue
-            window = feed - mark.feed
+            window = held - mark.held
             ticks = window.count + window.negative
             if ticks >= TICKS_AT_LEAST:
                 self._marks[name] = new
                 bytes_per_s = (new.received_bytes - mark.received_bytes) / max(now_s - mark.at_s, 1e-9)
                 flows[name] = Flow(window.smallest(ticks // FLOOR_PART) or 0, bytes_per_s)
-                self._floors[name] = flows[name].floor_ns
-                brought.append(window)
-        self._offset.look(brought)
+                if name in self._by_bars:
+                    brought_bars.append(window)
+                else:
+                    self._floors[name] = flows[name].floor_ns
+                    brought.append(window)
+        self._offset.look(brought or brought_bars, by_bars=not brought and bool(brought_bars))
         return flows
+
+    def _judge_by(self, connection: str, *, bars: bool) -> None:
+        """Begin anew where a connection's first event comes after its bars: what was usual of them is not."""
+        if not bars and connection in self._by_bars:
+            self._by_bars.discard(connection)
+            self._forget(connection)
+            self._lateness.unlearn(connection)
+        elif bars:
+            self._by_bars.add(connection)
 
     def _forget(self, connection: str) -> None:
         self._marks.pop(connection, None)

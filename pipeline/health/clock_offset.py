@@ -11,7 +11,7 @@ import platform
 from collections import deque
 from collections.abc import Iterable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from operators.histogram import HistogramSnapshot
 
@@ -22,14 +22,28 @@ RANK: Final = 3
 """The third smallest lateness counts as the least: the time of a single event may be anything."""
 
 
+class _Look(NamedTuple):
+    """Is what came between two looks."""
+
+    least_ns: int | None
+    ticks: int
+    negative: int
+    by_bars: bool
+
+
 class ClockOffset:
     """Keeps the least lateness of the last minute, over all connections. One thread looks, any reads."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[int | None, int, int]] = deque(maxlen=WINDOW_LOOKS)
+        self._looks: deque[_Look] = deque(maxlen=WINDOW_LOOKS)
 
-    def look(self, brought: Iterable[HistogramSnapshot]) -> None:
-        """Take the lateness of what each connection brought since the last look."""
+    def look(self, brought: Iterable[HistogramSnapshot], *, by_bars: bool = False) -> None:
+        """Take the lateness of what each connection brought since the last look.
+
+        Args:
+            brought: of each connection.
+            by_bars: it is that of bars, for want of events; a bar is sent some time after its end by design.
+        """
         least: int | None = None
         ticks = negative = 0
         for histogram in brought:
@@ -38,21 +52,25 @@ class ClockOffset:
                 least = smallest
             ticks += histogram.count + histogram.negative
             negative += histogram.negative
-        self._looks.append((least, ticks, negative))
+        self._looks.append(_Look(least, ticks, negative, by_bars))
 
     def values(self) -> dict[str, Any]:
         """Return what is known, in plain values.
 
         ``offset_at_most_ms``: our clock minus the feed's is no more; None where nothing came. ``ticks``: from
-        so many of the last minute. ``negative``: so many of them came before they happened.
+        so many of the last minute. ``negative``: so many of them came before they happened. ``by_bars``:
+        they were bars only, which come seconds after their end by design, so that it may be seconds less.
         ``kernel_error_ms``: the most that our clock is off, as the kernel says; None where it does not know.
         """
         looks = tuple(self._looks)
-        least = [smallest for smallest, _, _ in looks if smallest is not None]
+        if any(look.least_ns is not None and not look.by_bars for look in looks):
+            looks = tuple(look for look in looks if not look.by_bars)
+        least = [look.least_ns for look in looks if look.least_ns is not None]
         return {
             "offset_at_most_ms": min(least) / 1e6 if least else None,
-            "ticks": sum(ticks for _, ticks, _ in looks),
-            "negative": sum(negative for _, _, negative in looks),
+            "ticks": sum(look.ticks for look in looks),
+            "negative": sum(look.negative for look in looks),
+            "by_bars": any(look.by_bars for look in looks),
             "kernel_error_ms": kernel_error_ms(),
         }
 

@@ -80,12 +80,18 @@ class Point:
     Args:
         at_ns: wall clock, ns since the epoch.
         state: of the stream: idle, running or closed.
+        feed_p50_ms: from the event's time until received; None where nothing came but bars.
+        feed_p99_ms: as above.
+        bars_p50_ms: from the end of a bar until it came for the first time: Massive sends a second bar 2 s
+            after its second on purpose, so it has a floor that is nobody's fault. None where none came.
+        bars_p99_ms: as above.
         ingest_bytes: that wait undecoded.
         ingest_grows: and they will soon be too many.
         late_tickers: how many come later than the others of their connection.
         clock_at_most_ms: our clock is ahead of the feed's by no more, as the last minute says; None where it
             says nothing.
         clock_negative: ticks of the last minute that came before they happened, as our clock has it.
+        clock_by_bars: they were bars only, which are sent so late that our clock may be seconds less ahead.
     """
 
     at_ns: int
@@ -93,11 +99,14 @@ class Point:
     ticks_per_s: float
     feed_p50_ms: float | None
     feed_p99_ms: float | None
+    bars_p50_ms: float | None
+    bars_p99_ms: float | None
     ingest_bytes: int
     ingest_grows: bool
     late_tickers: int
     clock_at_most_ms: float | None
     clock_negative: int
+    clock_by_bars: bool
     connections: tuple[ConnectionPoint, ...]
     subscribers: tuple[SubscriberPoint, ...]
 
@@ -152,6 +161,8 @@ _CONNECTION_SERIES: Final = (
     "ticks_per_s",
     "p50_ms",
     "p99_ms",
+    "bars_p50_ms",
+    "bars_p99_ms",
     "last_message_age_s",
     "dropped",
     "reconnects",
@@ -252,11 +263,14 @@ class History:
             reading.ticks_per_s,
             reading.feed_p50_ms,
             reading.feed_p99_ms,
+            reading.bars_p50_ms,
+            reading.bars_p99_ms,
             health["ingest"].get("queued_bytes", 0),
             "ingest" in health["falling_behind"],
             len(health["late_tickers"]),
             health["clock"].get("offset_at_most_ms"),
             health["clock"].get("negative", 0),
+            health["clock"].get("by_bars", False),
             tuple(
                 self._connection(line, each, health, at_ns)
                 for line, each in zip(reading.connections, health["connections"], strict=True)

@@ -1,8 +1,9 @@
 """Which connections bring their ticks later than they use to, alone or together: pure.
 
 What is compared is a connection's floor: the lateness that a tenth of its ticks stay below. All channels of
-a socket are one ordered stream, so what makes the socket slow makes its fastest ticks late too, while bars
-that are sent late by design, or one slow exchange, leave the floor where it is.
+a socket are one ordered stream, so what makes the socket slow makes its fastest ticks late too, while one
+slow exchange leaves the floor where it is. Bars, which are sent late by design, are counted among the ticks
+only where nothing else comes; then all are so, and what is usual is that much more.
 """
 
 from collections import deque
@@ -93,6 +94,10 @@ class Lateness:
         """Take note that the session ended: it is late no more, and what was usual stays known."""
         if connection in self._lines:
             self._lines[connection].become(late_since_ns=None)
+
+    def unlearn(self, connection: str) -> None:
+        """Take note that what comes now is of another kind: what was usual means nothing any more."""
+        self._lines.pop(connection, None)
 
     def look(self, floors: Mapping[str, int], *, at_ns: int, queued_bytes: int) -> list[StatusEvent]:
         """Return what has changed since the last look.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.stream import TickStream
+from pipeline.ticks import Tick
 
 __all__ = ["BusyTicker", "Leaders", "SlowTicker", "Tickers"]
 
@@ -35,11 +36,13 @@ class SlowTicker:
     """Is a ticker whose newest tick was late when it was received.
 
     Args:
-        latency_ms: from the event's time until received.
+        event_type: of that tick.
+        latency_ms: from the event's time until received; of a bar from its end.
         age_s: since it was received.
     """
 
     ticker: str
+    event_type: str
     connections: list[str]
     latency_ms: float
     age_s: float
@@ -53,7 +56,8 @@ class Tickers:
         window_s: over which the rates are taken; 0 where there are none yet.
         known: tickers that have ticked, ever.
         busiest: the 20 with the most ticks/s, the busiest first.
-        slowest: the 20 with the latest newest tick, of those that ticked within a minute, the slowest first.
+        slowest: the 20 with the latest newest tick, of those that ticked within a minute, the slowest first;
+            bars only where nothing else comes, since they are all late by design, and never revisions.
     """
 
     window_s: float
@@ -110,22 +114,23 @@ class Leaders:
             SHOWN if window_s else 0,
             ((count - before.get(ticker, 0), ticker) for ticker, count in counts.items()),
         )
-        slowest = heapq.nlargest(
-            SHOWN,
-            (
-                (tick.received_ns - tick.event_ms * 1e6, ticker, tick.received_ns)
-                for ticker, tick in activity.last_ticks().items()
-                if now_ns - tick.received_ns < RECENT_NS
-            ),
-        )
-        where = self._where({ticker for _, ticker in busiest} | {ticker for _, ticker, _ in slowest})
+        events = [tick for tick in activity.last_ticks().values() if not tick.is_bar]
+        recent = _since(events, now_ns - RECENT_NS) or _since(activity.newest_bars(), now_ns - RECENT_NS)
+        slowest = heapq.nlargest(SHOWN, recent, key=_late_ns)
+        where = self._where({ticker for _, ticker in busiest} | {tick.ticker for tick in slowest})
         return Tickers(
             window_s,
             len(counts),
             [BusyTicker(name, where(name), ticks / window_s) for ticks, name in busiest if ticks > 0],
             [
-                SlowTicker(name, where(name), late_ns / 1e6, max(0.0, (now_ns - at_ns) / 1e9))
-                for late_ns, name, at_ns in slowest
+                SlowTicker(
+                    tick.ticker,
+                    tick.event_type,
+                    where(tick.ticker),
+                    _late_ns(tick) / 1e6,
+                    max(0.0, (now_ns - tick.received_ns) / 1e9),
+                )
+                for tick in slowest
             ],
         )
 
@@ -134,3 +139,11 @@ class Leaders:
         wanted = set(tickers)
         carried = {name: wanted.intersection(theirs) for name, theirs in self._stream.tickers().items()}
         return lambda ticker: [name for name, theirs in carried.items() if ticker in theirs]
+
+
+def _since(ticks: Iterable[Tick], moment_ns: int) -> list[Tick]:
+    return [tick for tick in ticks if tick.received_ns > moment_ns]
+
+
+def _late_ns(tick: Tick) -> float:
+    return tick.received_ns - tick.event_ms * 1e6

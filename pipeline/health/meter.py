@@ -38,8 +38,10 @@ class ConnectionLine:
     Args:
         phase: as its snapshot has it, ``live``.
         ticks_per_s: elements received, of the last seconds.
-        p50_ms: from the event's time until received, of the last seconds; None where nothing came.
+        p50_ms: from the event's time until received, of the last seconds; None where nothing came but bars.
         p99_ms: as above.
+        bars_p50_ms: from the end of a bar until it came for the first time; None where none came.
+        bars_p99_ms: as above.
         dropped: the most that any subscriber went without.
     """
 
@@ -49,6 +51,8 @@ class ConnectionLine:
     ticks_per_s: float
     p50_ms: float | None
     p99_ms: float | None
+    bars_p50_ms: float | None
+    bars_p99_ms: float | None
     duplicates: int
     rejected: int
     dropped: int
@@ -89,6 +93,8 @@ class Reading:
     subscribers: tuple[SubscriberLine, ...]
     feed_p50_ms: float | None
     feed_p99_ms: float | None
+    bars_p50_ms: float | None
+    bars_p99_ms: float | None
 
     @property
     def ticks_per_s(self) -> float:
@@ -142,14 +148,22 @@ def compare(earlier: Sample, later: Sample) -> Reading:
     """Return what came between two samples of one stream."""
     seconds = later.at_s - earlier.at_s
     feed = _between(earlier.latencies.feed, later.latencies.feed)
+    bars = _between(earlier.latencies.bars, later.latencies.bars)
     delivered = _between(earlier.latencies.delivered, later.latencies.delivered)
     sink = _between(earlier.latencies.sink, later.latencies.sink)
-    everything = sum(feed.values(), _EMPTY)
-    feed_p50_ms, feed_p99_ms = _p50_p99_ms(everything)
+    feed_p50_ms, feed_p99_ms = _p50_p99_ms(sum(feed.values(), _EMPTY))
+    bars_p50_ms, bars_p99_ms = _p50_p99_ms(sum(bars.values(), _EMPTY))
     before = earlier.health["subscribers"]
     return Reading(
         connections=tuple(
-            _connection(line, earlier.health, later.health, seconds, feed.get(line["id"], _EMPTY))
+            _connection(
+                line,
+                earlier.health,
+                later.health,
+                seconds,
+                latency=feed.get(line["id"], _EMPTY),
+                of_bars=bars.get(line["id"], _EMPTY),
+            )
             for line in later.health["connections"]
         ),
         subscribers=tuple(
@@ -165,6 +179,8 @@ def compare(earlier: Sample, later: Sample) -> Reading:
         ),
         feed_p50_ms=feed_p50_ms,
         feed_p99_ms=feed_p99_ms,
+        bars_p50_ms=bars_p50_ms,
+        bars_p99_ms=bars_p99_ms,
     )
 
 
@@ -177,12 +193,15 @@ def _connection(
     before: Mapping[str, Any],
     now: Mapping[str, Any],
     seconds: float,
+    *,
     latency: HistogramSnapshot,
+    of_bars: HistogramSnapshot,
 ) -> ConnectionLine:
     accounts = _accounts(now, line["id"])
     witness = _witness(accounts)
     received_before = _witness(_accounts(before, line["id"]))["received"]
     p50_ms, p99_ms = _p50_p99_ms(latency)
+    bars_p50_ms, bars_p99_ms = _p50_p99_ms(of_bars)
     return ConnectionLine(
         id=line["id"],
         name=line["name"],
@@ -190,6 +209,8 @@ def _connection(
         ticks_per_s=_rate(witness["received"] - received_before, seconds),
         p50_ms=p50_ms,
         p99_ms=p99_ms,
+        bars_p50_ms=bars_p50_ms,
+        bars_p99_ms=bars_p99_ms,
         duplicates=witness["deduplicated"],
         rejected=witness["rejected"],
         dropped=max((account["dropped"] for account in accounts), default=0),

@@ -91,7 +91,11 @@ class Connection(_Open):
     stale: bool = Field(description="no ticks come though it is connected")
     last_message_age_s: float | None = Field(description="null before the first")
     last_trouble: str | None = Field(description="why its last session ended")
-    latency_ms: Percentiles = Field(description="from the event's time until received")
+    latency_ms: Percentiles = Field(description="from the event's time until received, without bars")
+    bars_latency_ms: Percentiles = Field(
+        description="from the end of a bar until it came for the first time; Massive sends a second bar 2 s"
+        " after its second on purpose"
+    )
 
 
 class Totals(_Open):

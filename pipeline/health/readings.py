@@ -63,12 +63,15 @@ class Readings:
 def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], HistogramSnapshot]]:
     """Yield stage, connection and sink of each latency histogram, and what it holds.
 
-    ``feed`` is from the event's time until received, by connection; ``pipeline`` from then until delivered,
-    and ``sink`` from then until acknowledged, by sink.
+    ``feed`` is from the event's time until received, by connection; ``bars`` the same of bars, from their end
+    until they came for the first time; ``pipeline`` from then until delivered, and ``sink`` from then until
+    acknowledged, by sink.
     """
     held = reading.figures.latencies
     for connection, histogram in held.feed.items():
         yield ("feed", connection, ""), histogram
+    for connection, histogram in held.bars.items():
+        yield ("bars", connection, ""), histogram
     for sink, histogram in held.delivered.items():
         yield ("pipeline", "", sink), histogram
     for sink, histogram in held.sink.items():

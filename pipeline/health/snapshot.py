@@ -68,7 +68,8 @@ def stream_health(
     (how many it is to carry), ``ticks`` and ``ticks_per_s`` (duplicates not counted; of the last five full
     seconds), ``rejected`` (elements that the decoder took for no tick), ``reconnects`` (sockets opened after
     the first), ``errors`` (sessions and attempts that ended unasked, and rejected elements), ``queued``
-    (elements that wait undecoded) and ``latency_ms`` (from the event's time until received).
+    (elements that wait undecoded), ``latency_ms`` (from the event's time until received, without bars) and
+    ``bars_latency_ms`` (from the end of a bar until it came for the first time).
     ``totals`` has their sums; a ticker that two connections carry counts once. ``late``, ``late_tickers``,
     ``falling_behind`` and ``clock`` are what `Findings` has.
 
@@ -80,7 +81,7 @@ def stream_health(
     """
     latencies = figures.latencies
     connections = [
-        _connection(each, len(carried.get(name, ())), latencies.feed.get(name, _EMPTY))
+        _connection(each, len(carried.get(name, ())), latencies, name)
         for name, each in figures.connections.items()
     ]
     return {
@@ -92,7 +93,7 @@ def stream_health(
         "subscribers": {name: _subscriber(each) for name, each in figures.subscribers.items()},
         "latency_ms": {
             stage: {name: latency_ms(histogram) for name, histogram in getattr(latencies, stage).items()}
-            for stage in ("feed", "decode", "delivered", "sink")
+            for stage in ("feed", "bars", "decode", "delivered", "sink")
         },
         **_values(figures.findings),
     }
@@ -108,7 +109,9 @@ def latency_ms(histogram: HistogramSnapshot) -> dict[str, float]:
     }
 
 
-def _connection(figures: ConnectionFigures, tickers: int, feed: HistogramSnapshot) -> dict[str, Any]:
+def _connection(
+    figures: ConnectionFigures, tickers: int, latencies: LatenciesSnapshot, name: str
+) -> dict[str, Any]:
     snapshot, word = figures.snapshot, figures.snapshot.phase.value
     return _values(snapshot) | {
         "phase": word,
@@ -120,7 +123,8 @@ def _connection(figures: ConnectionFigures, tickers: int, feed: HistogramSnapsho
         "reconnects": max(snapshot.connects - 1, 0),
         "errors": snapshot.disconnects + figures.rejected,
         "queued": figures.queued,
-        "latency_ms": _percentiles_ms(feed),
+        "latency_ms": _percentiles_ms(latencies.feed.get(name, _EMPTY)),
+        "bars_latency_ms": _percentiles_ms(latencies.bars.get(name, _EMPTY)),
     }
 
 

@@ -18,6 +18,8 @@ PRIMARY = ConnectionLine(
     ticks_per_s=4221.6,
     p50_ms=1.654,
     p99_ms=14.55,
+    bars_p50_ms=None,
+    bars_p99_ms=None,
     duplicates=1408,
     rejected=27,
     dropped=0,
@@ -43,6 +45,8 @@ READING = Reading(
     subscribers=(CALLBACK, replace(CALLBACK, name="redis", state="up", messages_per_s=20468.0)),
     feed_p50_ms=1.92,
     feed_p99_ms=1861.2,
+    bars_p50_ms=None,
+    bars_p99_ms=None,
 )
 TICKERS = {"connection_1": 100, "connection_2": 100}
 
@@ -91,9 +95,19 @@ def test_a_reading_is_one_line_where_there_is_no_terminal():
     )
 
 
+def test_bars_have_their_own_latency_and_its_floor_is_said():
+    """By default only bars come: there would be no latency at all, or one of two seconds that alarms."""
+    bars = replace(READING, bars_p50_ms=2004.0, bars_p99_ms=2010.0)
+    told = "bars p50 2,004 p99 2,010 ms after their end (Massive waits 2,000); callback"
+    assert f"feed p50 1.92 p99 1,861 ms; {told}" in summary(bars)
+    only = replace(bars, feed_p50_ms=None, feed_p99_ms=None)
+    assert f"connections; {told}" in summary(only)
+    assert "2,004 b 2,010 b" in " ".join("\n".join(drawn(screen("", only, TICKERS, []))).split())
+
+
 def test_a_reading_before_anything_came_can_be_shown():
     """The first second would end in a traceback."""
-    nothing = Reading((), (), None, None)
+    nothing = Reading((), (), None, None, None, None)
     assert drawn(screen("", nothing, {}, []))[-1:] != ["Traceback"]
     assert summary(nothing) == "0 ticks/s on 0 of 0 connections; feed p50 - p99 - ms"
     assert reading_values(nothing)["ticks_per_s"] == 0

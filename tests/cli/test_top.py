@@ -39,6 +39,8 @@ def connection(number, **more):
         "ticks_per_s": 1000.0 * number,
         "p50_ms": 1.5,
         "p99_ms": 20.0,
+        "bars_p50_ms": None,
+        "bars_p99_ms": None,
         "duplicates": 0,
         "rejected": 0,
         "dropped": 0,
@@ -73,14 +75,14 @@ def frame(*connections, rate=6000.0, imbalance=0):
     )
     lines = connections or (connection(1), connection(2), connection(3))
     return Frame(
-        Point(AT_NS, "running", rate, 1.5, 20.0, 0, False, 0, 0.4, 0, lines, (callback,)),
+        Point(AT_NS, "running", rate, 1.5, 20.0, None, None, 0, False, 0, 0.4, 0, False, lines, (callback,)),
         {line.id: [1.0, 2.0] for line in lines},
         [EventLine(1, AT_NS, "connection_2", "Evicted", "connection_2: evicted", warning=True)],
         Tickers(
             10.0,
             2,
             [BusyTicker("BUSY", ["connection_1"], 99.5)],
-            [SlowTicker("SLOW", ["connection_2"], 321.0, 0.5)],
+            [SlowTicker("SLOW", "Q", ["connection_2"], 321.0, 0.5)],
         ),
     )
 

@@ -6,6 +6,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 from operators.histogram import LatencyHistogram
 from pipeline.health.attribution import FRESH_NS, SIGHTINGS, Attribution, Sample, Sightings
+from pipeline.health.late_tickers import Sighting
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.status import CaughtUp, FallingBehind, Late, OnTime
 from pipeline.ticks import Quote, SecondAggregate, Trade
@@ -22,6 +23,7 @@ class World:
         self.scheduler = VirtualTimeScheduler()
         self.names = names
         self.feed = {name: LatencyHistogram() for name in names}
+        self.bars = {}
         self.received = Counter()
         self.sessions = Counter(dict.fromkeys(names, 1))
         self.down = set()
@@ -53,7 +55,12 @@ class World:
             for name in self.names
         ]
         feed = {name: histogram.snapshot() for name, histogram in self.feed.items()}
-        return Sample(connections, feed, {None: self.queued_bytes})
+        bars = {name: histogram.snapshot() for name, histogram in self.bars.items()}
+        return Sample(connections, feed, {None: self.queued_bytes}, bars)
+
+    def only_bars(self):
+        """Let what comes be bars from now on, as it is by default: two seconds after their ends."""
+        self.feed, self.bars = {}, {name: LatencyHistogram() for name in self.names}
 
     def run(self, seconds, ticks=100, slow=0.05, **late_ms):
         """Let time go by; a part of the ticks is 9 s late, whatever else happens. Return what was told."""
@@ -62,8 +69,9 @@ class World:
             for name in self.names:
                 if name not in self.down:
                     late = late_ms.get(name, 40)
-                    self.feed[name].record(int(late * MS), int(ticks * (1 - slow)))
-                    self.feed[name].record(int((late + 9000) * MS), int(ticks * slow))
+                    held = self.feed.get(name) or self.bars[name]
+                    held.record(int(late * MS), int(ticks * (1 - slow)))
+                    held.record(int((late + 9000) * MS), int(ticks * slow))
                     self.received[name] += 100 * ticks
             self.scheduler.advance_by(1.0)
         return self.events[before:]
@@ -88,6 +96,47 @@ def test_bars_that_are_late_by_design_are_not_the_sockets_doing():
     world = World("a", "b")
     world.run(60)
     assert not world.run(10, slow=0.8)
+
+
+def test_where_only_bars_come_their_own_delay_is_usual():
+    """By default there are only bars: each would be late, or none ever."""
+    world = World("a", "b", server_bytes=1_000_000)
+    world.only_bars()
+    assert not world.run(100, a=2004, b=2004)
+    (late,) = world.run(10, a=2004, b=3500)
+    assert (late.connection, late.others) == ("b", "on time")
+    assert (late.usually_s, late.late_s) == (pytest.approx(2, rel=0.04), pytest.approx(3.5, rel=0.04))
+    assert not [event for event in world.run(10, a=2004, b=2004) if not isinstance(event, OnTime)]
+    for second in range(1, 9):
+        world.run(1, a=2004 + 400 * second, b=2004)
+    assert world.attribution.findings().falling_behind == ("a",)
+
+
+def test_with_the_first_trade_what_was_usual_of_bars_is_not():
+    """A trade a second late would be early beside the bars, or the bars late beside the trades."""
+    world = World("a")
+    world.only_bars()
+    world.run(60, a=2004)
+    assert world.attribution.findings().clock["by_bars"]
+    world.feed["a"] = LatencyHistogram()
+    assert not world.run(60, a=40)
+    assert not world.attribution.findings().clock["by_bars"]
+    (late,) = world.run(10, a=1500)
+    assert late.usually_s == pytest.approx(0.04, rel=0.04)
+
+
+def test_no_ticker_is_late_beside_the_delay_of_bars():
+    """A trade three seconds late would be on time on the socket beside, whose bars are two seconds late."""
+    world = World("a", "b")
+    world.feed = {"a": LatencyHistogram()}
+    world.bars = {"b": LatencyHistogram()}
+    world.attribution._tickers._homes = lambda: {f"T{n}": "a" for n in range(20)}
+    for at in range(20):
+        world.sightings = [
+            Sighting(f"T{n}", at * SECOND, (2500 if n == 0 and at > 10 else 40) * MS) for n in range(20)
+        ]
+        world.run(1, a=40, b=2004)
+    assert world.attribution.findings().late_tickers == ("T0",)
 
 
 def test_a_quiet_connection_is_looked_at_when_it_has_brought_enough():

@@ -17,7 +17,12 @@ class World:
         self.now_s = 50.0
         self.counts = {}
         self.last = {}
-        self.activity = SimpleNamespace(counts=lambda: dict(self.counts), last_ticks=lambda: dict(self.last))
+        self.bars = []
+        self.activity = SimpleNamespace(
+            counts=lambda: dict(self.counts),
+            last_ticks=lambda: dict(self.last),
+            newest_bars=lambda: list(self.bars),
+        )
         self.leaders = Leaders(self, clock=lambda: NOW_NS, monotonic=lambda: self.now_s)
 
     def tickers(self):
@@ -35,10 +40,13 @@ class World:
         self.leaders.sample()
 
 
-def tick(latency_ms, age_s=0.0):
+def tick(latency_ms, age_s=0.0, ticker="?", event_type="T", *, is_bar=False):
     """Return a tick as it was received so long ago, so late."""
     received_ns = NOW_NS - int(age_s * 1e9)
-    return SimpleNamespace(received_ns=received_ns, event_ms=received_ns / 1e6 - latency_ms)
+    event_ms = received_ns / 1e6 - latency_ms
+    return SimpleNamespace(
+        ticker=ticker, event_type=event_type, is_bar=is_bar, received_ns=received_ns, event_ms=event_ms
+    )
 
 
 @settings(max_examples=50)
@@ -62,11 +70,22 @@ def test_the_busiest_are_those_that_ticked_most_lately(before, lately):
 def test_the_slowest_are_those_whose_newest_tick_was_latest_within_a_minute(ticks):
     """A tick of this morning would stay the slowest all day; a clock that is off would be hidden."""
     world = World()
-    world.last = {name: tick(*both) for name, both in ticks.items()}
+    world.last = {name: tick(*both, ticker=name) for name, both in ticks.items()}
     slowest = world.leaders.read().slowest
     late = sorted((latency_ms for latency_ms, age_s in ticks.values() if age_s < 60), reverse=True)
     assert [round(slow.latency_ms) for slow in slowest] == late[:20]
     assert all(round(slow.latency_ms) == ticks[slow.ticker][0] for slow in slowest)
+
+
+def test_bars_are_slow_only_where_nothing_else_comes():
+    """Each bar is two seconds late by design: the one slow trade would be below twenty of them."""
+    world = World()
+    world.bars = [tick(2004, ticker=f"B{n}", event_type="A", is_bar=True) for n in range(30)]
+    world.last = {"B": tick(900_000, is_bar=True), "T": tick(70, ticker="T")}
+    assert [(slow.ticker, slow.event_type) for slow in world.leaders.read().slowest] == [("T", "T")]
+    del world.last["T"]
+    slowest = world.leaders.read().slowest
+    assert {(slow.event_type, round(slow.latency_ms)) for slow in slowest} == {("A", 2004)}
 
 
 def test_each_is_told_with_the_connection_that_carries_it():

@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from pipeline.health.server import HttpServer
@@ -184,3 +186,67 @@ def test_a_reconnect_is_asked_for_with_the_token_which_is_kept_nowhere(chromium,
     assert chromium.run("return [localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
     assert TOKEN not in chromium.run("return document.documentElement.outerHTML")
     chromium.open("about:blank")
+
+
+class Hanging(Run):
+    """A stream whose callback waits while it is told to."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.going = threading.Event()
+        self.going.set()
+
+    def _take(self, tick):
+        self.going.wait(30)
+        super()._take(tick)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_way_of_one_subscriber_has_its_own_rate_and_queue(chromium, simulator, width):
+    """The last arrow said `undefined`, and how much was received where what is delivered belongs."""
+    edges = "return [...document.querySelectorAll('#way svg > text')].map((text) => text.textContent)"
+
+    def last(*wanted):
+        return lambda: tuple(each.split()[-1] for each in chromium.run(edges)[-2:]) == wanted
+
+    config = config_for(simulator, *HOMES.values(), MASSIVE_EVENT_TYPES="Q")
+    with Hanging(config) as run, HttpServer(run.stream, port=0) as server:
+        show(chromium, server, width=width)
+        words = chromium.run(edges)
+        assert len(words) == 2 * (3 + 1 + 1), (
+            "an arrow from each connection, from ingest, and to the subscriber"
+        )
+        assert not [each for each in words if "undefined" in each]
+        assert words[-1].endswith(" queued")
+        run.going.clear()
+        wait_until(last("0/s", "queued"), 20, "that nothing is delivered")
+        assert chromium.run(edges)[-4] != "0/s", "what is received goes on"
+        run.going.set()
+        chromium.open("about:blank")
+
+
+@pytest.fixture
+def bars():
+    """A stream of what is asked for by default: second bars."""
+    feed = SyntheticFeed(["AAPL", "MSFT"], rate=200, event_types=("A",))
+    with (
+        Simulator([feed], Options(keys=frozenset({KEY}))) as server,
+        Run(config_for(server, ["*"], MASSIVE_EVENT_TYPES="A")) as run,
+    ):
+        yield run
+
+
+def test_where_only_bars_come_their_latency_is_shown_and_called_so(chromium, bars):
+    """A first-time user has only bars: the page showed no latency, or one that looked two seconds late."""
+    with HttpServer(bars.stream, port=0) as server:
+        chromium.open(server.url)
+        chromium.wait_text("#totals", "after their end, of which Massive waits 2,000")
+        chromium.wait_text(tile("connection_1", "dl"), "bars")
+        chromium.wait_text("#way svg", "bars p99")
+        chromium.wait_text("#slowest", "AAPL")
+        names = (
+            "return [...document.querySelectorAll('#latency .legendtext')].map((text) => text.textContent)"
+        )
+        wait_until(lambda: "primary bars" in chromium.run(names), 20, "the line of the bars")
+        assert "feed" not in chromium.text("#totals")
+        chromium.open("about:blank")

@@ -87,4 +87,10 @@ def test_the_way_to_redis_and_back_is_a_stage_of_its_own():
         assert stages["delivered"]["redis"]["count"] == account.received
         assert stages["sink"]["redis"]["count"] == 2 * account.delivered, "there are two channels"
         assert stages["sink"]["redis"]["max"] > 0
-        assert set(health["clock"]) == {"offset_at_most_ms", "ticks", "negative", "kernel_error_ms"}
+        assert set(health["clock"]) == {
+            "offset_at_most_ms",
+            "ticks",
+            "negative",
+            "by_bars",
+            "kernel_error_ms",
+        }

@@ -17,6 +17,7 @@ class FakeTick:
     name: Any
     event_ms: float = 0
     received_ns: int = 0
+    is_bar: bool = False
 
 
 @dataclass

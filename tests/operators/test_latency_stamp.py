@@ -103,3 +103,56 @@ def test_of_a_large_batch_a_sample_stands_for_all():
     feed = latencies.feed["a"].snapshot()
     assert (feed.count, feed.negative, feed.max) == (808, 0, 2_000_000)
     assert feed.total == 800 * 2_000_000 + 8 * 1_000_000
+
+
+def _mixed(points, bars, *, late_bar_ms=2000):
+    now_ms = NOW_NS // 10**6
+    ticks = [FakeTick("T", now_ms - 20) for _ in range(points)]
+    ticks += [FakeTick("A", now_ms - late_bar_ms, is_bar=True) for _ in range(bars)]
+    return FakeBatch(ticks, "a", NOW_NS)
+
+
+@pytest.mark.parametrize("bars", [0, 1, 7, 208])
+@pytest.mark.parametrize("points", [0, 1, 7, 208])
+def test_bars_are_measured_apart_in_a_batch_of_any_size(points, bars):
+    """An hour of bars would look two seconds late, and trades would look as late beside them."""
+    latencies, _ = _run(_mixed(1, 1), _mixed(points, bars))
+    snapshot = latencies.snapshot()
+    feed, its_bars = snapshot.feed["a"], snapshot.bars["a"]
+    assert (feed.count, feed.max) == (points + 1, 20_000_000)
+    assert (its_bars.count, its_bars.max) == (bars + 1, 2_000_000_000)
+
+
+def test_where_only_bars_come_there_is_no_series_of_events():
+    """The page would show a latency of nothing instead of that of the bars."""
+    latencies, _ = _run(_mixed(0, 3), _mixed(0, 100))
+    assert latencies.snapshot().feed == {}
+
+
+def test_only_bars_that_are_named_first_are_measured():
+    """A revision 15 minutes later is no latency at all."""
+    latencies, source = Latencies(), Source()
+    source.pipe(latency_stamp(lambda: 0, latencies, lambda bars: bars[:1])).subscribe(Recorder())
+    source.emit(_mixed(0, 3))
+    source.emit(_mixed(9, 3, late_bar_ms=900_000))
+    assert latencies.snapshot().bars["a"].count == 2
+    assert latencies.snapshot().feed["a"].count == 9
+
+
+def test_of_a_large_batch_no_more_is_looked_at_than_is_measured():
+    """Looking for bars where none come would cost each trade and quote 15 ns."""
+    looks = 0
+
+    class Counted(FakeTick):
+        @property
+        def is_bar(self):
+            nonlocal looks
+            looks += 1
+            return False
+
+        @is_bar.setter
+        def is_bar(self, _):
+            pass
+
+    _run(FakeBatch([Counted(n) for n in range(640)], "a", NOW_NS))
+    assert looks == 16

@@ -24,6 +24,9 @@ export function drawSparkline(picture, values) {
   picture.setAttribute("aria-label", `ticks a second over the last five minutes, at most ${Math.round(top)}`);
 }
 
+// The chart takes some tags in names for markup.
+const plain = (words) => words.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // One colour a connection or subscriber; p99 is a full line, p50 a dotted one.
@@ -35,7 +38,7 @@ export function drawLatency(element, times, series) {
     ["p99_ms", "p50_ms"].map((figure) => ({
       x,
       y: values[figure].map((value) => (value > 0 ? value : null)),
-      name: figure === "p99_ms" ? name : `${name} p50`,
+      name: plain(figure === "p99_ms" ? name : `${name} p50`),
       showlegend: figure === "p99_ms",
       legendgroup: name,
       mode: "lines",

@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, clockWords, count, inMs, ms, state, time } from "./words.js";
+import { age, clockWords, count, eventOrBar, inMs, ms, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -121,8 +121,8 @@ function showConnection(each, nowNs) {
   write(parts.since, `since ${time(each.since_ns)}, ${age((nowNs - each.since_ns) / 1e9)}`);
   write(parts.rate, count(each.ticks_per_s));
   drawSparkline(parts.spark, known.connections[each.id]?.ticks_per_s ?? []);
-  write(parts.facts.p50, inMs(each.p50_ms));
-  write(parts.facts.p99, inMs(each.p99_ms));
+  write(parts.facts.p50, eventOrBar(each.p50_ms, each.bars_p50_ms));
+  write(parts.facts.p99, eventOrBar(each.p99_ms, each.bars_p99_ms));
   write(parts.facts["last message"], age(each.last_message_age_s));
   write(parts.facts.tickers, count(each.tickers));
   write(parts.facts.dropped, count(each.dropped));
@@ -141,8 +141,8 @@ function show(now) {
     ["stream", now.state],
     ["connections", `${live} of ${now.connections.length} live`],
     ["ticks/s", count(now.ticks_per_s)],
-    ["feed p50 / p99", `${ms(now.feed_p50_ms)} / ${inMs(now.feed_p99_ms)}`],
-    ["clock", clockWords(now.clock_at_most_ms, now.clock_negative)],
+    ...latencies(now),
+    ["clock", clockWords(now.clock_at_most_ms, now.clock_negative, now.clock_by_bars)],
     ["imbalance", imbalance ? `▲ ${count(imbalance)}` : "0"],
   ]);
   document.title = `${live === now.connections.length ? "" : "▲ "}${count(now.ticks_per_s)}/s · Tickbraid`;
@@ -167,13 +167,30 @@ function show(now) {
   );
 }
 
+function latencies(now) {
+  const feed = ["feed p50 / p99", `${ms(now.feed_p50_ms)} / ${inMs(now.feed_p99_ms)}`];
+  if (now.bars_p50_ms == null) return [feed];
+  const bars = ["bars p50 / p99", `${ms(now.bars_p50_ms)} / ${inMs(now.bars_p99_ms)} after their end, of which Massive waits 2,000`];
+  return now.feed_p50_ms == null ? [bars] : [feed, bars];
+}
+
+// Events and bars are two lines: bars come seconds after their end by design.
+function feedsOf({ id, name }) {
+  const values = known.connections[id];
+  const bars = { p50_ms: values?.bars_p50_ms, p99_ms: values?.bars_p99_ms };
+  const any = (its) => its?.p99_ms?.some((value) => value != null);
+  const feeds = any(bars) ? [{ name: `${name} bars`, values: bars }] : [];
+  return any(values) || !feeds.length ? [{ name, values }, ...feeds] : feeds;
+}
+
 function drawChart(now) {
-  const feeds = now.connections.map((each) => ({ name: each.name, values: known.connections[each.id] }));
+  const feeds = now.connections.flatMap(feedsOf);
   const sinks = now.subscribers.map((each) => ({ name: `to ${each.name}`, values: known.subscribers[each.name] }));
   drawLatency(at("latency"), known.times, [...feeds, ...sinks].filter((each) => each.values?.p99_ms));
 }
 
 function pairs(list, all) {
+  while (list.children.length > all.length) list.lastChild.remove();
   while (list.children.length < all.length) list.append(node("div", {}, node("dt"), node("dd")));
   all.forEach(([name, value], index) => {
     write(list.children[index].children[0], name);
@@ -181,7 +198,7 @@ function pairs(list, all) {
   });
 }
 
-const kindOf = (heading) => (heading === "" ? "bar" : ["connection", "state"].includes(heading) ? "words" : "");
+const kindOf = (heading) => (heading === "" ? "bar" : ["connection", "state", "type"].includes(heading) ? "words" : "");
 
 // A cell is its text, or for a bar the share of the longest one.
 function table(element, headings, rows) {
@@ -219,8 +236,8 @@ function lead({ busiest, slowest }) {
   );
   table(
     at("slowest"),
-    ["ticker", "connection", "ago", "ms", ""],
-    slowest.map((each) => [each.ticker, names(each), age(each.age_s), ms(each.latency_ms), Math.max(0, each.latency_ms / latest)]),
+    ["ticker", "type", "connection", "ago", "ms", ""],
+    slowest.map((each) => [each.ticker, each.event_type, names(each), age(each.age_s), ms(each.latency_ms), Math.max(0, each.latency_ms / latest)]),
   );
 }
 

@@ -9,6 +9,10 @@ const THICK = 44;
 // So much may wait for a subscriber that keeps up: a second's ticks, or what a burst brings.
 const behind = (subscriber) => Math.max(1000, subscriber.delivered_per_s);
 
+// Of events, or where nothing but bars comes, of those.
+const latest = (now) =>
+  now.feed_p99_ms == null && now.bars_p99_ms != null ? `bars p99 ${ms(now.bars_p99_ms)} ms` : `feed p99 ${ms(now.feed_p99_ms)} ms`;
+
 // Layers of nodes, each with its lines of text, and what flows from one to the next.
 function layers(now) {
   const received = now.ticks_per_s;
@@ -27,11 +31,12 @@ function layers(now) {
       rate: received,
       queue: `${now.ingest_grows ? "▲ " : ""}${bytes(now.ingest_bytes)} wait`,
     }],
-    [{ title: "decode · dedupe · stamp", lines: [`feed p99 ${ms(now.feed_p99_ms)} ms`], kind: "", rate: received }],
+    [{ title: "decode · dedupe · stamp", lines: [latest(now)], kind: "", rate: received }],
     now.subscribers.map((each) => ({
       title: each.name,
       lines: [state(each.state).words, `p99 ${ms(each.p99_ms)} ms`].filter(Boolean),
       kind: each.state === "down" || each.account.imbalance ? "trouble" : each.queued > behind(each) ? "caution" : "",
+      takes: true,
       rate: each.delivered_per_s,
       queue: `${count(each.queued)} queued`,
     })),
@@ -59,7 +64,7 @@ export function drawWay(element, now) {
   }
   const edges = [];
   for (let at = 0; at + 1 < all.length; at += 1) {
-    for (const from of all[at]) for (const to of all[at + 1]) edges.push(...edge(from, to, at, { narrow, high, all }));
+    for (const from of all[at]) for (const to of all[at + 1]) edges.push(...edge(from, to, { narrow, high }));
   }
   const nodes = all.flat().map((node) => box(node, high));
   element.replaceChildren(
@@ -67,13 +72,13 @@ export function drawWay(element, now) {
   );
 }
 
-function edge(from, to, at, { narrow, high, all }) {
+function edge(from, to, { narrow, high }) {
   const [x1, y1] = narrow ? [from.x + from.wide / 2, from.y + high] : [from.x + from.wide, from.y + high / 2];
   const [x2, y2] = narrow ? [to.x + to.wide / 2, to.y] : [to.x, to.y + high / 2];
   const [mx, my] = [(x1 + x2) / 2, (y1 + y2) / 2];
   const d = narrow ? `M${x1} ${y1}C${x1} ${my} ${x2} ${my} ${x2} ${y2}` : `M${x1} ${y1}C${mx} ${y1} ${mx} ${y2} ${x2} ${y2}`;
   // What a connection brings flows from it, what a subscriber takes flows to it: the edge tells of that one.
-  const its = all[at].length >= all[at + 1].length ? from : to;
+  const its = to.takes ? to : from;
   const rate = its.rate;
   const width = 1 + Math.min(5, Math.log10(1 + rate));
   const path = svg("path", { d, "stroke-width": width.toFixed(1), class: rate > 0 ? "" : "idle" });

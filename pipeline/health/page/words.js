@@ -13,6 +13,9 @@ export function ms(value) {
 
 export const inMs = (value) => (value == null ? NOTHING : `${ms(value)} ms`);
 
+// A latency of events; where there is none, that of bars, which are late by design.
+export const eventOrBar = (eventMs, barMs) => (eventMs == null && barMs != null ? `bars ${inMs(barMs)}` : inMs(eventMs));
+
 export function age(seconds) {
   if (seconds == null) return NOTHING;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
@@ -36,9 +39,9 @@ const STATES = {
 };
 
 // How far our clock may be from the feed's: ahead by no more, or behind by as much at least.
-export function clockWords(atMostMs, negative) {
+export function clockWords(atMostMs, negative, byBars) {
   if (atMostMs == null) return NOTHING;
-  const words = atMostMs < 0 ? `▲ ${ms(-atMostMs)} ms behind` : `≤ ${ms(atMostMs)} ms ahead`;
+  const words = `${atMostMs < 0 ? `▲ ${ms(-atMostMs)} ms behind` : `≤ ${ms(atMostMs)} ms ahead`}${byBars ? ", by bars" : ""}`;
   return negative ? `${words}, ${count(negative)} ticks early` : words;
 }
 
