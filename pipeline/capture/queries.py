@@ -7,20 +7,24 @@ from typing import Final
 
 import polars as pl
 
+from pipeline.bars import bar_types
 from pipeline.errors import CaptureUnusable
 
 from .layout import HOUR_NS, TICKS, parts
 from .schema import TICK_SCHEMA
 
-__all__ = ["STAGES", "latency_summary", "load_ticks"]
+__all__ = ["STAGES", "latency_summary", "load_ticks", "stage_ms"]
 
 STAGES: Final = {
     "feed": ("event_ns", "received_ns"),
+    "bars": ("event_ns", "received_ns"),
     "pipeline": ("received_ns", "decoded_ns"),
     "sink": ("decoded_ns", "delivered_ns"),
     "total": ("event_ns", "delivered_ns"),
 }
-"""What there is between which two times of a tick."""
+"""What there is between which two times of a tick. Of bars there is no ``feed`` and no ``total``: they are
+sent some time after their end by design, which is measured in ``bars``, of each when it first came."""
+_OF_EVENTS: Final = frozenset({"feed", "total"})
 PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
@@ -80,9 +84,10 @@ def latency_summary(
 ) -> pl.DataFrame:
     """Return how long ticks took, in ms: a row for each group and stage, in the order of the groups.
 
-    The stages are ``feed`` (from the event's time to receipt), ``pipeline`` (to decoded), ``sink`` (to the
-    capture) and ``total``. A percentile is one of the values, the next above where it falls between two.
-    Clocks that disagree make latencies negative; those count like any other.
+    The stages are ``feed`` (from the event's time to receipt), ``bars`` (from a bar's end to its first
+    receipt), ``pipeline`` (to decoded), ``sink`` (to the capture) and ``total``; those of which there are no
+    ticks are left out. A percentile is one of the values, the next above where it falls between two. Clocks
+    that disagree make latencies negative; those count like any other.
 
     Args:
         ticks: as `load_ticks` returns them.
@@ -102,11 +107,12 @@ def latency_summary(
     if missing := [name for name in needed if name not in ticks.columns]:
         raise ValueError(f"ticks must have the columns {', '.join(missing)}, of which the latencies are made")
     groups = list(by)
-    latencies = [(pl.col(STAGES[s][1]) - pl.col(STAGES[s][0])).truediv(1e6).alias(s) for s in stages]
+    latencies = [stage_ms(ticks, stage).alias(stage) for stage in stages]
     return (
         ticks.lazy()
         .select(*groups, *latencies)
         .unpivot(on=list(stages), index=groups, variable_name="stage", value_name="ms")
+        .drop_nulls("ms")
         .group_by(*groups, "stage", maintain_order=True)
         .agg(
             pl.len().alias("count"),
@@ -119,6 +125,27 @@ def latency_summary(
         )
         .collect()
     )
+
+
+def stage_ms(ticks: pl.DataFrame, stage: str) -> pl.Expr:
+    """Return how long a stage took of each tick, ms; null where it is no stage of that tick's.
+
+    Args:
+        ticks: in the order of the stream; without the column ``event_type`` none of them counts as a bar.
+        stage: one of `STAGES`.
+    """
+    begin, end = STAGES[stage]
+    took = (pl.col(end) - pl.col(begin)).truediv(1e6)
+    if stage != "bars" and stage not in _OF_EVENTS:
+        return took
+    if "event_type" not in ticks.columns:
+        return took if stage in _OF_EVENTS else pl.lit(None, pl.Float64)
+    is_bar = pl.col("event_type").is_in(list(bar_types()))
+    if stage in _OF_EVENTS:
+        return pl.when(~is_bar).then(took)
+    # A revision ends no later than what came before; the first of a ticker may be one.
+    before = pl.col("event_ns").cum_max().shift(1).over("ticker", "event_type")
+    return pl.when(is_bar & (pl.col("event_ns") > before)).then(took)
 
 
 def _ns(name: str, moment: datetime | None) -> int | None:

@@ -61,13 +61,22 @@ class TimeAxis(NamedTuple):
     bin_words: str
 
 
-def time_axis(first_ns: int, last_ns: int, most_bins: int = 1) -> TimeAxis:
-    """Choose the unit of time, and the smallest bin of which no more than so many are needed."""
+def time_axis(first_ns: int, last_ns: int, most_bins: int = 1, *, least_bin_s: float = 0.0) -> TimeAxis:
+    """Choose the unit of time, and the smallest bin of which no more than so many are needed.
+
+    Args:
+        first_ns: ns since the epoch.
+        last_ns: likewise.
+        most_bins: how many at most.
+        least_bin_s: how wide a bin is at least, s.
+    """
     span_s = (last_ns - first_ns) / 1e9
     unit_s, unit = next(
         (each for each in ((1.0, "s"), (60.0, "min")) if span_s < 200 * each[0]), (3600.0, "h")
     )
-    bin_s = next((bin_s for bin_s in BINS_S if span_s / bin_s < most_bins), BINS_S[-1])
+    bin_s = next(
+        (bin_s for bin_s in BINS_S if span_s / bin_s < most_bins and bin_s >= least_bin_s), BINS_S[-1]
+    )
     size, its_unit = (
         (bin_s, "s") if bin_s < 60 else (bin_s / 60, "min") if bin_s < 3600 else (bin_s / 3600, "h")
     )

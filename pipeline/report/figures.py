@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipeline.capture.queries import STAGES
+from pipeline.capture.queries import stage_ms
 
 from .canvas import (
     BLUE,
@@ -48,6 +48,7 @@ Samples = Mapping[str, pl.Series]
 
 STAGE_WORDS: Final = {
     "feed": "event until received",
+    "bars": "end of a bar until first received",
     "pipeline": "received until decoded",
     "sink": "decoded until delivered",
     "total": "event until delivered",
@@ -57,6 +58,8 @@ NINES: Final = {1.0: "0 %", 10.0: "90 %", 100.0: "99 %", 1e3: "99.9 %", 1e4: "99
 CURVE_BINS: Final = 300
 HEAT_BINS: Final = 60
 HEAT_TICKERS: Final = 30
+USUALLY_APART: Final = 0.9
+"""So many of the moments at which anything happened are no further from the one before than a bin is wide."""
 MARKS: Final = {"p50_ms": "o", "p90_ms": "^", "p99_ms": "s", "p99_9_ms": "D", "max_ms": "|"}
 """How `summary_plot` marks the columns of `latency_summary`."""
 
@@ -68,18 +71,19 @@ def latency_ms(ticks: pl.DataFrame, stage: str) -> pl.Series:
         ticks: as `load_ticks` returns them.
         stage: one of `STAGES`.
     """
-    return ticks.select(_ms(stage)).to_series()
+    return ticks.select(stage_ms(ticks, stage).alias("ms")).to_series()
 
 
 def by_group(ticks: pl.DataFrame, column: str, stage: str) -> dict[str, pl.Series]:
     """Return the latencies of a stage for each value of a column, sorted by it."""
-    groups = ticks.select(column, _ms(stage)).sort(column, maintain_order=True)
+    groups = _timed(ticks, stage).select(column, "ms").sort(column, maintain_order=True)
     return {str(name): its["ms"] for (name,), its in groups.group_by(column, maintain_order=True)}
 
 
 def by_stage(ticks: pl.DataFrame) -> dict[str, pl.Series]:
-    """Return the latencies of the stages that follow one another: feed, pipeline, sink."""
-    return {f"{s}: {STAGE_WORDS[s]}": latency_ms(ticks, s) for s in ("feed", "pipeline", "sink")}
+    """Return the latencies of the stages that follow one another: feed, or of bars bars; pipeline, sink."""
+    stages = {s: latency_ms(ticks, s) for s in ("feed", "bars", "pipeline", "sink")}
+    return {f"{s}: {STAGE_WORDS[s]}": its for s, its in stages.items() if its.count()}
 
 
 def percentile_plot(samples: Samples, title: str) -> Figure:
@@ -125,11 +129,12 @@ def latency_over_time(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -
     A tick counts where it *happened*, not where it arrived: else a stall of a second would be one bad moment
     in which many ticks came, and not the bad second that it was.
     """
+    ticks = _timed(ticks, stage)
     axis = _axis_of(ticks, CURVE_BINS)
     binned = (
         pl.DataFrame({"bin": range(axis.bins)})  # all of them: where nothing came the curves break
         .join(
-            ticks.select(_bin(axis), _ms(stage))
+            ticks.select(_bin(axis), "ms")
             .group_by("bin")
             .agg(
                 pl.len().alias("count"),
@@ -144,6 +149,7 @@ def latency_over_time(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -
         .with_columns(pl.col("bin") * axis.bin_s / axis.unit_s, pl.col("count").fill_null(0) / axis.bin_s)
     )
     figure, (above, below) = blank(title, axis.label, "Latency (ms)", height_in=5.0, ratios=(3, 1))
+    alone = binned["median"].is_not_null() & _silent_beside(binned["median"])
     for name, colour, style in (("max", GREY, ":"), ("p99", RED, "--"), ("median", BLUE, "-")):
         above.plot(
             binned["bin"],
@@ -151,6 +157,9 @@ def latency_over_time(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -
             style,
             color=colour,
             label=name,
+            marker="o",  # a line has no length where there is nothing before and after
+            markersize=2.5,
+            markevery=alone.to_list(),
         )
     ms_axis(above, "y", [binned["median"]])
     legend(above, f"of each {axis.bin_words}")
@@ -166,12 +175,13 @@ def heat_map(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -> Figure:
 
     Of tickers it has the busiest, the busiest on top; white is where a ticker had no tick.
     """
+    ticks = _timed(ticks, stage)
     axis = _axis_of(ticks, HEAT_BINS)
     busiest = ticks["ticker"].value_counts().sort("count", "ticker", descending=[True, False])
     tickers = busiest["ticker"].head(HEAT_TICKERS).to_list()
     cells = (
         ticks.filter(pl.col("ticker").is_in(tickers))
-        .select("ticker", _bin(axis), _ms(stage))
+        .select("ticker", _bin(axis), "ms")
         .group_by("ticker", "bin")
         .agg(pl.col("ms").quantile(0.99, "higher"))
         # A log scale has no place for what clocks that disagree made negative.
@@ -226,16 +236,21 @@ def summary_plot(
     return figure
 
 
-def _ms(stage: str) -> pl.Expr:
-    begin, end = STAGES[stage]
-    return (pl.col(end) - pl.col(begin)).truediv(1e6).alias("ms")
+def _timed(ticks: pl.DataFrame, stage: str) -> pl.DataFrame:
+    """Return the ticks that a stage is of, with how long it took as ``ms``."""
+    return ticks.with_columns(stage_ms(ticks, stage).alias("ms")).drop_nulls("ms")
+
+
+def _silent_beside(values: pl.Series) -> pl.Series:
+    """Tell of each bin whether nothing is in the one before it and the one after."""
+    return values.shift(1).is_null() & values.shift(-1).is_null()
 
 
 def _axis_of(ticks: pl.DataFrame, most_bins: int) -> TimeAxis:
-    first, last = ticks.select(pl.col("event_ns").min().alias("a"), pl.col("event_ns").max().alias("b")).row(
-        0
-    )
-    return time_axis(first, last, most_bins)
+    """Choose bins that are no finer than the data: of second bars each other half second would be empty."""
+    moments = ticks["event_ns"].unique().sort()
+    apart_ns = number(moments.diff().quantile(USUALLY_APART, "lower")) or 0.0
+    return time_axis(moments[0], moments[-1], most_bins, least_bin_s=apart_ns / 1e9)
 
 
 def _bin(axis: TimeAxis) -> pl.Expr:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import polars as pl
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
@@ -12,6 +13,7 @@ from .figures import (
     by_stage,
     ecdf_plot,
     heat_map,
+    latency_ms,
     latency_over_time,
     percentile_plot,
     summary_plot,
@@ -47,12 +49,39 @@ def plates_of(findings: Findings) -> Iterator[Plate]:
             "Whatever a connection brought was delivered, was taken out as a duplicate, or was rejected "
             "since it is no tick.",
         )
+    if latency_ms(ticks, "feed").count():
+        yield from _feed_plates(ticks)
+    if latency_ms(ticks, "bars").count():
+        yield from _bars_plates(ticks)
+    yield Plate(
+        "stages",
+        percentile_plot(by_stage(ticks), "Where the time goes"),
+        "The feed's part (the way to us, and their clock; bars apart, which it sends late), ours until the "
+        "tick is decoded, and the wait "
+        "until the capture was given it. Percentiles of parts do not add up to those of the whole.",
+    )
+    yield Plate(
+        "summary",
+        summary_plot(findings.summary, "Each connection and stage"),
+        "The numbers of the table above, drawn.",
+    )
+    if findings.gaps:
+        yield Plate(
+            "gaps",
+            gaps_plot(findings.gaps, "What may be missing, by ticker"),
+            "From the last tick before a connection was lost to the first after. What happened between is "
+            "unknown: the feed does not send it again.",
+        )
+
+
+def _feed_plates(ticks: pl.DataFrame) -> Iterator[Plate]:
+    """Yield the figures of events, which are all ticks but bars."""
     yield Plate(
         "percentiles",
         percentile_plot(by_group(ticks, "connection", "feed"), "Feed latency by percentile"),
-        "From the event's time to receipt, by connection. From mark to mark on the axis there is a tenth of "
-        "the ticks left, so the tail has as much room as the rest. The feed's clock and ours are two: where "
-        "they differ a curve is moved up or down, and only its shape is certain.",
+        "From the event's time to receipt, by connection, without bars. From mark to mark on the axis there "
+        "is a tenth of the ticks left, so the tail has as much room as the rest. The feed's clock and ours "
+        "are two: where they differ a curve is moved up or down, and only its shape is certain.",
     )
     yield Plate(
         "ecdf",
@@ -71,24 +100,27 @@ def plates_of(findings: Findings) -> Iterator[Plate]:
         "A bright column is trouble of everything at that time, a bright row that of one ticker; the busiest "
         "are on top.",
     )
+
+
+def _bars_plates(ticks: pl.DataFrame) -> Iterator[Plate]:
     yield Plate(
-        "stages",
-        percentile_plot(by_stage(ticks), "Where the time goes"),
-        "The feed's part (the way to us, and their clock), ours until the tick is decoded, and the wait "
-        "until the capture was given it. Percentiles of parts do not add up to those of the whole.",
+        "bars-percentiles",
+        percentile_plot(by_group(ticks, "connection", "bars"), "Latency of bars by percentile"),
+        "From the end of a bar until it came for the first time, by connection. Massive sends a second bar "
+        "2 s after its second on purpose: so much is nobody's fault. What it sends again, for up to 15 "
+        "minutes, since a late trade changed it, is no latency and is left out, as is the first bar of a "
+        "ticker, which may be such a one.",
     )
     yield Plate(
-        "summary",
-        summary_plot(findings.summary, "Each connection and stage"),
-        "The numbers of the table above, drawn.",
+        "bars-over-time",
+        latency_over_time(ticks, "Latency of bars over time", stage="bars"),
+        "A bar counts at its end. The height of the curve is the delay by design; a rise is not.",
     )
-    if findings.gaps:
-        yield Plate(
-            "gaps",
-            gaps_plot(findings.gaps, "What may be missing, by ticker"),
-            "From the last tick before a connection was lost to the first after. What happened between is "
-            "unknown: the feed does not send it again.",
-        )
+    yield Plate(
+        "bars-heat-map",
+        heat_map(ticks, "Latency of bars by ticker and time", stage="bars"),
+        "A bright column is trouble of all bars at that time, a bright row that of one ticker.",
+    )
 
 
 def write_pngs(plates: Iterable[Plate], directory: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pipeline.report import figures
 from pipeline.report.canvas import ms_words, time_axis
 from pipeline.report.flows import account_bars, carriers_plot, gaps_plot
 from pipeline.status import Gap
-from tests.report.worlds import MS, START_NS, some_ticks
+from tests.report.worlds import MS, START_NS, some_bars, some_ticks
 
 LATENCIES = st.lists(st.floats(-50, 5000), min_size=1, max_size=40)
 
@@ -84,13 +84,46 @@ def test_over_time_a_tick_counts_when_it_happened():
 
 def test_over_time_a_silence_breaks_the_curve():
     """A line would be drawn through seconds of which nothing is known."""
-    events = [START_NS, START_NS + 10_000 * MS]
+    events = [START_NS + at * MS for at in (*range(100), *range(10_000, 10_100))]
     ticks = pl.DataFrame({"event_ns": events, "received_ns": [event + MS for event in events]})
     above, _ = drawn(figures.latency_over_time(ticks, "t"))
     (median,) = [line for line in above.lines if line.get_label() == "median"]
     values = list(median.get_ydata())
     assert values[0] == values[-1] == 1
     assert all(value != value for value in values[1:-1])  # noqa: PLR0124  # not a number
+
+
+@pytest.mark.parametrize(("apart_s", "seconds"), [(1, 120), (1, 40), (7, 120), (60, 1800), (1, 23_400)])
+def test_over_time_bars_are_a_line(apart_s, seconds):
+    """What is recorded by default gave an empty figure: bins were finer than the data."""
+    above, _ = drawn(figures.latency_over_time(some_bars(seconds, apart_s), "t", stage="bars"))
+    (median,) = [line for line in above.lines if line.get_label() == "median"]
+    known = [value == value for value in median.get_ydata()]  # noqa: PLR0124  # not a number
+    assert all(known[1:-1]), "from one end to the other"
+    assert 2 <= len(known) <= 301
+    assert set(median.get_ydata()[1:-1]) == {2002.0}, "nothing of the revisions"
+
+
+def test_what_is_alone_in_its_bin_is_a_dot():
+    """A line of one point has no length: a rare tick would not be seen."""
+    events = [START_NS + at * MS for at in (*range(1000), 30_000, 50_000)]
+    ticks = pl.DataFrame({"event_ns": events, "received_ns": [event + MS for event in events]})
+    above, _ = drawn(figures.latency_over_time(ticks, "t"))
+    for line in above.lines:
+        shown = [at for at, alone in enumerate(line.get_markevery()) if alone]
+        assert [int(line.get_xdata()[at]) for at in shown] == [30, 50]
+
+
+def test_bars_are_a_stage_of_their_own():
+    """The table would say that a stream of bars is two seconds late, and a minute where one is revised."""
+    summary = latency_summary(some_bars())
+    assert summary["stage"].to_list() == ["bars", "pipeline", "sink"]
+    (row,) = summary.filter(stage="bars").rows(named=True)
+    assert (row["count"], row["max_ms"]) == (119 * 5, 2004.0)
+    trades = some_ticks().with_columns(event_type=pl.lit("T"))
+    both = pl.concat([some_bars().select(sorted(some_bars().columns)), trades.select(sorted(trades.columns))])
+    mixed = latency_summary(both, by=()).filter(stage="feed")
+    assert mixed.equals(latency_summary(trades, by=()).filter(stage="feed"))
 
 
 def test_the_heat_map_has_the_busiest_tickers_on_top():

@@ -1,5 +1,6 @@
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipeline.errors import CaptureUnusable
 from pipeline.report import examine, plates_of, write_page
 from pipeline.report.canvas import ms_words
 from pipeline.report.page import facts
-from tests.report.worlds import GAPS, record_frames, record_session, ticks_file
+from tests.report.worlds import GAPS, record_frames, record_session, some_bars, ticks_file
 
 FIGURES = ["account", "percentiles", "ecdf", "over-time", "heat-map", "stages", "summary", "gaps"]
 
@@ -215,3 +216,14 @@ def test_a_damaged_capture_is_refused_and_the_file_named(session, tmp_path):
     file.write_bytes(content)
     with pytest.raises(CaptureUnusable, match=rf"is damaged.*{file.name}"):
         examine(tmp_path / "damaged")
+
+
+def test_a_capture_of_the_default_types_has_its_figures(findings):
+    """Who records what comes by default had an empty figure, and percentiles two seconds late."""
+    plates = {plate.name: plate for plate in plates_of(replace(findings, ticks=some_bars()))}
+    assert list(plates) == [
+        *("account", "bars-percentiles", "bars-over-time", "bars-heat-map", "stages", "summary", "gaps")
+    ]
+    for name in ("bars-percentiles", "bars-over-time"):
+        assert any(len(line.get_xdata()) > 2 for line in plates[name].figure.axes[0].lines), name
+    assert "2 s after its second on purpose" in plates["bars-percentiles"].words

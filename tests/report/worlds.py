@@ -34,6 +34,22 @@ def some_ticks(count=3000, seed=5):
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
+def some_bars(seconds=120, apart_s=1, tickers=5):
+    """Return bars as they come by default: two seconds after their end, some again a minute later."""
+    rows = []
+    for second in range(0, seconds, apart_s):
+        for number in range(tickers):
+            end_ns = START_NS + second * 1000 * MS
+            rows.append(("connection_1", f"T{number}", "A", end_ns, end_ns + 2000 * MS + number * MS))
+            if second >= 60:
+                revised_ns = end_ns - 60_000 * MS
+                rows.append(("connection_1", f"T{number}", "A", revised_ns, end_ns + 2000 * MS))
+    names = ["connection", "ticker", "event_type", "event_ns", "received_ns"]
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(
+        decoded_ns=pl.col("received_ns") + MS, delivered_ns=pl.col("received_ns") + 2 * MS
+    )
+
+
 def record_frames(path):
     """Write a frames capture of two connections, some of it twice, with one loss."""
     folder = Folder(path)
