@@ -8,13 +8,14 @@ from typing import Final
 
 import msgspec
 
-from .status_event import StatusEvent, some_of
+from .status_event import StatusEvent, counted, some_of
 from .status_lateness import CaughtUp, FallingBehind, Late, OnTime
 
 __all__ = [
     "Authenticated",
     "BackOff",
     "CaughtUp",
+    "ChannelRefused",
     "Closed",
     "Connected",
     "Connecting",
@@ -348,3 +349,22 @@ class SinkUp(StatusEvent, frozen=True):
     def _words(self) -> str:
         again = f", {self.resent} messages sent again" if self.resent else ""
         return f"{self.sink} is back after {self.down_s:.1f} s{again}"
+
+
+class ChannelRefused(StatusEvent, frozen=True):
+    """A sink's server forbids a channel; the others flow. Told at once, then at most every 10 s.
+
+    Args:
+        channel: its name.
+        count: how many messages, since the event before.
+        reason: the server's words.
+    """
+
+    sink: str
+    channel: str
+    count: int
+    reason: str
+
+    def _words(self) -> str:
+        messages = counted(self.count, "message")
+        return f"{self.sink} may not send to {self.channel}: {messages} refused ({self.reason})"

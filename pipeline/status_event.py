@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["StatusEvent", "some_of"]
+__all__ = ["StatusEvent", "counted", "some_of"]
 
 
 class StatusEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="event"):
@@ -36,3 +36,8 @@ def some_of(channels: tuple[str, ...]) -> str:
     """Return the first five in words, and how many more there are."""
     shown = ", ".join(channels[:5])
     return shown if len(channels) <= 5 else f"{shown} and {len(channels) - 5} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words: ``1 channel``, ``2,000 channels``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

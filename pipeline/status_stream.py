@@ -19,6 +19,7 @@ CAPACITY_EVENTS: Final = 10_000
 LOSS_WINDOW_S: Final = 1.0
 
 _WARNINGS: Final = (
+    status.ChannelRefused,
     status.Crowded,
     status.Disconnected,
     status.Evicted,

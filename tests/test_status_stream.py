@@ -194,6 +194,10 @@ EVENTS = [
         "ticks may be missing of 2.000 s (disconnected): all",
     ),
     (status.SinkDown(at_ns=1, sink="redis", reason="refused"), "redis is away: refused"),
+    (
+        status.ChannelRefused(at_ns=1, sink="redis", channel="a", count=1, reason="NOPERM"),
+        "redis may not send to a: 1 message refused (NOPERM)",
+    ),
     (status.SinkUp(at_ns=1, sink="redis", down_s=2.0), "redis is back after 2.0 s"),
     (
         status.SinkUp(at_ns=1, sink="redis", down_s=2.0, resent=3),

@@ -33,7 +33,7 @@ BITE_BYTES: Final = 1024 * 1024
 
 
 _OF_PROGRAM: Final = (
-    *(status.SinkDown, status.SinkUp),
+    *(status.ChannelRefused, status.SinkDown, status.SinkUp),
     *(status.Late, status.OnTime, status.FallingBehind, status.CaughtUp),
 )
 

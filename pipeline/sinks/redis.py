@@ -8,7 +8,8 @@
      └── a command refused ─────────────────────────────► down        only what was refused is sent again
     down ── back-off, connect, one message as a probe ──► up
 
-While a write is in trouble the sink waits in it; the buffer in front of the sink holds what comes then.
+While a write is in trouble the sink waits in it; the buffer in front of the sink holds what comes then. What
+our user may not do (NOPERM) is not tried again: a channel that is forbidden is named, and the others flow.
 """
 
 import random
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 from operators.histogram import LatencyHistogram
 from pipeline.secret import mask_url
-from pipeline.status import SinkDown, SinkUp, StatusEvent
+from pipeline.status import ChannelRefused, SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
 
 from .redis_link import RedisLink
@@ -37,12 +38,17 @@ WINDOW_MESSAGES: Final = 1000
 ticks counts as so many, and there is always room for one."""
 STALL_S: Final = 0.5
 HUNG_S: Final = 30.0
+TELL_EVERY_S: Final = 10.0
+"""Of one channel, that it is forbidden; and another reason why the server is away."""
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 2.0
 POLL_S: Final = 0.1
 """How soon a write that waits for the server sees `stop`."""
 GRACE_S: Final = 0.25
 """What a write still has after `stop`, as long as the server answers."""
+
+_WELL: Final = frozenset({"idle", "up", "refused"})
+"""States in which no tick waits for the server."""
 
 
 class RedisSink:
@@ -54,7 +60,7 @@ class RedisSink:
     Args:
         url: of the server, as redis-py takes it.
         channels: where the messages go.
-        on_status: is given `SinkDown` and `SinkUp`, on the writing thread; must not raise.
+        on_status: is given `SinkDown`, `SinkUp` and `ChannelRefused`, on the writing thread; must not raise.
         name: in status events and metrics.
         stall_s: a server that moves no byte for so long while answers are outstanding is announced as down.
         hung_s: and after so long, the connection is given up.
@@ -101,14 +107,22 @@ class RedisSink:
         self._moved = (0, 0.0)
         """How many bytes had moved over the connection, and since when no more have, s."""
         self._down_since = 0.0
+        self._told: tuple[str, float] = "", 0.0
+        """Why the server was last said to be away, and when, s."""
+        self._forbidden_told: dict[int, tuple[str, float, int]] = {}
+        """The same of channels that are forbidden, and how many messages there had been."""
         self._resent_before = 0
         self._taken_s = 0.0
         self.taken_ns = 0
         self.acknowledged = LatencyHistogram()
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
-        """Publish all ticks and return when the server has taken them, or `stop` was called."""
+        """Publish all ticks and return when the server has taken them, or `stop` was called.
+
+        A tick that one channel took is delivered; one that all channels forbid has failed.
+        """
         self.taken_ns, self._taken_s = self._clock(), self._monotonic()
+        taken = sum(self._window.taken)
         rejected: Counter[str] = Counter()
         dropped: defaultdict[str, set[int]] = defaultdict(set)
         if self._link.is_open and self._link.is_stale():  # it was restarted while we had nothing to say
@@ -120,7 +134,11 @@ class RedisSink:
                     dropped[connection] |= ticks
         for connection, ticks in self._work_down_to(0).items():
             dropped[connection] |= ticks
-        return Outcome(rejected, {connection: len(ticks) for connection, ticks in dropped.items()})
+        failed = self._window.take_failed()
+        if failed and sum(self._window.taken) == taken:
+            self._state = "refused"
+        counts = Counter({connection: len(ticks) for connection, ticks in dropped.items()})
+        return Outcome(rejected, counts + Counter(failed))
 
     def _pack(self, batch: TickBatch, rejected: Counter[str]) -> Iterator[Parcel]:
         connection = batch.connection
@@ -147,7 +165,10 @@ class RedisSink:
         self._link.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the state (idle, up, stalled, down), the counts and the last error, without secrets."""
+        """Return the state, the counts and the last error, without secrets.
+
+        The state is idle, up, stalled, down, or refused: the server takes nothing that we may send.
+        """
         window = self._window
         return {
             "state": self._state,
@@ -158,6 +179,11 @@ class RedisSink:
             "rejected": dict(self._rejected),
             "resent": window.resent,
             "errors": window.errors,
+            "forbidden": {
+                name: count
+                for name, count in zip(self._channels.names, window.forbidden, strict=True)
+                if count
+            },
             "reconnects": max(0, self._connections - 1),
             "last_error": self._last_error,
             "receivers": window.receivers,
@@ -187,11 +213,15 @@ class RedisSink:
             self._moved = (0, self._monotonic())
         link.put(window.send())
         replies = link.exchange(POLL_S)
-        in_hand = window.messages
+        before = sum(window.taken)
         if replies and window.answer(replies):
             waited_ns = int((self._monotonic() - self._taken_s) * 1e9)
-            self.acknowledged.record(waited_ns, in_hand - window.messages)
-            self._come_up()
+            taken = sum(window.taken) - before
+            if taken:
+                self.acknowledged.record(waited_ns, taken)
+            self._come_up(takes=bool(taken))
+            if window.forbidding:
+                self._tell_forbidden()
         if window.is_refused:
             raise ConnectionError(window.last_error)
         self._watch()
@@ -215,20 +245,45 @@ class RedisSink:
         self._sleep(self._random() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**self._failures))
         self._failures = min(self._failures + 1, 10)
 
+    def _tell_forbidden(self) -> None:
+        """Name the channels that are forbidden, at most once in 10 s each, and another reason at once."""
+        window, now = self._window, self._monotonic()
+        for channel, reason in window.forbidding.items():
+            self._last_error = reason
+            count = window.forbidden[channel]
+            told, since, before = self._forbidden_told.get(channel, ("", 0.0, 0))
+            if reason != told or now - since >= TELL_EVERY_S:
+                self._forbidden_told[channel] = reason, now, count
+                self._on_status(
+                    ChannelRefused(
+                        at_ns=self._clock(),
+                        sink=self.name,
+                        channel=self._channels.names[channel],
+                        count=count - before,
+                        reason=reason,
+                    )
+                )
+        window.forbidding.clear()
+
     def _go_down(self, state: str, reason: str, since: float) -> None:
-        was_well = self._state in {"idle", "up"}
+        was_well = self._state in _WELL
         self._state = state
         self._last_error = reason
+        told, told_s = self._told
         if was_well:
             self._down_since = since
             self._resent_before = self._window.resent
-            self._on_status(SinkDown(at_ns=self._clock(), sink=self.name, reason=reason))
+        elif reason == told or self._monotonic() - told_s < TELL_EVERY_S:
+            return
+        self._told = reason, self._monotonic()
+        self._on_status(SinkDown(at_ns=self._clock(), sink=self.name, reason=reason))
 
-    def _come_up(self) -> None:
-        was_well = self._state in {"idle", "up"}
+    def _come_up(self, *, takes: bool) -> None:
+        was_well = self._state in _WELL
         if not was_well and not self._window.is_recovered:
             return  # `SinkUp` tells how many were sent again
-        self._state = "up"
+        if takes or not was_well:
+            self._state = "up"
         self._failures = 0
         if not was_well:
             down_s = self._monotonic() - self._down_since

@@ -6,11 +6,14 @@ the connection, and how many of them were answered.
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from .redis_messages import Parcel
 
-__all__ = ["Window"]
+__all__ = ["FORBIDDEN", "Window"]
+
+FORBIDDEN: Final = "NOPERM"
+"""Begins the answer to what this user may never do; sent again it would be refused again."""
 
 
 class Window:
@@ -35,8 +38,15 @@ class Window:
         """The same, a message of many ticks counted as so many: says how much memory they take."""
         self.outstanding = 0
         """Messages handed to the connection and not answered."""
-        self.taken = [0] * (per_tick + batched)
+        self._channels = per_tick + batched
+        self.taken = [0] * self._channels
         """Messages that the server took, by channel."""
+        self.forbidden = [0] * self._channels
+        """Messages that it will never take from us, by channel; they are in the hand no more."""
+        self.forbidding: dict[int, str] = {}
+        """What the server last said about a channel that is forbidden, by its place."""
+        self._missed: Counter[tuple[str, int]] = Counter()
+        """On how many channels a tick, of a connection and with a number, was forbidden."""
         self.errors = 0
         """Error replies."""
         self.resent = 0
@@ -85,7 +95,7 @@ class Window:
         return b"".join([parcel.pack() for parcel in leaving])
 
     def answer(self, replies: Sequence[Any]) -> bool:
-        """Take in the server's replies; return whether it took a message.
+        """Take in the server's replies; return whether it took a message, or forbade one for good.
 
         Args:
             replies: the number of receivers for a message taken, anything else for one refused.
@@ -95,14 +105,15 @@ class Window:
         """
         if len(replies) > self.outstanding:
             raise ConnectionError(f"an answer that nobody asked for: {replies[-1]!r}")
-        errors = self.errors
+        settled = False
         place = 0
         while place < len(replies):
             parcel, start = self._sent[0], self._answered
             some = replies[place : place + len(parcel.numbers) - start]
             refused = [start + i for i, reply in enumerate(some) if type(reply) is not int]
+            settled |= len(refused) < len(some)
             if refused:
-                self._refuse(parcel.pick(refused), str(some[refused[0] - start]))
+                settled |= self._refuse(parcel, {i: str(some[i - start]) for i in refused})
                 taken = set(range(start, start + len(some))).difference(refused)
                 self._count_taken([parcel.numbers[i] for i in taken], parcel.many)
             else:
@@ -113,11 +124,15 @@ class Window:
                 self._sent.popleft()
                 self._answered = 0
         self.outstanding -= len(replies)
-        if len(replies) == self.errors - errors:
-            return False
-        self._probing = False
-        self.receivers = next(reply for reply in reversed(replies) if type(reply) is int)
-        return True
+        if settled:
+            self._probing = False
+            self.receivers = next((r for r in reversed(replies) if type(r) is int), self.receivers)
+        return settled
+
+    def take_failed(self) -> dict[str, int]:
+        """Return how many ticks no channel may have, by connection, and forget them; with an empty hand."""
+        missed, self._missed = self._missed, Counter()
+        return Counter(connection for (connection, _), count in missed.items() if count == self._channels)
 
     def rewind(self, unsent_bytes: int = 0) -> None:
         """Put all back in line, in order: the connection is gone.
@@ -150,10 +165,25 @@ class Window:
         self.messages = self.load = 0
         return ticks
 
-    def _refuse(self, parcel: Parcel, words: str) -> None:
-        self._refused.append(parcel)
-        self.errors += len(parcel.numbers)
-        self.last_error = words
+    def _refuse(self, parcel: Parcel, words: dict[int, str]) -> bool:
+        """Keep what was refused, by its place, but for what is forbidden; tell whether there is such."""
+        self.errors += len(words)
+        self.last_error = next(reversed(words.values()))
+        forbidden = [place for place, reason in words.items() if reason.startswith(FORBIDDEN)]
+        for place in forbidden:
+            self._forbid(parcel, parcel.numbers[place], words[place])
+        if kept := [place for place in words if place not in forbidden]:
+            self._refused.append(parcel.pick(kept))
+        return bool(forbidden)
+
+    def _forbid(self, parcel: Parcel, number: int, reason: str) -> None:
+        self.messages -= 1
+        self.load -= parcel.many or 1
+        channel = self._channels - 1 if parcel.many else number % self._per_tick
+        self.forbidden[channel] += 1
+        self.forbidding[channel] = reason
+        ticks = range(number, number + parcel.many) if parcel.many else [number // self._per_tick]
+        self._missed.update((parcel.connection, tick) for tick in ticks)
 
     def _count_taken(self, numbers: Sequence[int], many: int) -> None:
         self.messages -= len(numbers)

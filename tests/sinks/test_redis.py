@@ -1,5 +1,6 @@
 """The Redis sink against a real server: what arrives, what it refuses, and the end."""
 
+import contextlib
 import json
 import threading
 
@@ -8,7 +9,8 @@ import redis
 
 from pipeline.embedded import RedisServer
 from pipeline.sinks.redis_messages import Channels
-from pipeline.ticks import Quote, TickBatch
+from pipeline.status import ChannelRefused
+from pipeline.ticks import Quote, TickBatch, Trade
 from tests.sinks.messages import MARKET, RAW, all_of, batches_of, prices, went_down_and_up
 
 DEADLINE_S = 15.0
@@ -57,6 +59,7 @@ def test_every_tick_goes_to_every_channel_in_order(server, listen, make_sink):
         "rejected": {"no_price": 1},
         "resent": 0,
         "errors": 0,
+        "forbidden": {},
         "reconnects": 0,
         "last_error": None,
         "receivers": 1,
@@ -124,22 +127,133 @@ def test_a_server_that_refuses_is_asked_about_one_message_at_a_time(server, list
     """What was refused would be lost, or what was taken would be published again at every attempt."""
     listener = listen(server)
     admin = redis.Redis(port=server.port)
-    rights = {"enabled": True, "commands": ["+publish"]}
-    admin.acl_setuser("writer", **rights, passwords=["+pw"], reset_channels=True, channels=[RAW])
+    admin.config_set("busy-reply-threshold", 1)
     errors = []
+
+    def spin():
+        with redis.Redis(port=server.port) as client, contextlib.suppress(redis.ResponseError):
+            client.eval("while true do end", 0)
+
+    spinning = threading.Thread(target=spin, name="tickbraid-test-script")
+    spinning.start()
+    while True:
+        try:
+            admin.get("nothing")
+        except redis.ResponseError as error:
+            assert "BUSY" in str(error)  # noqa: PT017  # until the script is there
+            break
 
     def sleep(_):
         errors.append(sink.snapshot()["errors"])
         if len(errors) == 4:
-            admin.acl_setuser("writer", **rights, channels=[MARKET])
+            admin.script_kill()
 
-    sink = make_sink(server.url.replace("//", "//writer:pw@"), sleep=sleep)
+    sink = make_sink(server.url, sleep=sleep)
     assert sink.write(batches_of(2000)) == ({}, {})
+    spinning.join(DEADLINE_S)
     assert prices(listener.messages()) == all_of(2000)
-    assert went_down_and_up(sink, "NOPERM")
+    assert went_down_and_up(sink, "BUSY")
     assert errors == list(range(errors[0], errors[0] + 4))
-    assert sink.snapshot()["last_error"].startswith("NOPERM")
+    assert sink.snapshot()["last_error"].startswith("BUSY")
     admin.close()
+
+
+@pytest.fixture
+def writer(server):
+    """Return a function that lets the user ``writer`` publish to these channels only, and its address."""
+    with redis.Redis(port=server.port) as admin:
+
+        def allow(*channels):
+            admin.acl_setuser(
+                "writer", enabled=True, commands=["+publish"], passwords=["+pw"], reset_channels=True,
+                channels=channels,
+            )  # fmt: skip
+            return server.url.replace("//", "//writer:pw@")
+
+        yield allow
+
+
+def refusals(sink):
+    """Return what the sink told of channels."""
+    return [(event.channel, event.count) for event in sink.events if isinstance(event, ChannelRefused)]
+
+
+@pytest.mark.parametrize(("allowed", "other"), [(RAW, MARKET), (MARKET, RAW)])
+def test_a_forbidden_channel_holds_back_no_other_and_is_named(  # noqa: PLR0917  # fixtures
+    server, listen, make_sink, writer, allowed, other
+):
+    """Nothing would reach anybody for a right that one channel lacks, and the message not say which."""
+    listener = listen(server)
+    now_s = 100.0
+    sink = make_sink(writer(allowed), monotonic=lambda: now_s)
+    assert sink.write(batches_of(3000)) == ({}, {}), "a tick that one channel took is delivered"
+    got = prices(listener.messages())
+    assert {channel: its for channel, its in got.items() if its} == {allowed: list(range(3000))}
+    first = sum(count for _, count in refusals(sink))
+    assert {channel for channel, _ in refusals(sink)} == {other}
+    now_s += 11
+    assert sink.write(batches_of(10)) == ({}, {})
+    assert sum(count for _, count in refusals(sink)) > first
+    assert len(refusals(sink)) == 2
+    snapshot = sink.snapshot()
+    assert (snapshot["state"], snapshot["forbidden"]) == ("up", {other: 3010})
+    assert snapshot["messages"] == {allowed: 3010, other: 0}
+    assert snapshot["last_error"].startswith("NOPERM")
+    assert other in sink.events[0].describe()
+    writer(RAW, MARKET)
+    listener.messages()
+    sink.write(batches_of(5))
+    assert prices(listener.messages()) == all_of(5), "a right that comes later is used at once"
+
+
+def test_a_channel_for_each_ticker_flows_as_far_as_it_may(server, listen, make_sink, writer):
+    """One ticker that a user may not have would keep all the others from everybody."""
+    listener = listen(server)
+    sink = make_sink(writer("own.AAPL"), channels=Channels(raw="", market="", per_ticker="own."))
+    ticks = [Trade(ticker=ticker, price=1.0, event_ms=1) for ticker in ("AAPL", "MSFT", "AAPL")]
+    assert sink.write([TickBatch(connection="1", received_ns=1, ticks=ticks)]).dropped == {"1": 1}
+    assert [channel for channel, _ in listener.messages()] == ["own.AAPL", "own.AAPL"]
+    assert sink.snapshot()["forbidden"] == {"own.*": 1}
+
+
+@pytest.mark.parametrize("batched", ["", "tickstock.data.raw.batch"])
+def test_ticks_that_no_channel_takes_are_not_delivered(make_sink, writer, batched):
+    """The account would say that Redis has what it refused."""
+    url = writer("elsewhere")
+    sink = make_sink(url, channels=Channels(raw_batch=batched))
+    outcome = sink.write([*batches_of(250), *batches_of(30, connection="2")])
+    assert outcome.dropped == {"1": 250, "2": 30}
+    assert sink.snapshot()["state"] == "refused"
+    assert len(refusals(sink)) == 2 + bool(batched)
+    assert sink.acknowledged.snapshot().count == 0
+    writer(RAW, MARKET, "tickstock.data.raw.batch")
+    assert sink.write(batches_of(7)) == ({}, {})
+    assert sink.snapshot()["state"] == "up"
+
+
+def test_the_newest_reason_is_told_while_it_is_away(server, make_sink):
+    """One would look for a server that does not listen, while it has long said that a password is wanted."""
+    now_s = 100.0
+    reasons = []
+
+    def sleep(_):
+        nonlocal now_s
+        now_s += 6
+        if len(reasons) == 0:
+            server.restart()
+            with redis.Redis(port=server.port) as admin:
+                admin.config_set("requirepass", "pw")
+        reasons.append(sink.snapshot()["last_error"])
+        if len(reasons) == 6:
+            sink.stop()
+
+    server.kill()
+    sink = make_sink(server.url, monotonic=lambda: now_s, sleep=sleep)
+    sink.write(batches_of(1))
+    told = [event.reason for event in sink.events]
+    assert "refused" in told[0]
+    assert "NOAUTH" in told[1]
+    assert len(told) == 2, "the same reason is not told again"
 
 
 def a_refused_port(server):

@@ -47,6 +47,7 @@ class Hand(RuleBasedStateMachine):
         self.acknowledged = Counter()  # what the sink knows to be published
         self.expected = []  # whose answers are due
         self.refusals = 0
+        self.forbidden = set()
         self.unknown = 0  # published, though the sink was never told
 
     @rule(ticks=st.integers(1, 4), connection=st.sampled_from("12"))
@@ -72,9 +73,10 @@ class Hand(RuleBasedStateMachine):
         waiting = commands(self.on_the_way)
         count = data.draw(st.integers(1, len(waiting)))
         for command in waiting[:count]:
-            if data.draw(st.integers(0, 5)) == 0:
+            word = data.draw(st.sampled_from(["", "", "", "", "BUSY no", "NOPERM no"]))
+            if word:
                 self.refusals += 1
-                self.replies.append(hiredis.ReplyError("NOPERM no"))
+                self.replies.append(hiredis.ReplyError(word))
             else:
                 self.published.append(command)
                 self.replies.append(len(self.published))
@@ -133,6 +135,11 @@ class Hand(RuleBasedStateMachine):
             self._answer(len(self.replies))
             if self.window.is_refused:
                 self.back_off()
+        nowhere = {}
+        for message in self.messages:
+            for n in message[1] if type(message[1]) is tuple else [message[1]]:
+                nowhere[n] = nowhere.get(n, True) and message in self.forbidden
+        assert sum(self.window.take_failed().values()) == sum(nowhere.values()), "ticks that no channel has"
         assert all(self.acknowledged[message] == 1 for message in self.messages)
         again = len(self.published) - len(set(self.published))
         assert again <= self.unknown, "twice goes only what nobody could know"
@@ -146,12 +153,20 @@ class Hand(RuleBasedStateMachine):
         replies, self.replies = self.replies[:count], self.replies[count:]
         answered, self.expected = self.expected[:count], self.expected[count:]
         taken = [what for what, reply in zip(answered, replies, strict=True) if type(reply) is int]
-        self.acknowledged.update(taken)
-        before = self.window.errors
-        assert self.window.answer(replies) == bool(taken)
+        refused = [
+            (what, str(reply))
+            for what, reply in zip(answered, replies, strict=True)
+            if type(reply) is not int
+        ]
+        forbidden = [what for what, words in refused if words == "NOPERM no"]
+        self.acknowledged.update(taken + forbidden)
+        self.forbidden.update(forbidden)
+        before, forbidden_before = self.window.errors, sum(self.window.forbidden)
+        assert self.window.answer(replies) == bool(taken or forbidden)
         assert self.window.errors - before == count - len(taken)
-        if len(taken) < count:
-            assert self.window.last_error == "NOPERM no"
+        assert sum(self.window.forbidden) - forbidden_before == len(forbidden)
+        if refused:
+            assert self.window.last_error in {words for _, words in refused}
 
     def _cut(self, count):
         for _ in range(count):
@@ -211,7 +226,7 @@ def test_after_a_refusal_one_message_goes_as_a_probe_and_then_all():
     window = Window(2)
     window.put(parcel_of(Packer(Channels()), 3))
     window.send()
-    assert not window.answer([hiredis.ReplyError("NOPERM")] * 6)
+    assert not window.answer([hiredis.ReplyError("BUSY")] * 6)
     assert window.is_refused
     assert window.send() == b"", "nothing follows a refusal"
     window.rewind()
@@ -279,3 +294,20 @@ def test_messages_of_many_are_counted_on_their_own_channel():
     window.send()
     window.answer([1] * 4)
     assert (window.taken, window.messages, window.load) == ([3, 1], 0, 0)
+
+
+def test_what_is_forbidden_is_counted_by_channel_and_not_tried_again():
+    """One channel that is forbidden would hold back the others, and nobody would know which it is."""
+    window = Window(2, batched=True)
+    packer = Packer(Channels(raw_batch="many"))
+    window.put(parcel_of(packer, 2))
+    (many,), _ = packer.pack_gathered("1")
+    window.put(many)
+    window.send()
+    no = hiredis.ReplyError("NOPERM no")
+    assert window.answer([1, no, no, no, no])
+    assert (window.taken, window.forbidden, window.messages) == ([1, 0, 0], [1, 2, 1], 0)
+    assert window.forbidding == {0: "NOPERM no", 1: "NOPERM no", 2: "NOPERM no"}
+    assert not window.is_refused
+    assert window.take_failed() == {"1": 1}
+    assert window.take_failed() == {}
