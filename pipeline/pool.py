@@ -19,6 +19,7 @@ from .allowance import Allowance, Verdict
 from .routing.assign import Assignment, Line
 from .seating import Carrier, Seat, Seating
 from .staleness import judge
+from .symbols import near_symbols
 
 __all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
 
@@ -140,8 +141,8 @@ class Pool:
         self._soon(lambda: self._seating.add(new))
 
     def remove_tickers(self, tickers: Iterable[str]) -> None:
-        """Carry these no more."""
-        gone = frozenset(tickers)
+        """Carry these no more; what is not carried is told."""
+        gone = tuple(tickers)
         self._soon(lambda: self._remove(gone))
 
     def move_ticker(self, ticker: str, connection: str) -> None:
@@ -288,7 +289,11 @@ class Pool:
         for connection, tickers in back.items():
             self._gaps.close(connection, tickers, at_ns)
 
-    def _remove(self, tickers: frozenset[str]) -> None:
+    def _remove(self, tickers: tuple[str, ...]) -> None:
+        unknown = tuple(ticker for ticker in tickers if ticker not in self._seating.wanted)
+        if unknown:
+            near = near_symbols(unknown, self._seating.wanted)
+            self._emit(status.TickersNotCarried(at_ns=self._clock(), tickers=unknown, near=near))
         for ticker in tickers:
             self._missed.pop(ticker, None)
         self._gaps.forget(tickers)

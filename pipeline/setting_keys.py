@@ -37,6 +37,7 @@ from pipeline.setting_kinds import (
     whole,
     word,
 )
+from pipeline.symbols import OddSymbol
 
 __all__ = [
     "CONNECTION_KEYS",
@@ -139,6 +140,7 @@ class Settings:
             without it the first alone, enabled.
         universes: universe key to tickers, from the files and the mapping.
         provenance: key to where its value came from: "default", a file's name, "environment" or "config".
+        odd_symbols: key to what stood in its list and was left out, since it can be no symbol.
     """
 
     use_massive_api: bool = _source(FLAG, False, "connect to Massive; without it ticks are generated here")
@@ -294,6 +296,7 @@ class Settings:
     connections: tuple[ConnectionSettings, ...] = ()
     universes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     provenance: Mapping[str, str] = field(default_factory=dict, repr=False)
+    odd_symbols: Mapping[str, tuple[OddSymbol, ...]] = field(default_factory=dict, repr=False)
 
 
 KEYS: Final[Mapping[str, Key]] = MappingProxyType(

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pipeline.redis_address import fault_of
 from pipeline.secret import Secret, mask_url
+from pipeline.symbols import OddSymbol, read_symbols
 
 __all__ = [
     "CALLBACK",
@@ -36,12 +37,11 @@ __all__ = [
     "WEBSOCKET_ADDRESS",
     "Kind",
     "Misfit",
-    "clean_symbols",
+    "OddSymbols",
     "is_universe_key",
     "nearest",
     "real",
     "shown",
-    "symbols_of",
     "whole",
     "word",
 ]
@@ -54,7 +54,6 @@ SPEED_MAX: Final = 1_000_000.0
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
-_SYMBOL = re.compile(r"\*|[A-Z0-9][A-Z0-9.:/_^=-]{0,31}")
 _UNIVERSE = re.compile(r"[a-z][a-z0-9_-]+:[^\s,]+")
 
 
@@ -70,6 +69,20 @@ class Misfit(ValueError):
         self.got = got
         self.expected = expected
         super().__init__(got)
+
+
+class OddSymbols(Misfit):
+    """Says that some of a list can be no symbols; what is left of it is good, unless that is nothing.
+
+    Args:
+        odd: what can be none.
+        rest: the others.
+    """
+
+    def __init__(self, odd: tuple[OddSymbol, ...], rest: tuple[str, ...]) -> None:
+        super().__init__(", ".join(map(str, odd)))
+        self.odd = odd
+        self.rest = rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +112,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``; did you mean X?`` for the nearest known name, or nothing if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def clean_symbols(raw: Iterable[object]) -> tuple[tuple[str, ...], list[str]]:
-    """Strip, upper-case and deduplicate symbols, keeping their order; empty ones are dropped.
-
-    Returns:
-        the good symbols, and one phrase for each that cannot be one.
-    """
-    good: dict[str, None] = {}
-    bad = []
-    for item in raw:
-        if not isinstance(item, str):
-            bad.append(_unquoted(item))
-        elif symbol := item.strip().upper():
-            if _SYMBOL.fullmatch(symbol):
-                good[symbol] = None
-            else:
-                bad.append(f"the impossible symbol {shown(item)}")
-    return tuple(good), bad
-
-
-def symbols_of(tickers: Iterable[str] | str) -> tuple[str, ...]:
-    """Return symbols, cleaned, of a list of them or one.
-
-    Raises:
-        ValueError: one of them cannot be a symbol.
-    """
-    symbols, bad = clean_symbols([tickers] if isinstance(tickers, str) else tickers)
-    if bad:
-        raise ValueError(f"tickers must be symbols: {', '.join(bad)}")
-    return symbols
 
 
 def is_universe_key(text: str) -> bool:
@@ -260,26 +242,31 @@ def _redis_address(value: object) -> Secret:
 
 def _listed(value: object) -> list[object]:
     if isinstance(value, str):
-        return list(value.split(","))
+        return [part for part in value.split(",") if part.strip()]
     if isinstance(value, list | tuple):
         return list(value)
     return [value]
 
 
 def _symbols(value: object) -> tuple[str, ...]:
-    good, bad = clean_symbols(_listed(value))
-    if bad:
-        raise Misfit(", ".join(bad))
+    good, odd = read_symbols(_listed(value))
+    if odd:
+        raise OddSymbols(odd, good)
     return good
 
 
 def _symbols_or_universes(value: object) -> tuple[str, ...]:
     entries: dict[str, None] = {}
+    odd: list[OddSymbol] = []
     for item in _listed(value):
         if isinstance(item, str) and all(map(is_universe_key, item.split("+"))):
             entries[item.strip()] = None
         else:
-            entries.update(dict.fromkeys(_symbols([item])))
+            symbols = read_symbols([item])
+            entries.update(dict.fromkeys(symbols.good))
+            odd += symbols.odd
+    if odd:
+        raise OddSymbols(tuple(odd), tuple(entries))
     return tuple(entries)
 
 

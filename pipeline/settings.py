@@ -5,6 +5,7 @@ what `load_settings` is given. Everything here runs on the caller's thread.
 """
 
 import ipaddress
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ from pipeline.setting_keys import (
     connection_key,
     split_connection_key,
 )
-from pipeline.setting_kinds import SYMBOLS, Misfit, shown
+from pipeline.setting_kinds import SYMBOLS, Misfit, OddSymbols, shown
 from pipeline.setting_layers import (
     Layer,
     config_layer,
@@ -37,6 +38,7 @@ from pipeline.setting_layers import (
     is_known,
     shipped_universes,
 )
+from pipeline.symbols import OddSymbol
 
 __all__ = [
     "DEFAULT_TICKERS",
@@ -49,6 +51,8 @@ __all__ = [
     "load_settings",
 ]
 
+logger = logging.getLogger("tickbraid.settings")
+
 FILE_NAME: Final = "settings.yaml"
 
 
@@ -60,6 +64,9 @@ def load_settings(
     file: str | os.PathLike[str] | None = None,
 ) -> Settings:
     """Read all layers and return the settings they give.
+
+    What is wrong and costs nothing but itself is logged as a warning: an odd symbol in a list of good ones,
+    and a key of a connection that is not opened.
 
     Args:
         config: a mapping of keys to values, or a dynaconf object; wins over everything else.
@@ -93,6 +100,7 @@ def load_settings(
         connections=connections,
         universes=MappingProxyType(universes),
         provenance=MappingProxyType(reader.provenance),
+        odd_symbols=MappingProxyType(reader.odd_symbols),
     )
     _check_together(reader, settings)
     if problems:
@@ -127,15 +135,22 @@ class _Reader:
         self._problems = problems
         self._rejected: set[str] = set()
         self.provenance: dict[str, str] = {}
+        self.odd_symbols: dict[str, tuple[OddSymbol, ...]] = {}
 
-    def read(self, name: str, key: Key) -> Any:
-        """Return the typed value; None where it is not set and has no default."""
+    def read(self, name: str, key: Key, *, idle: bool = False) -> Any:
+        """Return the typed value; None where it is not set and has no default.
+
+        Args:
+            name: the key's.
+            key: its description.
+            idle: nothing comes of it, so that nothing may be refused for it.
+        """
         for layer in reversed(self._layers):
             value = layer.values.get(name)
             blank = isinstance(value, str) and not value.strip()
             if value is not None and not (blank and key.kind.blank_is_unset):
                 self.provenance[name] = layer.source
-                result = self._typed(name, layer.source, value, key)
+                result = self._typed(name, layer.source, value, key, idle=idle)
                 if result is not None:
                     return result
                 break
@@ -168,27 +183,40 @@ class _Reader:
                 found[str(name)] = self._typed(f"{UNIVERSES}[{name}]", layer.source, symbols, key) or ()
         return found
 
-    def check_beyond(self, maximum: int) -> None:
-        """Reject what is set for connections beyond the last; their defaults may stand in a file."""
+    def pass_over_beyond(self, maximum: int) -> None:
+        """Warn of what is set for connections beyond the last; their defaults may stand in a file."""
         for layer in self._layers:
             for name, value in layer.values.items():
                 number, part = split_connection_key(name) or (0, "")
                 if number > maximum and value not in (None, ""):
                     key = connection_key(number, part)
-                    if self._typed(name, layer.source, value, key) not in (None, _default(key)):
+                    if self._typed(name, layer.source, value, key, idle=True) not in (None, _default(key)):
                         limit = f"nothing beyond WEBSOCKET_CONNECTIONS_MAX, which is {maximum}"
-                        self.reject(name, layer.source, shown(value), limit)
+                        self._pass_over(name, layer.source, shown(value), limit)
 
     def reject(self, name: str, source: str, got: str, expected: str) -> None:
         """Note a problem."""
         self._rejected.add(name)
         self._problems.append(f"{name} ({source}): got {got}, expected {expected}")
 
-    def _typed(self, name: str, source: str, value: object, key: Key) -> Any:
+    def _pass_over(self, name: str, source: str, got: str, expected: str) -> None:
+        """Warn of what is not used, so that it refuses nothing."""
+        logger.warning("%s (%s) is not used: got %s, expected %s", name, source, got, expected)
+
+    def _typed(self, name: str, source: str, value: object, key: Key, *, idle: bool = False) -> Any:
         try:
             return key.kind.read(value)
         except Misfit as misfit:
-            self.reject(name, source, misfit.got, misfit.expected or key.kind.expected)
+            if isinstance(misfit, OddSymbols) and misfit.rest:
+                if not idle:
+                    self.odd_symbols[name] = misfit.odd
+                logger.warning("%s (%s): left out %s", name, source, misfit.got)
+                return misfit.rest
+            expected = misfit.expected or key.kind.expected
+            if idle:
+                self._pass_over(name, source, misfit.got, expected)
+            else:
+                self.reject(name, source, misfit.got, expected)
             return None
 
 
@@ -200,19 +228,23 @@ def _default(key: Key) -> Any:
 def _read_connections(reader: _Reader, values: Mapping[str, Any]) -> tuple[ConnectionSettings, ...]:
     maximum = values["websocket_connections_max"]
     if reader.is_sound("WEBSOCKET_CONNECTIONS_MAX"):
-        reader.check_beyond(maximum)
+        reader.pass_over_beyond(maximum)
+    several = values["use_multi_connection"]
     connections = []
     for number in range(1, maximum + 1):
-        parts = {
-            part.lower(): reader.read(_name(number, part), connection_key(number, part))
-            for part in CONNECTION_KEYS
-        }
+        parts: dict[str, Any] = {}
+        idle = number > 1 and not several
+        for part in CONNECTION_KEYS:  # ENABLED is the first
+            parts[part.lower()] = reader.read(_name(number, part), connection_key(number, part), idle=idle)
+            idle = not (parts["enabled"] if several else number == 1)
         parts["name"] = parts["name"] or f"connection_{number}"
         parts["url"] = parts["url"] or values["massive_websocket_url"]
         parts["event_types"] = parts["event_types"] or values["massive_event_types"]
         connections.append(ConnectionSettings(number=number, **parts))
-    _check_names(reader, connections)
-    return tuple(connections) if values["use_multi_connection"] else (replace(connections[0], enabled=True),)
+    if not several:
+        return (replace(connections[0], enabled=True),)
+    _check_names(reader, [connection for connection in connections if connection.enabled])
+    return tuple(connections)
 
 
 def _name(number: int, part: str) -> str:
@@ -231,15 +263,12 @@ def _settle_redis(reader: _Reader, values: dict[str, Any]) -> None:
 
 
 def _check_names(reader: _Reader, connections: list[ConnectionSettings]) -> None:
-    """Reject a name that two connections share, unless one is not enabled and has it by default."""
+    """Reject a name that two connections share."""
     first_of: dict[str, ConnectionSettings] = {}
     for connection in connections:
-        key = _name(connection.number, "NAME")
         first = first_of.setdefault(connection.name.casefold(), connection)
-        in_use = all(
-            c.enabled or c.name != connection_key(c.number, "NAME").default for c in (first, connection)
-        )
-        if first is not connection and in_use:
+        if first is not connection:
+            key = _name(connection.number, "NAME")
             expected = f"a name of its own ({first.id} has this one)"
             reader.reject(key, reader.provenance[key], shown(connection.name), expected)
 

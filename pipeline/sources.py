@@ -22,6 +22,7 @@ from .routing.universe import universes_of
 from .session_hours import session_hours
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
+from .symbols import near_symbols
 from .synthetic import SyntheticSource
 
 __all__ = [
@@ -61,7 +62,7 @@ class Carriage(Protocol):
         ...
 
     def remove_tickers(self, tickers: Iterable[str]) -> None:
-        """Carry these no more."""
+        """Carry these no more, and tell what is not carried."""
         ...
 
     def move_ticker(self, ticker: str, connection: str) -> None:
@@ -115,9 +116,9 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
         activity: says how busy each ticker is.
     """
     if is_generated(settings):
-        assignment = _plan(settings).assignment
+        assignment = _plan(settings, status_stream.emit, clock).assignment
         carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
-        market = _Synthetic(settings, tuple(carried), clock)
+        market = _Synthetic(settings, tuple(carried), status_stream.emit, clock)
         return [market], market
     connections, pool = make_pool(
         settings,
@@ -162,7 +163,7 @@ def make_pool(
         measure: returns ticks/s by ticker.
         clock: wall clock, ns.
     """
-    lines, redundant, assignment = _plan(settings)
+    lines, redundant, assignment, _ = _plan(settings, emit, clock)
 
     def hear(event: status.StatusEvent) -> None:
         emit(event)
@@ -199,8 +200,14 @@ def make_pool(
     return connections, pool
 
 
-def _plan(settings: Settings) -> Plan:
-    result = plan(settings, universes_of(settings))
+def _plan(settings: Settings, emit: Callable[[status.StatusEvent], None], clock: Callable[[], int]) -> Plan:
+    """Plan, and tell what is odd about it; once, though a universe may be asked for several times."""
+    odd = dict.fromkeys(settings.odd_symbols.items())
+    result = plan(settings, universes_of(settings, lambda *found: odd.setdefault(found)))
+    for where, symbols in odd:
+        emit(status.TickersRefused(at_ns=clock(), where=where, symbols=symbols))
+    if result.doubts:
+        emit(status.TickersDoubtful(at_ns=clock(), doubts=result.doubts))
     for warning in result.assignment.warnings:
         log.warning("%s", warning)
     return result
@@ -243,9 +250,17 @@ class _Synthetic:
 
     id = "synthetic"
 
-    def __init__(self, settings: Settings, tickers: tuple[str, ...], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tickers: tuple[str, ...],
+        emit: Callable[[status.StatusEvent], None],
+        clock: Callable[[], int],
+    ) -> None:
         types = dict.fromkeys(t for c in settings.connections if c.enabled for t in c.event_types)
         self._types = len(types)
+        self._emit = emit
+        self._clock = clock
         self._market = SyntheticSource(
             self.id,
             tickers,
@@ -266,7 +281,12 @@ class _Synthetic:
         self._market.add_tickers(tickers)
 
     def remove_tickers(self, tickers: Iterable[str]) -> None:
-        self._market.remove_tickers(tickers)
+        gone = tuple(tickers)
+        carried = set(self._market.tickers)
+        if unknown := tuple(ticker for ticker in gone if ticker not in carried):
+            near = near_symbols(unknown, carried)
+            self._emit(status.TickersNotCarried(at_ns=self._clock(), tickers=unknown, near=near))
+        self._market.remove_tickers(gone)
 
     def move_ticker(self, ticker: str, connection: str) -> None:
         self._check(connection)

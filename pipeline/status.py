@@ -10,6 +10,7 @@ import msgspec
 
 from .status_event import StatusEvent, counted, some_of
 from .status_lateness import CaughtUp, FallingBehind, Late, OnTime
+from .status_tickers import TickersDoubtful, TickersNotCarried, TickersRefused
 
 __all__ = [
     "Authenticated",
@@ -38,6 +39,9 @@ __all__ = [
     "Stale",
     "StatusEvent",
     "Subscribed",
+    "TickersDoubtful",
+    "TickersNotCarried",
+    "TickersRefused",
     "Unanswered",
     "Unplaced",
     "Unsubscribed",

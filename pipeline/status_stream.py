@@ -31,6 +31,9 @@ _WARNINGS: Final = (
     status.ServerMessage,
     status.SinkDown,
     status.Skipped,
+    status.TickersDoubtful,
+    status.TickersNotCarried,
+    status.TickersRefused,
     status.Unanswered,
     status.Unplaced,
 )

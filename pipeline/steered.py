@@ -6,9 +6,11 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from .errors import Closed
-from .setting_kinds import symbols_of
+from .settings import Settings
 from .sources import Carriage
-from .status import Moved
+from .status import Moved, TickersDoubtful, TickersRefused
+from .status_stream import StatusStream
+from .symbols import doubts_about, read_symbol, read_symbols
 
 __all__ = ["Steered"]
 
@@ -19,6 +21,9 @@ REBALANCE_TIMEOUT_S: Final = 5.0
 class Steered:
     """Passes on what is asked of a stream to who decides what its connections carry, once that runs."""
 
+    settings: Settings
+    status: StatusStream
+
     @abstractmethod
     def _carriage(self) -> Carriage:
         """Return who decides.
@@ -27,23 +32,42 @@ class Steered:
             Closed: nothing runs.
         """
 
-    def add_tickers(self, tickers: Iterable[str] | str) -> None:
+    @abstractmethod
+    def _now_ns(self) -> int:
+        """Return the wall clock, ns."""
+
+    def add_tickers(self, tickers: Iterable[object] | str) -> None:
         """Carry these too, each on the connection that the strategy chooses. From any thread.
 
+        They are asked for as they are written. What can be no symbol is told by a `TickersRefused` and costs
+        nothing but itself; one that is known in another case is told by a `TickersDoubtful`.
+
+        Args:
+            tickers: symbols, or one.
+
         Raises:
             Closed: nobody is subscribed, so nothing runs.
-            ValueError: one of them cannot be a symbol.
         """
-        self._carriage().add_tickers(symbols_of(tickers))
+        carriage = self._carriage()
+        symbols = self._read("add_tickers", tickers)
+        carried = {ticker for its in carriage.tickers().values() for ticker in its}
+        known = {symbol for universe in self.settings.universes.values() for symbol in universe}
+        doubts = tuple(doubts_about([symbol for symbol in symbols if symbol not in carried], known | carried))
+        if doubts:
+            self.status.emit(TickersDoubtful(at_ns=self._now_ns(), doubts=doubts))
+        carriage.add_tickers(symbols)
 
-    def remove_tickers(self, tickers: Iterable[str] | str) -> None:
+    def remove_tickers(self, tickers: Iterable[object] | str) -> None:
         """Carry these no more. From any thread.
 
+        What is not carried is told by a `TickersNotCarried`, with what is written nearly alike; what can be
+        no symbol by a `TickersRefused`.
+
         Raises:
             Closed: nobody is subscribed, so nothing runs.
-            ValueError: one of them cannot be a symbol.
         """
-        self._carriage().remove_tickers(symbols_of(tickers))
+        carriage = self._carriage()
+        carriage.remove_tickers(self._read("remove_tickers", tickers))
 
     def move_ticker(self, ticker: str, connection: str) -> None:
         """Carry this on that connection whenever it is up, from any thread; a new ticker is added.
@@ -52,7 +76,7 @@ class Steered:
             Closed: nobody is subscribed, so nothing runs.
             ValueError: it cannot be a symbol, or there is no such connection.
         """
-        (symbol,) = symbols_of(ticker)
+        symbol = read_symbol(ticker)
         self._carriage().move_ticker(symbol, connection)
 
     def rebalance(self) -> tuple[Moved, ...]:
@@ -88,3 +112,10 @@ class Steered:
             Closed: nobody is subscribed, so nothing connects.
         """
         return self._carriage().wait_connected(timeout_s)
+
+    def _read(self, where: str, tickers: Iterable[object] | str) -> tuple[str, ...]:
+        """Return the symbols of a list, and tell what can be none."""
+        symbols, odd = read_symbols(tickers)
+        if odd:
+            self.status.emit(TickersRefused(at_ns=self._now_ns(), where=where, symbols=odd))
+        return symbols

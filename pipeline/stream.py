@@ -273,6 +273,9 @@ class TickStream(Observable[Tick], Steered):
 
     # -- steering -------------------------------------------------------------------------------------------
 
+    def _now_ns(self) -> int:
+        return self._clock()
+
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to the tickers it is to carry; empty while nobody is subscribed."""
         engine = self._engine

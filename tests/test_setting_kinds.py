@@ -19,7 +19,7 @@ from pipeline.setting_kinds import (
     UNIVERSE,
     WEBSOCKET_ADDRESS,
     Misfit,
-    clean_symbols,
+    OddSymbols,
     is_universe_key,
     real,
     whole,
@@ -126,8 +126,8 @@ def test_words_in_any_case_with_nearest():
 @pytest.mark.parametrize(
     ("value", "symbols"),
     [
-        ("aapl, MSFT ,,aapl, brk.b", ("AAPL", "MSFT", "BRK.B")),
-        (["AAPL", " msft", "", "AAPL"], ("AAPL", "MSFT")),
+        ("AAPL, BACpL ,,AAPL, BRK.B,", ("AAPL", "BACpL", "BRK.B")),
+        (["AAPL", " aapl", "AAPL"], ("AAPL", "aapl")),
         ("", ()),
         (
             "X:BTC-USD,O:SPY251219C00650000,C:EUR/USD,*",
@@ -147,12 +147,12 @@ def test_symbols(value, symbols):
         ([True], 'in quotes: "TRUE"'),
         (True, 'in quotes: "TRUE"'),
         ([False], 'in quotes: "FALSE"'),
-        (["A", 100000.0], "100000.0, which is no text (write it in quotes)"),
-        (7, "7, which is no text"),
-        ([None], "nothing, which is no text"),
+        (["A", 100000.0], "'100000.0' (it is no text; write it in quotes)"),
+        (7, "'7' (it is no text"),
+        ([None], "'nothing' (it is no text"),
         ("AAPL MSFT", "'AAPL MSFT'"),
         (["AAPL,MSFT"], "'AAPL,MSFT'"),
-        ("A" * 40, "impossible"),
+        ("A" * 40, "up to 32"),
         ([["AAPL"]], "['AAPL']"),
     ],
 )
@@ -163,19 +163,17 @@ def test_no_symbols(value, told):
     assert told in caught.value.got
 
 
-@settings(max_examples=50)
-@given(st.lists(st.text("abAB.: ", max_size=4)))
-def test_clean_symbols_is_stable(raw):
-    """Cleaning twice, as universes that are joined are, would change the list."""
-    good, _ = clean_symbols(raw)
-    assert clean_symbols(good) == (good, [])
-    assert len(set(good)) == len(good)
-    assert all(symbol == symbol.strip().upper() for symbol in good)
+def test_what_is_left_of_a_list_is_known():
+    """One odd symbol would cost the whole list."""
+    with pytest.raises(OddSymbols) as caught:
+        SYMBOLS_OR_UNIVERSES.read(["SPY", "B A", "etf:broad", 5, "BACpL"])
+    assert caught.value.rest == ("SPY", "etf:broad", "BACpL")
+    assert [each.symbol for each in caught.value.odd] == ["B A", "5"]
 
 
 def test_redundant_entries_may_be_universes():
     """A universe of redundant symbols would be subscribed to as a ticker."""
-    read = SYMBOLS_OR_UNIVERSES.read("spy, etf:sector_spdrs, aa:b + cc:d, x:btc-usd")
+    read = SYMBOLS_OR_UNIVERSES.read("SPY, etf:sector_spdrs, aa:b + cc:d, X:BTC-USD")
     assert read == ("SPY", "etf:sector_spdrs", "aa:b + cc:d", "X:BTC-USD")
     assert is_universe_key("etf:sector_spdrs")
     assert not is_universe_key("X:BTC-USD")

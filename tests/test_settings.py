@@ -201,21 +201,56 @@ def test_connections_inherit_what_they_do_not_set(load):
 def test_more_connections_follow_the_pattern(load):
     """A business account with more connections could not use them."""
     config = {**MULTI, "WEBSOCKET_CONNECTIONS_MAX": "5", "WEBSOCKET_CONNECTION_5_ENABLED": "yes"}
-    settings = load({**config, "WEBSOCKET_CONNECTION_5_SYMBOLS": "spy"})
+    settings = load({**config, "WEBSOCKET_CONNECTION_5_SYMBOLS": "SPY"})
     assert [connection.name for connection in settings.connections[3:]] == ["connection_4", "connection_5"]
     assert settings.connections[4].symbols == ("SPY",)
 
 
-def test_nothing_beyond_the_last_connection(load, problems_of):
-    """A fourth connection would be configured and never opened."""
-    settings = load({**MULTI, "WEBSOCKET_CONNECTIONS_MAX": 2}, yaml="WEBSOCKET_CONNECTION_3_ENABLED: false")
-    assert len(settings.connections) == 2
-    beyond = {"WEBSOCKET_CONNECTION_4_ENABLED": True, "WEBSOCKET_CONNECTION_4_SYMBOLS": "A", "REDIS_DB": 1}
-    assert problems_of(beyond) == [
-        f"WEBSOCKET_CONNECTION_4_{part} (config): got {got}, expected nothing beyond"
-        " WEBSOCKET_CONNECTIONS_MAX, which is 3"
-        for part, got in (("ENABLED", "true"), ("SYMBOLS", "'A'"))
+IDLE = [
+    ({**MULTI, "WEBSOCKET_CONNECTIONS_MAX": 2}, 3),
+    ({"WEBSOCKET_CONNECTIONS_MAX": 2}, 3),
+    ({}, 2),
+    (MULTI, 2),
+]
+"""Settings, and a connection that they do not open."""
+SET = {
+    "ENABLED": "maybe", "NAME": 5, "UNIVERSE_KEY": "+", "SYMBOLS": [True], "URL": "h", "EVENT_TYPES": "Z"
+}  # fmt: skip
+"""A value for each key of a connection that is none of its kind."""
+
+
+@pytest.mark.parametrize(("config", "number"), IDLE)
+@pytest.mark.parametrize("part", SET)
+def test_what_is_not_used_refuses_nothing(load, caplog, config, number, part):
+    """A key left over from another day would keep the connections from starting that are fine."""
+    if part == "ENABLED" and config is MULTI:
+        return  # whether that one is to be opened is not known
+    name = f"WEBSOCKET_CONNECTION_{number}_{part}"
+    settings = load({**config, name: SET[part]})
+    assert [connection.number for connection in settings.connections if connection.enabled] == [1]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{name} (config) is not used: got ")
+
+
+@pytest.mark.parametrize("multi", [{}, MULTI])
+def test_what_is_set_beyond_the_last_connection_is_warned_of(load, caplog, multi):
+    """A fourth connection would be configured and never opened, and nobody told."""
+    yaml = "WEBSOCKET_CONNECTION_3_ENABLED: false\nWEBSOCKET_CONNECTION_3_NAME: tertiary"
+    beyond = {"WEBSOCKET_CONNECTION_4_ENABLED": True, "WEBSOCKET_CONNECTION_4_UNIVERSE_KEY": "a:x"}
+    settings = load({**multi, "WEBSOCKET_CONNECTIONS_MAX": 2, **beyond}, yaml=yaml)
+    assert len(settings.connections) == (2 if multi else 1)
+    assert caplog.messages == [
+        f"WEBSOCKET_CONNECTION_4_{part} (config) is not used: got {got}, expected nothing beyond"
+        " WEBSOCKET_CONNECTIONS_MAX, which is 2"
+        for part, got in (("ENABLED", "true"), ("UNIVERSE_KEY", "'a:x'"))
     ]
+
+
+def test_names_are_compared_of_what_is_opened(load):
+    """The name of a connection that is switched off would have to be changed first."""
+    same = {"WEBSOCKET_CONNECTION_1_NAME": "x", "WEBSOCKET_CONNECTION_2_NAME": "x"}
+    assert load(same).connections[0].name == "x"
+    assert load({**MULTI, **same}).connections[0].name == "x"
 
 
 def test_one_connection_mode_asks_for_nothing(load):
@@ -231,10 +266,6 @@ def test_one_connection_mode_asks_for_nothing(load):
         ({**MULTI, "WEBSOCKET_CONNECTION_2_ENABLED": True}, "WEBSOCKET_CONNECTION_2_SYMBOLS"),
         ({"USE_MULTI_CONNECTION": True, "WEBSOCKET_ROUTING_STRATEGY": "hash"}, "SYMBOL_UNIVERSE_KEY"),
         ({**BOTH, "WEBSOCKET_CONNECTION_2_NAME": "Primary"}, "WEBSOCKET_CONNECTION_2_NAME"),
-        (
-            {"WEBSOCKET_CONNECTION_1_NAME": "x", "WEBSOCKET_CONNECTION_2_NAME": "x"},
-            "WEBSOCKET_CONNECTION_2_NAME",
-        ),
         ({"USE_MASSIVE_API": True}, "MASSIVE_API_KEY"),
         ({"MASSIVE_WEBSOCKET_RECONNECT_DELAY": 60}, "MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY"),
         ({"MASSIVE_API_KEY": "k", "MASSIVE_WEBSOCKET_URL": "ws://a.example"}, "MASSIVE_WEBSOCKET_URL"),
@@ -302,13 +333,39 @@ def test_redis_follows_from_its_address(load, config, enabled, url):
 
 def test_universes_of_all_layers_join(load):
     """One universe of one's own would hide all that come with Tickbraid, or the file's."""
-    yaml = "universes:\n  mine:core: [aapl, ON]\n  etf:sector_spdrs: XLK\n"
-    settings = load({"UNIVERSES": {"mine:more": "spy, spy"}}, yaml=yaml)
-    assert settings.universes["mine:core"] == ("AAPL", "ON")
+    yaml = "universes:\n  mine:core: [BACpL, ON]\n  etf:sector_spdrs: XLK\n"
+    settings = load({"UNIVERSES": {"mine:more": "SPY, SPY"}}, yaml=yaml)
+    assert settings.universes["mine:core"] == ("BACpL", "ON")
     assert settings.universes["mine:more"] == ("SPY",)
     assert settings.universes["etf:sector_spdrs"] == ("XLK",)
     assert len(settings.universes["market_leaders:top_50"]) == 50
     assert settings.provenance["UNIVERSES"] == "config"
+
+
+ODD_LISTS = [
+    ("WEBSOCKET_CONNECTION_1_SYMBOLS", lambda settings: settings.connections[0].symbols),
+    ("WEBSOCKET_REDUNDANT_SYMBOLS", lambda settings: settings.websocket_redundant_symbols),
+    ("UNIVERSES[mine:core]", lambda settings: settings.universes["mine:core"]),
+]
+
+
+@pytest.mark.parametrize(("name", "found"), ODD_LISTS)
+def test_an_odd_symbol_costs_itself_and_is_warned_of(load, problems_of, caplog, name, found):
+    """One slip in a watchlist of a thousand would keep the stream from starting."""
+    key, _, universe = name.rstrip("]").partition("[")
+
+    def config(symbols):
+        return {key: {universe: symbols} if universe else symbols}
+
+    settings = load(config(["BACpL", "^VIX", True, "BRK.B"]))
+    assert found(settings) == ("BACpL", "BRK.B")
+    assert [each.symbol for each in settings.odd_symbols[name]] == ["^VIX", "true"]
+    (warning,) = caplog.messages
+    assert warning.startswith(
+        f"{name} (config): left out '^VIX' (an index is written I:VIX), 'true' (it is a"
+    )
+    (problem,) = problems_of(config(["^VIX", "$SPX"]))
+    assert "'$SPX'" in problem, "nothing is left"
 
 
 def test_dynaconf_settings_are_a_config(load):

@@ -6,6 +6,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline import status
 from pipeline.status_stream import CAPACITY_EVENTS, LossReporter, StatusStream
+from pipeline.symbols import Doubt, OddSymbol
 from tests.conftest import our_threads, wait_until
 
 
@@ -185,6 +186,21 @@ EVENTS = [
         "carried by no connection, since none has room: A, B",
     ),
     (status.Unplaced(at_ns=1, tickers=()), "every wanted ticker is carried again"),
+    (
+        status.TickersRefused(
+            at_ns=1, where="mine:core", symbols=(OddSymbol("^VIX", "an index is written I:VIX"),)
+        ),
+        "mine:core: left out '^VIX' (an index is written I:VIX)",
+    ),
+    (
+        status.TickersDoubtful(at_ns=1, doubts=(Doubt("aapl", "AAPL", "is in lower case"),)),
+        ("asked for as written: aapl is in lower case: did you mean AAPL? symbols are case-sensitive"),
+    ),
+    (
+        status.TickersNotCarried(at_ns=1, tickers=("ZZZ", "APPL"), near=("AAPL",)),
+        "not carried, so not removed: ZZZ, APPL; did you mean AAPL?",
+    ),
+    (status.TickersNotCarried(at_ns=1, tickers=("ZZZ",)), "not carried, so not removed: ZZZ"),
     (
         status.Loss(at_ns=1, where="callback", reason="overflow", count=1234, from_ns=0, to_ns=500_000_000),
         "lost 1,234 ticks at callback (overflow), received within 0.500 s",

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
@@ -11,7 +12,7 @@ import typer
 
 from pipeline.errors import SettingsError
 from pipeline.routing.assign import Assignment
-from pipeline.routing.route import route
+from pipeline.routing.route import plan
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, describe, load_settings
 
@@ -61,7 +62,9 @@ def _load(
     except SettingsError as error:
         return None, Assignment({}), [*error.problems]
     problems = obstacles(settings, http=http)
-    return settings, route(settings, universes_of(settings)), problems
+    planned = plan(settings, universes_of(settings))
+    heeded = (*map(str, planned.doubts), *planned.assignment.warnings)
+    return settings, replace(planned.assignment, warnings=heeded), problems
 
 
 def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 from pipeline.routing.assign import Assignment, Line, assign
 from pipeline.routing.universe import Universes, connection_tickers
 from pipeline.setting_kinds import nearest
-from pipeline.settings import Settings
+from pipeline.settings import DEFAULT_TICKERS, Settings
+from pipeline.symbols import Doubt, doubts_about
 
 __all__ = ["Plan", "plan", "route", "unroutable"]
 
@@ -17,11 +18,13 @@ class Plan(NamedTuple):
         lines: the enabled connections as routing sees them, all alive.
         redundant: tickers to carry twice.
         assignment: which connection carries which ticker.
+        doubts: tickers that may be meant otherwise than they are written.
     """
 
     lines: tuple[Line, ...]
     redundant: frozenset[str]
     assignment: Assignment
+    doubts: tuple[Doubt, ...] = ()
 
 
 def plan(settings: Settings, universes: Universes) -> Plan:
@@ -47,7 +50,9 @@ def plan(settings: Settings, universes: Universes) -> Plan:
     named = (line.tickers for line in lines)
     wanted = [ticker for tickers in (*named, redundant, common) for ticker in tickers]
     assignment = assign(wanted, lines, settings.websocket_routing_strategy, redundant=redundant)
-    return Plan(lines, frozenset(redundant), assignment)
+    of_universes = (symbol for its in settings.universes.values() for symbol in its if not symbol.islower())
+    doubts = doubts_about(dict.fromkeys(wanted), {*of_universes, *DEFAULT_TICKERS})
+    return Plan(lines, frozenset(redundant), assignment, tuple(doubts))
 
 
 def route(settings: Settings, universes: Universes) -> Assignment:

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.setting_kinds import clean_symbols, is_universe_key
+from pipeline.setting_kinds import is_universe_key
 from pipeline.setting_layers import read_yaml
 from pipeline.settings import DEFAULT_TICKERS, ConnectionSettings, Settings, load_settings
+from pipeline.symbols import OddSymbol, read_symbols, split_symbols
 
 __all__ = [
     "Provider",
@@ -41,14 +42,21 @@ REDIS_KEY_PATTERN: Final = "universe:{key}"
 class Universes:
     """Looks keys up in providers, in order; the first that has tickers for a key wins.
 
-    A provider that raises is logged and passed over: a universe is no reason not to start.
+    A provider that raises is logged and passed over: a universe is no reason not to start. What can be no
+    symbol is left out.
 
     Args:
         providers: asked in this order.
+        tell_odd: is given a key, and what was left out of what a provider has for it; logs it by default.
     """
 
-    def __init__(self, providers: Iterable[Provider] = ()) -> None:
+    def __init__(
+        self,
+        providers: Iterable[Provider] = (),
+        tell_odd: Callable[[str, tuple[OddSymbol, ...]], object] | None = None,
+    ) -> None:
         self._providers = tuple(providers)
+        self._tell_odd = tell_odd or _log_odd
 
     def get_universe_tickers(self, key: str) -> list[str]:
         """Return the tickers of a key, or of several joined with ``+``, each once and in order.
@@ -75,16 +83,20 @@ class Universes:
         for provider in self._providers:
             try:
                 raw = provider(key)
-                items = raw.split(",") if isinstance(raw, str) else list(raw or ())
+                items = split_symbols(raw) if isinstance(raw, str) else () if raw is None else raw
+                tickers, odd = read_symbols(items)
             except Exception:  # a provider is the user's code, a file or a server
                 logger.warning("a provider of universes failed for %s", key, exc_info=True)
                 continue
-            tickers, bad = clean_symbols(items)
-            if bad:
-                logger.warning("universe %s holds %s", key, ", ".join(bad))
+            if odd:
+                self._tell_odd(key, odd)
             if tickers:
                 return tickers
         return ()
+
+
+def _log_odd(key: str, odd: tuple[OddSymbol, ...]) -> None:
+    logger.warning("universe %s: left out %s", key, ", ".join(map(str, odd)))
 
 
 def from_mapping(universes: Mapping[str, Iterable[object] | str]) -> Provider:
@@ -132,9 +144,11 @@ def register_provider(provider: Provider) -> None:
     _registered.append(provider)
 
 
-def universes_of(settings: Settings) -> Universes:
-    """Return the universes of the settings, then those of the registered providers."""
-    return Universes([from_mapping(settings.universes), *_registered])
+def universes_of(
+    settings: Settings, tell_odd: Callable[[str, tuple[OddSymbol, ...]], object] | None = None
+) -> Universes:
+    """Return the universes of the settings, then those of the registered providers; see `Universes`."""
+    return Universes([from_mapping(settings.universes), *_registered], tell_odd)
 
 
 def get_universe_tickers(key: str) -> list[str]:
@@ -183,7 +197,8 @@ def _common_tickers(settings: Settings, universes: Universes) -> tuple[str, ...]
 
 def _read_csv(file: Path) -> dict[str, list[object]]:
     universes: dict[str, list[object]] = {}
-    with file.open(newline="", encoding="utf-8-sig") as rows:
+    # A byte that is no UTF-8 costs the symbol that it stands in.
+    with file.open(newline="", encoding="utf-8-sig", errors="backslashreplace") as rows:
         for row in csv.DictReader(rows):
             columns = {str(name).strip().lower(): value for name, value in row.items()}
             key = columns.get("universe") or columns.get("key")
@@ -226,4 +241,4 @@ def _read_redis(client: Any, name: str) -> list[Any] | None:
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value

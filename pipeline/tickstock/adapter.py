@@ -64,12 +64,15 @@ class RealTimeDataAdapter:
     def connect(self, tickers: list[str]) -> bool:
         """Connect and subscribe; tell whether the client connected. False without a client.
 
-        Raises:
-            ValueError: one of the tickers cannot be a symbol.
+        The tickers are asked for as they are written; what can be no symbol is told to the status callback.
         """
         if self.client is None or not self.client.connect():
             return False
-        self.client.subscribe(tickers)
+        try:
+            self.client.subscribe(tickers)
+        except BaseException:  # whoever is told that it did not connect need not disconnect
+            self.client.disconnect()
+            raise
         return True
 
     def disconnect(self) -> None:

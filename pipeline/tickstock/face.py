@@ -53,20 +53,14 @@ class ConnectionFace:
         """Carry these too, and wait some seconds until they are confirmed.
 
         Args:
-            tickers: symbols, or one; what is subscribed already stays as it is.
+            tickers: symbols, or one, asked for as they are written; what is subscribed already stays as it
+                is, what can be no symbol is told to the status callback.
 
         Returns:
             False where it is not connected, or all of them were refused.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
         """
         return self.connected and self._session.subscribe(tickers, self._connection)
 
     def unsubscribe(self, tickers: list[str] | str) -> bool:
-        """Carry these no more; False where it is not connected.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
-        """
+        """Carry these no more; what is not carried is told. False where nothing is connected."""
         return self.connected and self._session.unsubscribe(tickers)

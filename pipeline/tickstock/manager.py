@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from pipeline.errors import SettingsError
 from pipeline.routing.route import route
 from pipeline.routing.universe import universes_of
-from pipeline.setting_kinds import symbols_of
 from pipeline.settings import ConnectionSettings
 from pipeline.stream import TickStream
 
@@ -118,32 +118,23 @@ class MultiConnectionManager:
     def subscribe(self, tickers: list[str] | str) -> bool:
         """Carry these too, where the strategy puts them; what is carried already stays where it is.
 
-        Waits some seconds until they are confirmed.
+        They are asked for as they are written; what can be no symbol is told to the status callback. Waits
+        some seconds until they are confirmed.
 
         Returns:
             False where nothing is connected, or all of them were refused.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
         """
         return self._session.subscribe(tickers)
 
     def unsubscribe(self, tickers: list[str] | str) -> bool:
-        """Carry these no more; False where nothing is connected.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
-        """
+        """Carry these no more; what is not carried is told. False where nothing is connected."""
         return self._session.unsubscribe(tickers)
 
     def subscribe_ticker(self, ticker: str, connection_id: str | None = None) -> bool:
         """Carry a ticker, on one connection if that is named, even where another carries it now.
 
         Returns:
-            False where that connection, or any, is not connected.
-
-        Raises:
-            ValueError: it cannot be a symbol.
+            False where that connection, or any, is not connected, or it was refused or can be no symbol.
         """
         if connection_id is not None and connection_id not in self._session.up():
             return False
@@ -155,7 +146,7 @@ class MultiConnectionManager:
 
     def get_connection_for_ticker(self, ticker: str) -> str | None:
         """Return the id of the connection that carries a ticker, None if none does."""
-        return next((self.ticker_to_connection.get(symbol) for symbol in symbols_of(ticker)), None)
+        return self.ticker_to_connection.get(ticker)
 
     def add_connection(
         self, connection_id: str, tickers: Iterable[str] | str = (), name: str | None = None
@@ -179,7 +170,11 @@ class MultiConnectionManager:
             return False
         self._check_disconnected()
         key = self._key(connection_id)
-        added = {"ENABLED": True, "SYMBOLS": list(symbols_of(tickers)), "UNIVERSE_KEY": "", "NAME": name}
+        if int(key.rpartition("_")[2]) > self.max_connections:
+            limit = f"expected one of the {self.max_connections} that the account allows"
+            raise SettingsError([f"{key}_ENABLED: got {connection_id}, {limit}"])
+        symbols = [tickers] if isinstance(tickers, str) else list(tickers)
+        added = {"ENABLED": True, "SYMBOLS": symbols, "UNIVERSE_KEY": "", "NAME": name}
         self._load(**{f"{key}_{part}": value for part, value in added.items() if value is not None})
         return True
 

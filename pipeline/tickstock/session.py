@@ -13,10 +13,10 @@ from pipeline.build import build_pipeline
 from pipeline.errors import Closed
 from pipeline.massive.protocol import channels_for
 from pipeline.massive.snapshot import Phase
-from pipeline.setting_kinds import symbols_of
 from pipeline.settings import Settings
 from pipeline.steered import CONNECT_TIMEOUT_S
 from pipeline.stream import TickStream
+from pipeline.symbols import read_symbols
 from pipeline.tick_data import TickData
 
 from .tick_data_sink import TickDataSink
@@ -121,10 +121,11 @@ class Session:
         subscribers = {} if self.stream is None else self.stream.health()["subscribers"]
         return int(subscribers[CALLBACK]["sink"]["errors"]) if CALLBACK in subscribers else 0
 
-    def subscribe(self, tickers: Iterable[str] | str, connection: str | None = None) -> bool:
+    def subscribe(self, tickers: Iterable[object] | str, connection: str | None = None) -> bool:
         """Carry these too, and wait some seconds until the server has confirmed them.
 
-        What is carried already stays where it is. On the thread of the status callback, which is told of
+        They are asked for as they are written. What is carried already stays where it is; what can be no
+        symbol is told and costs nothing but itself. On the thread of the status callback, which is told of
         confirmations, they are not waited for.
 
         Args:
@@ -132,17 +133,15 @@ class Session:
             connection: where to; the strategy chooses by default.
 
         Returns:
-            False where nothing is connected, or every one was refused.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
+            False where nothing is connected, or every one was refused or can be no symbol.
         """
-        wanted = symbols_of(tickers)
+        given = [tickers] if isinstance(tickers, str) else list(tickers)
+        wanted = read_symbols(given).good
         up = self.up()
         if self.stream is None or not up:
             log.warning("cannot subscribe: not connected")
             return False
-        self.stream.add_tickers(wanted)
+        self.stream.add_tickers(given)
         if connection is not None and len(self.settings.connections) > 1:
             for ticker in wanted:
                 self.stream.move_ticker(ticker, connection)
@@ -151,22 +150,20 @@ class Session:
         if not self._wait(lambda: self._is_settled(wanted, up, connection)):
             log.warning("not confirmed within %g s, and waited for no longer: %s", CONFIRM_TIMEOUT_S, wanted)
         answers = self._answers()
-        return not wanted or any(answers.get(ticker, True) for ticker in wanted)
+        return not given or any(answers.get(ticker, True) for ticker in wanted)
 
-    def unsubscribe(self, tickers: Iterable[str] | str) -> bool:
-        """Carry these no more.
+    def unsubscribe(self, tickers: Iterable[object] | str) -> bool:
+        """Carry these no more; what is not carried is told.
 
         Returns:
             False where nothing is connected.
-
-        Raises:
-            ValueError: one of them cannot be a symbol.
         """
-        gone = symbols_of(tickers)
+        given = [tickers] if isinstance(tickers, str) else list(tickers)
+        gone = read_symbols(given).good
         if self.stream is None or not self.up():
             log.warning("cannot unsubscribe: not connected")
             return False
-        self.stream.remove_tickers(gone)
+        self.stream.remove_tickers(given)
         return self._wait(lambda: not set(gone).intersection(*[set().union(*self.tickers().values())]))
 
     def _is_settled(self, tickers: Iterable[str], up: Collection[str], connection: str | None) -> bool:

@@ -1,11 +1,13 @@
 """`SyntheticDataAdapter`: generated ticks where there is no account, with TickStock's interface."""
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.setting_kinds import symbols_of
+from pipeline.errors import Closed
 from pipeline.stream import TickStream
+from pipeline.symbols import read_symbols
 
 from .config import stream_settings_of
 from .session import Session, TickCallback
@@ -44,24 +46,27 @@ class SyntheticDataAdapter:
         """The pipeline beneath, once connected."""
         return None if self._session is None else self._session.stream
 
-    def connect(self, tickers: list[str]) -> bool:
+    def connect(self, tickers: list[str] | str) -> bool:
         """Begin to generate ticks of these; what was generated before is over. Always True.
 
         Raises:
             SettingsError: the configuration has a value that its key does not take.
-            ValueError: one of the tickers cannot be a symbol.
         """
+        given = [tickers] if isinstance(tickers, str) else list(tickers)
         settings = stream_settings_of(
             self.config,
             USE_SYNTHETIC_DATA=True,
             USE_MULTI_CONNECTION=False,
             WEBSOCKET_CONNECTION_1_UNIVERSE_KEY="",
-            WEBSOCKET_CONNECTION_1_SYMBOLS=list(symbols_of(tickers)),
+            WEBSOCKET_CONNECTION_1_SYMBOLS=list(read_symbols(given).good),
             WEBSOCKET_REDUNDANT_SYMBOLS="",
         )
         self.disconnect()
         self._session = Session(settings, self.tick_callback, None)
         self._session.open()
+        with contextlib.suppress(Closed):  # somebody disconnects meanwhile
+            if self._session.stream is not None:
+                self._session.stream.add_tickers(given)  # tells what can be no symbol among them
         self._tell("connected", "generating ticks")
         return True
 

@@ -75,6 +75,19 @@ def test_a_universe_without_tickers_is_a_problem_here(monkeypatch):
     assert "etf:sector_spdrs" in result.stderr, "the nearest name there is"
 
 
+def test_symbols_are_shown_as_they_are_written_and_what_is_odd_about_them(monkeypatch):
+    """Who wrote `aapl` had AAPL until now, and would have silence; one slip would hide all the others."""
+    monkeypatch.setenv("WEBSOCKET_CONNECTION_1_SYMBOLS", "aapl, BACpL, ^VIX, zzzz")
+    result = check()
+    assert result.exit_code == 0
+    assert "3 tickers: aapl, BACpL, zzzz\n" in result.stdout
+    assert result.stderr.splitlines() == [
+        "Warning: WEBSOCKET_CONNECTION_1_SYMBOLS (environment): left out '^VIX' (an index is written I:VIX)",
+        "Warning: aapl is known in another case: did you mean AAPL? symbols are case-sensitive",
+        "Warning: zzzz is in lower case: did you mean ZZZZ? symbols are case-sensitive",
+    ]
+
+
 def test_an_old_name_is_a_warning_told_once(monkeypatch):
     """Users of an old name would never learn the new one, or not see the rest for the repetitions."""
     monkeypatch.setenv("MAX_RECONNECT_ATTEMPTS", "3")

@@ -73,14 +73,20 @@ def test_tickers_added_and_removed_at_run_time(simulator):
     ) as run:
         run.wait_confirmed(3)
         simulator.start_feeds()
-        run.stream.add_tickers(["s300", "S000X"])
+        run.stream.add_tickers(["S300", "S000X"])
         run.wait_confirmed(5)
         wait_until(lambda: run.ticks["Q", "S300"])
         run.stream.remove_tickers(["S300"])
         simulator.wait_for(lambda report: report.held == 4)
         assert "S300" not in {t for its in run.stream.tickers().values() for t in its}
-        with pytest.raises(ValueError, match="S P A C E"):
-            run.stream.add_tickers(["S P A C E"])
+        run.stream.add_tickers(["S P A C E"])
+        run.stream.remove_tickers(["ZZZ", "s000x"])
+        wait_until(lambda: run.of(status.TickersNotCarried))
+        assert [each.symbol for event in run.of(status.TickersRefused) for each in event.symbols] == [
+            "S P A C E"
+        ]
+        (not_carried,) = run.of(status.TickersNotCarried)
+        assert (not_carried.tickers, not_carried.near) == (("ZZZ", "s000x"), ("S000X",))
         assert simulator.report().attempts == 2
 
 
@@ -92,7 +98,7 @@ def test_tickers_move_by_hand_and_by_load(simulator):
         run.wait_confirmed(6)
         assert run.stream.wait_connected(15) == ("connection_1", "connection_2")
         simulator.start_feeds()
-        run.stream.move_ticker(three[0].lower(), "connection_2")
+        run.stream.move_ticker(three[0], "connection_2")
         wait_until(lambda: three[0] in run.stream.tickers()["connection_2"])
         for ticker in three[1:]:
             run.stream.move_ticker(ticker, "connection_2")

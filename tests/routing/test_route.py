@@ -42,7 +42,7 @@ def test_connections_carry_what_they_name_and_share_the_rest(load):
 
 def test_redundant_symbols_are_on_two_connections(load):
     """A symbol that must not be lost would be lost with one socket."""
-    assignment = route(load({**THREE, "WEBSOCKET_REDUNDANT_SYMBOLS": ["bb:none", "spy", "VOO"]}), UNIVERSES)
+    assignment = route(load({**THREE, "WEBSOCKET_REDUNDANT_SYMBOLS": ["bb:none", "SPY", "VOO"]}), UNIVERSES)
     holders = [{id_ for id_, on in assignment.tickers.items() if t in on} for t in ("SPY", "VOO", "MSFT")]
     assert [len(ids) for ids in holders] == [2, 2, 1]
 

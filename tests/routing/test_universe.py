@@ -40,8 +40,8 @@ def server():
 
 def test_keys_are_joined_in_order_and_each_ticker_comes_once():
     """A joined universe would subscribe twice, or in another order."""
-    universes = Universes([from_mapping({"a:x": "msft, aapl", "b:y": ["SPY", "AAPL", " qqq "]})])
-    assert universes.get_universe_tickers(" a:x+ b:y ") == ["MSFT", "AAPL", "SPY", "QQQ"]
+    universes = Universes([from_mapping({"a:x": "BACpL, AAPL", "b:y": ["SPY", "AAPL", " QQQ "]})])
+    assert universes.get_universe_tickers(" a:x+ b:y ") == ["BACpL", "AAPL", "SPY", "QQQ"]
     assert universes.get_universe_tickers("") == []
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import SettingsError
 from pipeline.tickstock import MassiveWebSocketClient, MultiConnectionManager, RealTimeDataAdapter, adapter
+from tests.conftest import our_threads
 from tests.tickstock.harness import KEY, TICKERS, config_of, held, many_of
 
 HOMES = [["S0", "S1", "S2"], ["S3", "S4", "S5"], ["S6", "S7", "S8"]]
@@ -129,6 +130,23 @@ def made(config, heard):
     made = RealTimeDataAdapter(config, heard.tick, heard.status)
     yield made
     made.disconnect()
+
+
+@pytest.mark.parametrize("odd", ["^VIX", "$SPX", "BF B", None, "", "A,B", 7])
+def test_an_odd_symbol_costs_itself(made, simulator, heard, odd):
+    """One slip in the universe, and nobody would get a tick, with the socket up and a thread left over."""
+    assert made.connect(["S1", odd, "S5"]) is True
+    heard.wait_for_tickers(["S1", "S5"])
+    assert [data for _, data in heard.statuses if data["event"] == "TickersRefused"]
+    assert not [ticker for its in held(simulator).values() for ticker in its if ticker not in TICKERS]
+
+
+def test_a_connect_that_raises_leaves_nothing(made, simulator):
+    """A start that failed would keep a socket and a thread, and the account's only connection."""
+    with pytest.raises(TypeError):
+        made.connect(None)
+    assert simulator.wait_for(lambda report: report.attempts and not report.clients)
+    assert not our_threads() - {"tickbraid-simulator"}
 
 
 def test_connect_connects_and_subscribes(made, simulator, heard):

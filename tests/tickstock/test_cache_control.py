@@ -19,4 +19,4 @@ def test_it_asks_the_application_s_own_source(monkeypatch):
     monkeypatch.setattr(universe, "_registered", [])
     cache = CacheControl({"UNIVERSES": {"mine:two": ["A", "B"]}, "USE_MASSIVE_API": True})
     register_provider({"db:one": ["x"]}.get)
-    assert cache.get_universe_tickers("mine:two+db:one") == ["A", "B", "X"]
+    assert cache.get_universe_tickers("mine:two+db:one") == ["A", "B", "x"]

@@ -104,10 +104,11 @@ def test_subscribe_takes_one_string(client):
     assert client.subscribed_tickers == {"S1"}
 
 
-def test_subscribe_cleans_symbols(client):
-    """A watchlist typed by hand would be subscribed to, and stay silent."""
-    assert client.subscribe([" s1", "S1 ", "S2"]) is True
-    assert client.subscribed_tickers == {"S1", "S2"}
+def test_subscribe_strips_symbols_and_changes_nothing_else(client, simulator):
+    """A watchlist typed by hand would be subscribed to twice, or as something else."""
+    assert client.subscribe([" S1", "S1 ", "BACpL"]) is True
+    assert client.subscribed_tickers == {"S1", "BACpL"}
+    assert held(simulator) == {1: {"S1", "BACpL"}}
 
 
 def test_subscribe_adds_to_what_is_there(client):
@@ -142,11 +143,27 @@ def test_subscribe_after_disconnect_is_false(client):
     assert client.subscribe(["S1"]) is False
 
 
-def test_an_impossible_symbol_is_an_error_that_names_it(client):
-    """The server acknowledges whatever it is sent, and stays silent for ever."""
-    with pytest.raises(ValueError, match="NO GOOD"):
-        client.subscribe(["S1", "NO GOOD"])
-    assert client.subscribed_tickers == set()
+def test_an_odd_symbol_costs_itself_and_is_told(client, simulator, heard):
+    """One slip in a watchlist would cost the whole list, and nobody would know which it is."""
+    assert client.subscribe(["S1", "NO GOOD", None, "S2"]) is True
+    assert held(simulator) == {1: {"S1", "S2"}}
+    (data,) = [data for _, data in heard.statuses if data["event"] == "TickersRefused"]
+    assert [each["symbol"] for each in data["symbols"]] == ["NO GOOD", "nothing"]
+    assert "NO.GOOD" in data["message"]
+    assert client.subscribe("^VIX") is False
+    assert client.unsubscribe(["S2", "$SPX"]) is True
+    assert client.subscribed_tickers == {"S1"}
+
+
+def test_what_is_not_carried_is_told_when_it_is_to_be_given_back(client, heard):
+    """A slip would leave the ticker subscribed, and its ticks coming."""
+    client.subscribe(["S1", "S2"])
+    assert client.unsubscribe(["s1", "ZZZ"]) is True
+    heard.wait_for_word("status_update")
+    wait_until(lambda: [data for _, data in heard.statuses if data["event"] == "TickersNotCarried"])
+    (data,) = [data for _, data in heard.statuses if data["event"] == "TickersNotCarried"]
+    assert (data["tickers"], data["near"]) == (("s1", "ZZZ"), ("S1",))
+    assert client.subscribed_tickers == {"S1", "S2"}
 
 
 def test_confirmations_are_waited_for(client, simulator):

@@ -68,7 +68,7 @@ def test_with_none_configured_connect_is_false(simulator, heard):
 def test_a_universe_is_looked_up_where_the_application_says(make, monkeypatch):
     """TickStock keeps its universes in a database, and registers it."""
     monkeypatch.setattr(universe, "_registered", [])
-    register_provider({"mine:all": ["S1", "s2"]}.get)
+    register_provider({"mine:all": ["S1", "S2"]}.get)
     manager = make(["S9"], WEBSOCKET_CONNECTION_1_UNIVERSE_KEY="mine:all")
     assert assigned(manager) == {"connection_1": {"S1", "S2"}}
 
@@ -95,10 +95,10 @@ def test_with_a_strategy_connections_may_start_empty_and_share_what_comes(make, 
     assert sorted(map(len, held(simulator).values())) == [3, 3, 3]
 
 
-def test_more_connections_than_allowed_are_an_error(make):
-    """The fourth would evict the first."""
-    with pytest.raises(SettingsError, match="WEBSOCKET_CONNECTION_4"):
-        make(["S1"], ["S2"], ["S3"], ["S4"])
+def test_more_connections_than_allowed_are_not_used(make, caplog):
+    """The fourth would evict the first, or a key that is left over would keep the others from starting."""
+    assert len(make(["S1"], ["S2"], ["S3"], ["S4"]).connections) == 3
+    assert "WEBSOCKET_CONNECTION_4_SYMBOLS (config) is not used" in caplog.text
     assert len(make(["S1"], ["S2"], ["S3"], ["S4"], max_connections=4).connections) == 4
 
 
@@ -220,7 +220,7 @@ def test_rebalance_of_nothing_is_empty(make):
 def test_a_connection_can_be_added_before_connect(make, connected, heard):
     """TickStock builds its set-up in code, too."""
     manager = make(["S0"])
-    assert manager.add_connection("connection_2", ["s1", "S2"], name="extra") is True
+    assert manager.add_connection("connection_2", ["S1", "S2"], name="extra") is True
     assert manager.add_connection("connection_2") is False
     assert manager.connections["connection_2"].name == "extra"
     connected(manager)

@@ -17,10 +17,10 @@ def made(heard):
 
 def test_it_generates_what_it_is_connected_with(made, heard):
     """TickStock's own made up its tickers, whatever the watchlist."""
-    assert made.connect(["aapl", "XYZ"]) is True
+    assert made.connect(["AAPL", "BACpL"]) is True
     assert made.connected
-    heard.wait_for_tickers(["AAPL", "XYZ"])
-    assert heard.tickers() == {"AAPL", "XYZ"}
+    heard.wait_for_tickers(["AAPL", "BACpL"])
+    assert heard.tickers() == {"AAPL", "BACpL"}
     assert {(type(tick), tick.source) for tick in heard.ticks} == {(TickData, "synthetic")}
     assert heard.words() == ["connected"]
 
@@ -53,9 +53,10 @@ def test_it_has_the_attributes_of_the_real_one(made, heard):
     made.disconnect()
 
 
-def test_what_cannot_be_is_told(made, heard):
-    """A watchlist with a slip would generate a ticker that does not exist."""
-    with pytest.raises(ValueError, match="NO GOOD"):
-        made.connect(["NO GOOD"])
+def test_what_cannot_be_is_told(made, heard, caplog):
+    """A watchlist with a slip would generate a ticker that does not exist, or nothing at all."""
+    assert made.connect(["S1", "NO GOOD"]) is True
+    assert "add_tickers: left out 'NO GOOD'" in caplog.text
+    assert made.stream.tickers() == {"synthetic": ("S1",)}
     with pytest.raises(SettingsError, match="SYNTHETIC_UPDATE_INTERVAL"):
         SyntheticDataAdapter({"SYNTHETIC_UPDATE_INTERVAL": "fast"}, heard.tick, heard.status).connect(["S1"])

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from pipeline.massive.frames import Frames
+from pipeline.symbols import WILDCARD, read_symbols, split_symbols
 
 from .feeds import Bursts, Feed, ReplayFeed, SyntheticFeed, packets_of, read_recording
 from .options import Acks, Eviction, Faults, Options
@@ -62,10 +63,9 @@ def simulate(
         if replay:
             feeds.append(ReplayFeed(packets_of(_messages(replay)), speed=speed, rebase=rebase))
         if not feeds:
-            names = [f"SIM{n:03d}" for n in range(int(tickers))] if tickers.isdigit() else tickers.split(",")
             feeds = [
                 SyntheticFeed(
-                    [name.strip() for name in names],
+                    _names(tickers),
                     rate=rate,
                     event_types=[kind.strip() for kind in types.split(",")],
                     seed=seed,
@@ -94,6 +94,23 @@ def simulate(
     typer.echo(_as_json(report) if as_json else _in_words(report))
     if report.feed_errors:
         raise typer.Exit(1)
+
+
+def _names(tickers: str) -> Sequence[str]:
+    """Return the tickers of a market, exactly as they are written; say what can be none.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if tickers.isdecimal():
+        return [f"SIM{n:03d}" for n in range(int(tickers))]
+    symbols, odd = read_symbols(split_symbols(tickers))
+    names = [symbol for symbol in symbols if symbol != WILDCARD]  # a market has symbols of its own
+    if not names:
+        raise ValueError(f"--tickers must name tickers, or how many to make up, not {tickers!r}")
+    for each in odd:
+        typer.echo(f"Left out {each}", err=True)
+    return names
 
 
 def _messages(path: Path) -> Iterator[tuple[int, bytes]]:

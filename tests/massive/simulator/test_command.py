@@ -76,6 +76,23 @@ def test_signal_ends_it_with_a_report(start, sign):
     assert {one["sym"] for one in reader.data} <= {"AAPL", "MSFT"}
 
 
+def test_tickers_are_served_as_they_are_written(start):
+    """A rehearsal with the watchlist of tomorrow would serve other symbols than it asks for."""
+    process, url = start("--tickers", "BACpL, X:BTC-USD,,brk.b", "--types", "T", "--rate", "5000")
+    reader = Reader(url)
+    reader.subscribe("T.*").wait(lambda r: {one["sym"] for one in r.data} == {"BACpL", "X:BTC-USD", "brk.b"})
+    reader.close()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+
+def test_an_odd_ticker_is_said():
+    """A slip would be served under a name that nobody can ask for."""
+    result = invoke("--tickers", "AAPL,BF B", "--count", "10", "--rate", "1000", "--start-after", "0")
+    assert result.exit_code == 0
+    assert "Left out 'BF B'" in result.output
+
+
 def test_report_in_words_says_what_was_sent():
     """The user would not learn whether his client missed something."""
     result = invoke("--count", "10", "--rate", "1000", "--start-after", "0")
@@ -103,6 +120,7 @@ def test_bad_recording_ends_with_an_error(tmp_path):
         (["--repeat", "5"], "repeat"),
         (["--recording", "/no/such/file"], "recording"),
         (["--max-connections", "0"], "max_connections"),
+        (["--tickers", "^VIX,*"], "--tickers"),
     ],
 )
 def test_bad_arguments_are_named(arguments, said):
