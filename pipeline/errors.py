@@ -98,7 +98,11 @@ class ConnectionTrouble(TickbraidError):
 
 
 class ConnectFailed(ConnectionTrouble):
-    """Says that no WebSocket came about."""
+    """Says that no WebSocket came about; ``retry_after_s`` is how long the server wants to be left alone."""
+
+    def __init__(self, detail: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
 
 
 class AuthFailed(ConnectionTrouble):

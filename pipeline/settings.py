@@ -4,7 +4,6 @@ Layers, later wins: the defaults of `pipeline.setting_keys`, `settings.yaml`, `.
 what `load_settings` is given. Everything here runs on the caller's thread.
 """
 
-import ipaddress
 import logging
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
+from pipeline.loopback import is_loopback
 from pipeline.secret import MASK, Secret, mask_url
 from pipeline.session_hours import session_hours
 from pipeline.setting_keys import (
@@ -329,17 +329,10 @@ def _check_encrypted(reader: _Reader, settings: Settings) -> None:
         name = _name(connection.number, "URL")
         name = name if reader.is_set(name) else "MASSIVE_WEBSOCKET_URL"
         parts = urlsplit(connection.url)
-        exposed = parts.scheme == "ws" and not _is_loopback(parts.hostname or "")
+        exposed = parts.scheme == "ws" and not is_loopback(parts.hostname or "")
         if connection.enabled and exposed and reader.is_sound(name):
             expected = "wss:// (the key would travel in the clear; only this machine may be reached by ws://)"
             reader.reject(name, settings.provenance[name], shown(connection.url), expected)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_tickers(reader: _Reader, settings: Settings) -> None:

@@ -183,13 +183,22 @@ class Disconnected(StatusEvent, frozen=True):
 
 
 class BackOff(StatusEvent, frozen=True):
-    """The next attempt is ``delay_s`` away."""
+    """The next attempt is ``delay_s`` away.
+
+    Args:
+        delay_s: from now.
+        attempt: its number.
+        retry_after_s: how long the server asked to be left alone, of which five minutes are heeded; None if
+            it did not.
+    """
 
     delay_s: float
     attempt: int
+    retry_after_s: float | None = None
 
     def _words(self) -> str:
-        return f"connecting again in {self.delay_s:.1f} s (attempt {self.attempt})"
+        asked = f"; the server asked for {self.retry_after_s:.0f} s" if self.retry_after_s is not None else ""
+        return f"connecting again in {self.delay_s:.1f} s (attempt {self.attempt}{asked})"
 
 
 class Failed(StatusEvent, frozen=True):

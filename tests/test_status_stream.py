@@ -209,6 +209,11 @@ EVENTS = [
         status.Loss(at_ns=1, where="feed", reason="disconnected", count=None, from_ns=0, to_ns=2_000_000_000),
         "ticks may be missing of 2.000 s (disconnected): all",
     ),
+    (status.BackOff(at_ns=1, delay_s=1.25, attempt=3), "connecting again in 1.2 s (attempt 3)"),
+    (
+        status.BackOff(at_ns=1, delay_s=30.5, attempt=3, retry_after_s=30.0),
+        "connecting again in 30.5 s (attempt 3; the server asked for 30 s)",
+    ),
     (status.SinkDown(at_ns=1, sink="redis", reason="refused"), "redis is away: refused"),
     (
         status.ChannelRefused(at_ns=1, sink="redis", channel="a", count=1, reason="NOPERM"),

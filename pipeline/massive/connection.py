@@ -40,6 +40,7 @@ from .watch import Watch
 
 __all__ = ["Connection"]
 
+DIAL_GRACE_S: Final = 1.0
 EVICTION_CLOSE_S: Final = 10.0
 """The server closes soon after it says that there are too many; a later end has another reason."""
 
@@ -229,7 +230,8 @@ class Connection:
                 result.close()
 
         limit_s = self._persistence.connect_timeout_s
-        self._limit(limit_s, ConnectFailed(f"not open after {limit_s:g} s"))
+        # A dial ends by itself in time and says why; this is for one that does not.
+        self._limit(limit_s + DIAL_GRACE_S, ConnectFailed(f"not open after {limit_s:g} s"))
         self._dial.disposable = self._opener(opened)
 
     def _opened(self, transport: Transport) -> None:
@@ -358,8 +360,10 @@ class Connection:
         elif self._backoff.exhausted:
             self._fail(f"the retries are used up; last: {trouble}")
         else:
-            delay_s = self._backoff.delay_s()
-            self._tell(status.BackOff, delay_s=delay_s, attempt=self._backoff.attempt + 1)
+            asked_s = trouble.retry_after_s if isinstance(trouble, ConnectFailed) else None
+            delay_s = self._backoff.delay_s(asked_s)
+            attempt = self._backoff.attempt + 1
+            self._tell(status.BackOff, delay_s=delay_s, attempt=attempt, retry_after_s=asked_s)
             self._phase_timer.disposable = self._later(delay_s, self._open)
 
     def _fail(self, reason: str) -> None:

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Backoff", "Persistence"]
+__all__ = ["CONNECT_TIMEOUT_S", "RETRY_AFTER_MAX_S", "Backoff", "Persistence"]
+
+CONNECT_TIMEOUT_S: Final = 10.0
+RETRY_AFTER_MAX_S: Final = 300.0
+"""A server that wants to be left alone for longer, or that is mistaken, is asked again after so long."""
 
 STEADY_AFTER_S: Final = 60.0
 """A session that brought data for so long was a good one: the next trouble starts from the base again."""
@@ -20,7 +24,7 @@ class Persistence:
         max_retries: attempts in a row without success before giving up; 0 is for ever.
         ping_interval_s: between pings.
         ping_timeout_s: if nothing at all comes for so long after a ping, the link is dead.
-        connect_timeout_s: for TCP, TLS and the upgrade together.
+        connect_timeout_s: for the name, TCP, TLS and the upgrade together.
         auth_timeout_s: from the open socket to the accepted key.
     """
 
@@ -29,7 +33,7 @@ class Persistence:
     max_retries: int = 0
     ping_interval_s: float = 20.0
     ping_timeout_s: float = 20.0
-    connect_timeout_s: float = 10.0
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
     auth_timeout_s: float = 10.0
 
 
@@ -63,9 +67,13 @@ class Backoff:
         if data_for_s >= STEADY_AFTER_S:
             self.attempt = 0
 
-    def delay_s(self) -> float:
-        """Return how long to wait before the next attempt."""
+    def delay_s(self, retry_after_s: float | None = None) -> float:
+        """Return how long to wait before the next attempt.
+
+        Args:
+            retry_after_s: how long the server wants to be left alone, if it said so. The random delay comes
+                on top, since it says the same to all.
+        """
         doublings = min(max(0, self.attempt - 1), 30)
-        return self._uniform() * min(
-            self._persistence.max_delay_s, self._persistence.base_delay_s * 2.0**doublings
-        )
+        bound_s = min(self._persistence.max_delay_s, self._persistence.base_delay_s * 2.0**doublings)
+        return min(retry_after_s or 0.0, RETRY_AFTER_MAX_S) + self._uniform() * bound_s

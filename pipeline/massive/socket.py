@@ -1,28 +1,23 @@
-"""A WebSocket to the server: websocket-client opens it, this reads and writes it without ever waiting."""
+"""A WebSocket to the server: read and written without ever waiting."""
 
 import contextlib
-import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Final, Protocol
 
-import websocket
 from reactivex import abc
 from websocket import ABNF
 
 from pipeline.errors import ConnectFailed, ConnectionTrouble, PeerClosed, ProtocolViolation
 
+from .dial import Dial
+from .dial_words import broken
 from .framing import CLOSE, MAX_MESSAGE_BYTES, PING, FrameSplitter, parse_close
 from .loop import SocketLoop
 
-__all__ = ["Dial", "Opener", "Transport", "WireSocket", "wire_opener"]
-
-log = logging.getLogger("tickbraid.massive.socket")
+__all__ = ["Opener", "Transport", "WireSocket", "wire_opener"]
 
 READ_BYTES: Final = 64 * 1024
 """Stays below 128 KiB, above which every read is a fresh mmap: page faults make it three times slower."""
@@ -32,7 +27,6 @@ faster than decoding, or the server's buffer fills and it cuts us off."""
 TLS_RECORD_BYTES: Final = 16 * 1024
 """The most that TLS gives at once: after a full one there is likely another."""
 MAX_UNSENT_BYTES: Final = 4 * 1024 * 1024
-CONNECT_TIMEOUT_S: Final = 10.0
 CLOSE_WRITE_S: Final = 0.2
 
 OnRead = Callable[[int, list[bytes], int, int], None]
@@ -138,7 +132,7 @@ class WireSocket:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
-            self._fail(PeerClosed(None, str(error)))
+            self._fail(PeerClosed(None, broken(error)))
             return False
         received_ns = self._clock()
         if not data:
@@ -192,7 +186,7 @@ class WireSocket:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             sent = 0
         except OSError as error:
-            self._fail(PeerClosed(None, str(error)))
+            self._fail(PeerClosed(None, broken(error)))
             return
         del self._unsent[:sent]
         if bool(self._unsent) is not self._waits_to_write:
@@ -205,117 +199,6 @@ class WireSocket:
         code = trouble.close_code if isinstance(trouble, ProtocolViolation) else 1000
         self.close(code)
         self._on_trouble(trouble)
-
-
-class Dial(abc.DisposableBase):
-    """Opens one WebSocket on a short-lived thread ``tickbraid-dial-…``; can be called off from any thread.
-
-    Calling off shuts the socket down under the thread's feet, so it ends at once. Two waits cannot be cut
-    short and end by themselves, with nothing left open: name resolution, and a proxy (left to
-    websocket-client whole, where the environment names one).
-
-    Args:
-        url: ws:// or wss://.
-        deliver: called once, on the dialling thread, with the open socket or why there is none; never after
-            `dispose`.
-        ssl_context: for wss://; default: verify the server against the system's authorities.
-        timeout_s: for each wait; a server that trickles can take longer, so the caller limits the whole.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        deliver: Callable[[socket.socket | ConnectFailed], None],
-        *,
-        name: str,
-        ssl_context: ssl.SSLContext | None = None,
-        timeout_s: float = CONNECT_TIMEOUT_S,
-    ) -> None:
-        self._url = url
-        self._deliver = deliver
-        self._ssl_context = ssl_context
-        self._deadline_s = time.monotonic() + timeout_s
-        self._lock = threading.Lock()
-        self._sock: socket.socket | None = None
-        self._called_off = False
-        threading.Thread(target=self._run, name=f"tickbraid-dial-{name}", daemon=True).start()
-
-    def dispose(self) -> None:
-        """Call it off."""
-        with self._lock:
-            self._called_off = True
-            sock = self._sock
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)  # wakes a connect, a TLS handshake or a read in the thread
-
-    def _run(self) -> None:
-        result: socket.socket | ConnectFailed
-        try:
-            result = self._open()
-        except (OSError, ValueError, websocket.WebSocketException) as error:
-            result = ConnectFailed(f"{type(error).__name__}: {error}")
-            self._close()
-        with self._lock:
-            self._sock = None
-            # Under the lock, so that nothing is delivered once `dispose` has returned; what is called only
-            # puts a job on the loop.
-            if not self._called_off:
-                self._deliver(result)
-                return
-        if isinstance(result, socket.socket):
-            result.close()
-
-    def _open(self) -> socket.socket:
-        parts = urlsplit(self._url)
-        host, secure = parts.hostname or "", parts.scheme == "wss"
-        port = parts.port or (443 if secure else 80)
-        context = (self._ssl_context or ssl.create_default_context()) if secure else None
-        web_socket = websocket.WebSocket(enable_multithread=False, sslopt={"context": context})
-        # No redirects: the key would follow them.
-        options: dict[str, Any] = {"suppress_origin": True, "redirect_limit": 0, "timeout": self._wait_s()}
-        if ("https" if secure else "http") in getproxies() and not proxy_bypass(host):
-            web_socket.connect(self._url, **options)  # type: ignore[no-untyped-call]  # of websocket-client
-        else:
-            sock = self._connect(host, port)
-            if context is not None:
-                sock = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
-                self._hold(sock).do_handshake()
-            web_socket.connect(self._url, socket=sock, **options)  # type: ignore[no-untyped-call]  # as above
-        opened: socket.socket = web_socket.sock  # type: ignore[assignment]  # set by connect
-        return opened
-
-    def _connect(self, host: str, port: int) -> socket.socket:
-        error: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            sock: socket.socket = self._hold(socket.socket(family, kind, protocol))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.settimeout(self._wait_s())
-            try:
-                sock.connect(address)
-            except OSError as why:
-                error = why
-                sock.close()
-            else:
-                return sock
-        raise error or OSError(f"no address for {host}")
-
-    def _hold(self, sock: Any) -> Any:
-        """Make the socket known to `dispose` before it can block."""
-        with self._lock:
-            self._sock = sock
-            if self._called_off:
-                raise OSError("called off")
-        return sock
-
-    def _close(self) -> None:
-        with self._lock:
-            sock = self._sock
-        if sock is not None:
-            sock.close()
-
-    def _wait_s(self) -> float:
-        return max(0.001, self._deadline_s - time.monotonic())
 
 
 def wire_opener(

@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import status
+from pipeline.errors import ConnectFailed
 from pipeline.massive.persistence import Persistence
 from pipeline.massive.protocol import ServerStatus
 from pipeline.massive.snapshot import Phase
@@ -104,10 +105,27 @@ def test_a_dial_that_hangs_is_called_off():
     world = World()
     world.hang = True
     world.start()
-    world.run(10.0)
+    world.run(11.0)
     assert world.called_off == 1
     assert world.phase is Phase.BACKING_OFF
     world.run(1.0)
+    assert world.dials == 2
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "delay_s"), [(None, 0.5), (0.0, 0.5), (17.0, 17.5), (300.0, 300.5), (86_400.0, 300.5)]
+)
+def test_a_server_that_asks_for_a_pause_has_it(asked_s, delay_s):
+    """A server in trouble bans who hammers it, and a mistaken "in a day" must not cost the day."""
+    world = World()
+    world.refuse = 1
+    world.refusal = ConnectFailed("503", asked_s)
+    world.start()
+    (event,) = world.of(status.BackOff)
+    assert (event.delay_s, event.retry_after_s) == (delay_s, asked_s)
+    world.run(delay_s - 0.25)
+    assert world.dials == 1
+    world.run(0.5)
     assert world.dials == 2
 
 

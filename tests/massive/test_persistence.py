@@ -31,6 +31,15 @@ def test_a_delay_is_never_above_its_bound(attempts, draw, base_s, max_s):
     assert 0 <= backoff.delay_s() <= max_s
 
 
+def test_a_pause_that_the_server_asks_for_does_not_bring_the_herd_back_at_once():
+    """It says "in 30 s" to a hundred programs: the random delay must come on top."""
+    backoff = Backoff(Persistence(), random.Random(1).random)
+    backoff.attempt = 5
+    delays = [backoff.delay_s(30.0) for _ in range(100)]
+    assert min(delays) >= 30.0
+    assert len({int(delay_s) for delay_s in delays}) > 8
+
+
 def test_retries_are_counted_from_the_last_steady_session():
     """A limit of three must not be used up over a month of short troubles."""
     backoff = Backoff(Persistence(max_retries=3), lambda: 0.5)

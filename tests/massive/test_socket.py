@@ -2,7 +2,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 
 import pytest
 import trustme
@@ -10,8 +9,8 @@ import trustme
 from pipeline.errors import ConnectFailed, PeerClosed, ProtocolViolation
 from pipeline.massive.loop import SocketLoop
 from pipeline.massive.simulator import Options, Simulator
-from pipeline.massive.socket import Dial, WireSocket, wire_opener
-from tests.conftest import our_threads, wait_until
+from pipeline.massive.socket import WireSocket, wire_opener
+from tests.conftest import wait_until
 from tests.massive.test_framing import frame
 
 
@@ -195,84 +194,3 @@ def test_a_server_without_our_trust_is_refused(loop):
         (result,) = wait_until(lambda: results)
     assert isinstance(result, ConnectFailed)
     assert "certificate" in str(result)
-
-
-def answering(answer: bytes):
-    """Start a TCP server that answers the upgrade with these bytes and waits; return it and its URL."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve():
-        connection, _ = listener.accept()
-        with connection:
-            connection.recv(65536)
-            if answer:
-                connection.sendall(answer)
-            connection.settimeout(10)
-            try:
-                connection.recv(1)
-            except OSError:
-                return
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    return listener, thread, f"ws://127.0.0.1:{listener.getsockname()[1]}/stocks"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:9/\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-        b"rubbish\r\n\r\n",
-    ],
-)
-def test_an_answer_that_is_no_upgrade_is_a_failed_dial(answer):
-    """A load balancer's 503, a redirect (the key must not follow it) or rubbish: a value, no exception."""
-    listener, thread, url = answering(answer)
-    results = []
-    Dial(url, results.append, name="t")
-    (result,) = wait_until(lambda: results)
-    assert isinstance(result, ConnectFailed)
-    listener.close()
-    thread.join(5)
-
-
-def test_a_refused_port_is_a_failed_dial():
-    """Nobody listens: trouble as a value."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    results = []
-    Dial(f"ws://127.0.0.1:{port}/", results.append, name="t")
-    (result,) = wait_until(lambda: results)
-    assert "Refused" in str(result) or "refused" in str(result)
-
-
-@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 101 Switching Protocols\r\nUpgr"])
-def test_a_dial_is_called_off_while_the_server_is_mute(answer):
-    """Ctrl-C while connecting must not wait for the time-out: the thread is gone at once, in silence."""
-    listener, thread, url = answering(answer)
-    results = []
-    dial = Dial(url, results.append, name="t")
-    wait_until(lambda: dial._sock is not None)
-    dial.dispose()
-    wait_until(lambda: not our_threads(), 2.0, "the end of the dialling thread")
-    assert results == []
-    listener.close()
-    thread.join(5)
-
-
-def test_a_dial_called_off_just_as_it_succeeds_leaks_nothing():
-    """The race between success and dispose: either delivered, or closed; the socket check tells."""
-    with Simulator([]) as simulator:
-        for delay_s in [0, 0.0005, 0.001, 0.002, 0.004] * 4:
-            results = []
-            dial = Dial(simulator.url, results.append, name="t")
-            time.sleep(delay_s)  # not to wait for anything: to meet the dial in another state
-            dial.dispose()
-            count = len(results)
-            wait_until(lambda: not {t for t in our_threads() if "dial" in t})
-            assert len(results) == count
-            for result in results:
-                if isinstance(result, socket.socket):
-                    result.close()

@@ -92,6 +92,7 @@ class World:
         self.dials = 0
         self.hang = False
         self.refuse = 0
+        self.refusal = ConnectFailed("refused")
         self.called_off = 0
         self.connection = Connection(
             "connection_1",
@@ -127,7 +128,7 @@ class World:
             return Disposable(call_off)
         if self.refuse:
             self.refuse -= 1
-            self.scheduler.schedule(lambda *_: deliver(ConnectFailed("refused")))
+            self.scheduler.schedule(lambda *_: deliver(self.refusal))
         else:
             wire = Wire(self)
             self.wires.append(wire)

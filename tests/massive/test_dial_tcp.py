@@ -1,0 +1,177 @@
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import ConnectFailed
+from pipeline.massive.dial import Dial
+from pipeline.massive.dial_attempt import Attempt
+from pipeline.massive.dial_tcp import MAX_ADDRESSES, connect_tcp, lookup
+from pipeline.massive.simulator import Simulator
+from tests.conftest import our_threads, wait_until
+from tests.massive.dial_world import HOST, Listener, black_hole, dial, hold, names, pump, read_head
+
+
+def reach(port, **options):
+    """Connect to `HOST`; return the address that won."""
+    attempt = Attempt(**({"timeout_s": 10.0} | options))
+    sock = connect_tcp(HOST, port, attempt, f"{HOST}:{port}")
+    with sock:
+        return sock.getpeername()[0]
+
+
+def test_a_dead_first_address_does_not_hide_a_good_second(monkeypatch):
+    """One data centre of two that drops packets would cost the stream for ever: it is dialled first again."""
+
+    def far(sock):
+        request = read_head(sock)
+        time.sleep(0.2)  # not to wait for anything: it is how far away the server is
+        with socket.create_connection(("127.0.0.1", simulator.port)) as server:
+            server.sendall(request)
+            pump(sock, server)
+
+    with Simulator([]) as simulator, Listener(far) as good, black_hole("127.0.0.2", good.port):
+        names(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+        result = dial(f"ws://{HOST}:{good.port}/stocks", timeout_s=5.0)
+        assert isinstance(result, socket.socket), result
+        result.close()
+
+
+def test_the_last_of_many_dead_addresses_is_reached(monkeypatch):
+    """With a fixed stagger, the forty-first address would be tried after the time was over."""
+    with Listener(hold) as good:
+        dead = [f"127.0.0.{number}" for number in range(2, MAX_ADDRESSES + 1)]
+        monkeypatch.setattr("pipeline.massive.dial_tcp.STAGGER_S", 1e9)
+        names(monkeypatch, [*dead, "127.0.0.1"])
+        with black_hole("0.0.0.0", 0) as port:  # noqa: S104  # all of 127.0.0.0/8 but the good one
+            monkeypatch.setattr("pipeline.massive.dial_tcp._Race._begin", redirecting(port, good.port))
+            assert reach(good.port, timeout_s=4.0) == "127.0.0.1"
+
+
+def redirecting(dead_port, good_port):
+    """Return a `_Race._begin` that connects to another port where the address is not the good one."""
+    from pipeline.massive.dial_tcp import _Race
+
+    begin = _Race._begin
+
+    def begin_elsewhere(race, info):
+        host = info[4][0]
+        return begin(race, (*info[:4], (host, good_port if host == "127.0.0.1" else dead_port)))
+
+    return begin_elsewhere
+
+
+@pytest.mark.parametrize("dead", [["127.0.0.3"], ["::1"], ["127.0.0.3", "::1", "127.0.0.4"]])
+def test_a_refusing_address_gives_way_at_once(monkeypatch, dead):
+    """A host without IPv6 at the server's end would take a quarter of a second longer at each attempt."""
+    with Listener(hold) as good:
+        monkeypatch.setattr("pipeline.massive.dial_tcp.STAGGER_S", 1e9)
+        names(monkeypatch, [*dead, "127.0.0.1"])
+        assert reach(good.port) == "127.0.0.1"
+
+
+def test_all_addresses_that_fail_are_named(monkeypatch):
+    """A "connection refused" of the last of three would send its reader to the wrong machine."""
+    with Listener(hold) as gone:
+        port = gone.port
+    names(monkeypatch, ["127.0.0.3", "127.0.0.4"])
+    with pytest.raises(ConnectFailed, match=r"127\.0\.0\.3 refused .*127\.0\.0\.4 refused"):
+        reach(port)
+
+
+def test_what_does_not_answer_is_named_beside_what_refused(monkeypatch):
+    """A mere "not open after 10 s" tells nobody where to look."""
+    with black_hole("127.0.0.2") as port:
+        names(monkeypatch, ["127.0.0.3", "127.0.0.2"])
+        told = str(dial(f"ws://{HOST}:{port}/", timeout_s=0.5))
+    assert told == (
+        f"not open after 0.5 s: {HOST}:{port} does not answer"
+        " (127.0.0.3 refused the connection: nobody listens there)"
+    )
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 255)), min_size=1, max_size=40))
+def test_families_take_turns_and_nothing_is_left_out(drawn):
+    """A host of thirty IPv6 addresses, in a network without IPv6, must come to the IPv4 one soon."""
+    given_ = [
+        (
+            socket.AF_INET6 if six else socket.AF_INET,
+            socket.SOCK_STREAM,
+            6,
+            "",
+            (f"{'::' if six else '10.0.0.'}{n}", 1),
+        )
+        for six, n in drawn
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *_, **__: list(given_))
+        found = lookup("host.test", 1, Attempt(10.0))
+    assert found[0] == given_[0]
+    assert len(found) == min(len(given_), MAX_ADDRESSES)
+    of_each = [sum(info[0] == family for info in given_) for family in (socket.AF_INET, socket.AF_INET6)]
+    turns = min(*of_each, MAX_ADDRESSES // 2)
+    assert all(found[2 * n][0] != found[2 * n + 1][0] for n in range(turns))
+    if len(given_) <= MAX_ADDRESSES:
+        assert sorted(map(repr, found)) == sorted(map(repr, given_))
+
+
+@pytest.mark.parametrize("host", ["localhost", "feed.localhost", "LOCALHOST", "localhost."])
+def test_a_name_of_this_machine_stays_on_it(monkeypatch, host):
+    """A name server that answers for feed.localhost would get the key that ws:// sends there in the clear."""
+    info = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 1))]
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *a, **o: info if name == host else real(name, *a, **o)
+    )
+    assert {address[4][0] for address in lookup(host, 1, Attempt(10.0))} == {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "x"), "no address is known for feed.example"),
+        (socket.gaierror(socket.EAI_NODATA, "x"), "no address is known for feed.example"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), "no name server answers about feed.example"),
+        (UnicodeError("label too long"), "feed.example is no name of a host"),
+        (OSError(24, "x"), "no file descriptor left"),
+        ([], "no address is known for feed.example"),
+    ],
+)
+def test_a_name_without_an_address_is_told_in_words(monkeypatch, error, told):
+    """A mere "[Errno -2]" means nothing to somebody who mistyped a name."""
+    names(monkeypatch, error)
+    result = dial(f"ws://{HOST}:1/")
+    assert told in str(result)
+    assert "Errno" not in str(result)
+
+
+def test_a_resolver_that_hangs_holds_no_dial(monkeypatch):
+    """The system's resolver takes half a minute and more; dials must end in time, and not pile up threads."""
+    release = threading.Event()
+    asked = names(monkeypatch, lambda: release.wait(30) and ["127.0.0.1"])
+    try:
+        for _ in range(3):
+            told = str(dial(f"ws://{HOST}:1/", timeout_s=0.05))
+            assert told == f"not open after 0.05 s: no name server answers about {HOST}"
+        assert len(asked) == 1, "each dial began a look-up of its own"
+        results = []
+        late = Dial(f"ws://{HOST}:1/", results.append, name="t", environ={})
+        wait_until(lambda: "name server" in late._attempt.awaits)
+        late.dispose()
+        wait_until(lambda: not {name for name in our_threads() if "dial" in name}, 2.0)
+        assert results == []
+    finally:
+        release.set()
+    wait_until(lambda: not our_threads())
+
+
+def test_a_look_up_is_done_anew_each_time(monkeypatch):
+    """A host that has moved would be dialled where it was, for ever."""
+    with Listener(hold) as good:
+        asked = names(monkeypatch, ["127.0.0.1"])
+        for _ in range(3):
+            reach(good.port)
+        assert len(asked) == 3
