@@ -1,5 +1,8 @@
 """The sender: speaks just enough of a feed's protocol, and then sends as fast as the reader takes it.
 
+With ``--buffer-bytes`` it is a feed that never holds back: ticks are made when they are due, read or not,
+wait in a buffer of each connection, and one whose buffer is full is cut off, as Massive does it.
+
 Started by `benchmarks.turns` in a process and on a core of its own; ``python -m benchmarks.throughput`` shows
 in its first line what a reader gets that only reads, so that nobody suspects the sender.
 """
@@ -11,9 +14,11 @@ import json
 import os
 import selectors
 import socket
+import struct
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -28,6 +33,8 @@ from pipeline.massive.simulator.wire import FrameReader, Opcode, answer_upgrade,
 
 PAUSE_S: Final = 0.0001
 """How long to wait where the reader may have no more at the moment."""
+PIECES_A_TURN: Final = 4
+"""So many are made for a connection before what can be sent is sent."""
 SERIALS: Final = range(100_000, 1_000_000)
 
 
@@ -142,7 +149,8 @@ class Flow:
 
     def begin(self) -> None:
         """Begin at nothing, for a new client."""
-        self._sent = self._shared[1] = self._shared[2] = self._shared[3] = 0
+        self._sent = 0
+        self._shared[1:5] = memoryview(bytes(4 * 8)).cast("Q")
         self._due = 0.0
         self._left = list(self._phases)
         self._phase_s: float | None = None
@@ -162,6 +170,10 @@ class Flow:
         self._shared[2] += chunk.trades
         return chunk.fill(next(self._serials))
 
+    def cut_off(self) -> None:
+        """Count a connection that was cut off."""
+        self._shared[4] += 1
+
     def _let_time_pass(self) -> None:
         """Add what is due; a phase ends when all its ticks are sent, and the next then begins."""
         now_s = time.perf_counter()
@@ -178,9 +190,22 @@ class Flow:
 
 
 class Reader:
-    """Is one connection of a client."""
+    """Is one connection of a client.
 
-    def __init__(self, sock: socket.socket, dialect: Dialect, make: Make, flow: Flow) -> None:
+    Args:
+        sock: its socket.
+        dialect: what is said before the ticks.
+        make: makes what is sent.
+        flow: says when.
+        buffer_bytes: what may wait for it before it is cut off; None: nothing is made before it can be sent.
+    """
+
+    def __init__(
+        self, sock: socket.socket, dialect: Dialect, make: Make, flow: Flow, buffer_bytes: int | None = None
+    ) -> None:
+        self._buffer_bytes = buffer_bytes
+        self._buffer: deque[bytes] = deque()
+        self._buffered_bytes = 0
         self._sock = sock
         self._dialect = dialect
         self._make = make
@@ -213,13 +238,25 @@ class Reader:
                 self._say(b"".join(answers))
         return bool(data)
 
+    def make(self) -> bool:
+        """Make the next piece, whether it can be sent or not; return whether the connection may stay."""
+        if self.chunks is not None:
+            piece = bytes(self._flow.next(next(self.chunks)))
+            self._buffer.append(piece)
+            self._buffered_bytes += len(piece)
+        return self._buffer_bytes is None or self._buffered_bytes <= self._buffer_bytes
+
     def send(self) -> bool:
         """Send a piece; return whether it is still there."""
         if not self._rest:
-            if self.chunks is None or not self._flow.may_send():
+            if self._buffer:
+                self._rest = memoryview(self._buffer.popleft())
+                self._buffered_bytes -= len(self._rest)
+            elif self._buffer_bytes is not None or self.chunks is None or not self._flow.may_send():
                 time.sleep(PAUSE_S)
                 return True
-            self._rest = self._flow.next(next(self.chunks))
+            else:
+                self._rest = self._flow.next(next(self.chunks))
         try:
             self._rest = self._rest[self._sock.send(self._rest) :]
         except BlockingIOError:
@@ -236,33 +273,75 @@ class Reader:
             self._rest = memoryview(b"")
 
 
-def serve(dialect: Callable[[], Dialect], make: Make, flow: Flow) -> None:
-    """Say where it listens, and serve one client after the other, each with any number of connections."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-    chunks = make(TICKERS)
-    bytes_a_tick = sum(len(chunk.frames) for chunk in chunks) / sum(chunk.ticks for chunk in chunks)
-    print(json.dumps({"port": listener.getsockname()[1], "bytes_a_tick": bytes_a_tick}), flush=True)
-    selector = selectors.DefaultSelector()
-    selector.register(listener, selectors.EVENT_READ)
-    while True:
-        for key, ready in selector.select():
-            sock: Any = key.fileobj
-            if key.data is None:
-                sock = listener.accept()[0]
-                with contextlib.suppress(OSError):
-                    selector.register(sock, selectors.EVENT_READ, Reader(sock, dialect(), make, flow))
-                continue
-            reader = key.data
-            here = not ready & selectors.EVENT_READ or reader.listen()
-            if here and ready & selectors.EVENT_WRITE:
-                here = reader.send()
-            elif here and reader.chunks is not None and key.events == selectors.EVENT_READ:
-                selector.modify(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, reader)
-            if not here:
-                selector.unregister(sock)
-                sock.close()
-                if len(selector.get_map()) == 1:
-                    flow.begin()
+class Server:
+    """Serves one client after the other, each with any number of connections.
+
+    Args:
+        dialect: makes what a connection is told before its ticks.
+        make: makes what it is sent.
+        flow: says when.
+        buffer_bytes: see `Reader`.
+    """
+
+    def __init__(
+        self, dialect: Callable[[], Dialect], make: Make, flow: Flow, buffer_bytes: int | None = None
+    ) -> None:
+        self._reader = lambda sock: Reader(sock, dialect(), make, flow, buffer_bytes)
+        self._flow = flow
+        self._holds_back = buffer_bytes is None
+        self._selector = selectors.DefaultSelector()
+        self._readers: dict[socket.socket, Reader] = {}
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self.port = self._listener.getsockname()[1]
+
+    def serve(self) -> None:
+        """Serve for ever."""
+        while True:
+            for key, ready in self._selector.select(None if self._holds_back else PAUSE_S):
+                if key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    self._attend(key, ready)
+            if not self._holds_back:
+                self._make()
+
+    def _accept(self) -> None:
+        sock = self._listener.accept()[0]
+        with contextlib.suppress(OSError):
+            self._readers[sock] = self._reader(sock)
+            self._selector.register(sock, selectors.EVENT_READ)
+
+    def _attend(self, key: selectors.SelectorKey, ready: int) -> None:
+        sock: Any = key.fileobj
+        reader = self._readers[sock]
+        here = not ready & selectors.EVENT_READ or reader.listen()
+        if here and ready & selectors.EVENT_WRITE:
+            here = reader.send()
+        elif here and reader.chunks is not None and key.events == selectors.EVENT_READ:
+            self._selector.modify(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, reader)
+        if not here:
+            self._end(sock)
+
+    def _make(self) -> None:
+        """Make what is due, a piece for each connection that has asked for any, and come back for more."""
+        asked = [sock for sock, reader in self._readers.items() if reader.chunks is not None]
+        for _ in range(PIECES_A_TURN):
+            if not (asked and self._flow.may_send()):
+                return
+            for sock in tuple(asked):
+                if not self._readers[sock].make():
+                    self._flow.cut_off()
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+                    self._end(sock)
+                    asked.remove(sock)
+
+    def _end(self, sock: socket.socket) -> None:
+        self._selector.unregister(sock)
+        del self._readers[sock]
+        sock.close()
+        if not self._readers and self._holds_back:
+            self._flow.begin()
 
 
 def main() -> None:
@@ -274,6 +353,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, help="ticks that may be in flight")
     parser.add_argument("--shared", help="file with the counts")
     parser.add_argument("--phases", default="", help="SECONDS:TICKS_PER_S,…, then nothing")
+    parser.add_argument("--buffer-bytes", type=int, help="what may wait for a connection; then it is cut off")
     arguments = parser.parse_args()
     pin(SENDER_CORE)
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -281,7 +361,15 @@ def main() -> None:
     with open_shared(arguments.shared) as shared:
         dialect, maker = DIALECTS[arguments.dialect]
         flow = Flow(shared, arguments.window, phases)
-        serve(dialect, lambda tickers: maker(tickers, arguments.events, arguments.chunk_bytes), flow)
+
+        def make(tickers: Sequence[str]) -> list[Chunk]:
+            return maker(tickers, arguments.events, arguments.chunk_bytes)
+
+        chunks = make(TICKERS)
+        bytes_a_tick = sum(len(chunk.frames) for chunk in chunks) / sum(chunk.ticks for chunk in chunks)
+        server = Server(dialect, make, flow, arguments.buffer_bytes)
+        print(json.dumps({"port": server.port, "bytes_a_tick": bytes_a_tick}), flush=True)
+        server.serve()
 
 
 def end_with_parent() -> None:

@@ -25,7 +25,7 @@ from pipeline import build_pipeline
 from pipeline.status import Disconnected
 from pipeline.ticks import Trade
 
-__all__ = ["lines"]
+__all__ = ["lines", "peak_bytes"]
 
 QUIET_TICKS_PER_S: Final = 1_000
 QUIET_TICKERS: Final = tuple(f"SIM{number:03d}" for number in range(300))
@@ -137,7 +137,7 @@ def burst(port: str, shared_path: str) -> dict[str, str]:
             stream.status.subscribe(
                 lambda event: disconnects.append(event) if isinstance(event, Disconnected) else None
             )
-            before_bytes = _peak_bytes()
+            before_bytes = peak_bytes()
             stream.subscribe(on_tick)
             stream.wait_connected()
             began_ns = clock()
@@ -152,7 +152,7 @@ def burst(port: str, shared_path: str) -> dict[str, str]:
         return {
             "the sender needed, s": f"{(ended_ns - began_ns) / 1e9:.1f} of {BURST_S:g}",
             "disconnects": f"{broken}",
-            "peak memory": f"{_peak_bytes() / 1e6:,.0f} MB, of it {before_bytes / 1e6:,.0f} before the start",
+            "peak memory": f"{peak_bytes() / 1e6:,.0f} MB, of it {before_bytes / 1e6:,.0f} before the start",
             "trades delivered": f"{trades:,} of {trades_sent:,} sent",
             "ticks delivered": f"{ticks:,} of {sent:,} sent",
             "account": str(account),
@@ -167,7 +167,8 @@ def _calm_after_s(slots: dict[int, list[float]], ended_ns: int) -> float:
     return max(0.0, next(firsts, math.inf) * SLOT_MS / 1000 - ended_ns / 1e9)
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Return the most memory that this process had, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -42,7 +42,7 @@ ROOT: Final = Path(__file__).parents[1]
 SAMPLE_S: Final = 0.01
 START_TIMEOUT_S: Final = 20.0
 UNLIMITED: Final = 2**62
-SHARED_BYTES: Final = 4 * 8
+SHARED_BYTES: Final = 5 * 8
 
 
 class Blaster(NamedTuple):
@@ -89,7 +89,7 @@ def blaster(dialect: str, events: int, *options: str) -> Iterator[Blaster]:
 
 @contextlib.contextmanager
 def open_shared(path: str) -> Iterator[memoryview]:
-    """Open what they share: ticks delivered; ticks sent, trades sent, when the last phase ended (ns)."""
+    """Open what they share: ticks delivered; ticks and trades sent, end of the last phase (ns), cut off."""
     with Path(path).open("r+b") as file, mmap.mmap(file.fileno(), SHARED_BYTES) as shared:
         cells = memoryview(shared).cast("Q")
         try:

@@ -16,6 +16,7 @@ from .massive.connection import Connection
 from .massive.decode import RejectLog
 from .massive.ingest import Ingest
 from .massive.loop import SocketLoop
+from .massive.patience import DEFAULT_PATIENCE_BYTES, Patience
 from .massive.protocol import ServerStatus
 from .settings import Settings
 from .sources import Carriage, MakeSources, Source
@@ -35,6 +36,7 @@ class Engine(abc.DisposableBase):
         clock: wall clock, ns.
         output: is given the batches.
         ready: tells whether the output can take any.
+        blocks: tells whether a subscriber is there for whom nothing may be given up.
         sources: makes what the ticks come from.
         latencies: of the ticks, as they are measured.
     """
@@ -47,6 +49,7 @@ class Engine(abc.DisposableBase):
         output: abc.ObserverBase[TickBatch],
         *,
         ready: Callable[[], bool],
+        blocks: Callable[[], bool],
         sources: MakeSources,
         latencies: Latencies,
     ) -> None:
@@ -55,7 +58,16 @@ class Engine(abc.DisposableBase):
         self.clock = clock
         self.loop = SocketLoop()
         self.losses = LossReporter(status.emit, self.loop, clock)
-        self.ingest = Ingest(settings.ingest_buffer_bytes, self.loop, self._lose, clock, ready)
+        self.ingest = Ingest(
+            settings.ingest_buffer_bytes,
+            self.loop,
+            self._lose,
+            clock,
+            ready,
+            blocks=blocks,
+            patience=Patience(settings.massive_server_buffer_bytes or DEFAULT_PATIENCE_BYTES),
+            hold=lambda hold: self.loop.hold_reads(hold=hold),
+        )
         self.rejects = RejectLog()
         self.tracks = Tracks()
         self.bars = FirstBars()

@@ -176,7 +176,7 @@ class Settings:
         real(0.05, 3600, "seconds"), 20, "without an answer for so long the link is dead, s"
     )
     massive_server_buffer_bytes: int = _massive(
-        whole(0, 2**40), 0, "what the server keeps for a slow reader, bytes; 0: unknown"
+        whole(0, 2**40), 0, "what may wait for us, in kernels and at the server, bytes; 0: unknown"
     )
 
     use_multi_connection: bool = _connections(

@@ -231,6 +231,7 @@ def connect(
         on_status=on_status,
         persistence=persistence(settings),
         clock=clock,
+        monotonic=loop.listening_s,
     )
 
 

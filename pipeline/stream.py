@@ -253,6 +253,7 @@ class TickStream(Observable[Tick], Steered):
             self._clock,
             observer,
             ready=self._has_room,
+            blocks=self._spares,
             sources=self._sources,
             latencies=self.latencies,
         )
@@ -260,6 +261,9 @@ class TickStream(Observable[Tick], Steered):
 
     def _has_room(self) -> bool:
         return not any(outlet.full for outlet in self._outlets)
+
+    def _spares(self) -> bool:
+        return any(outlet.blocks and not outlet.ended.is_set() for outlet in self._outlets)
 
     def _resume(self) -> None:
         if self._engine is not None:

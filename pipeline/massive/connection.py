@@ -64,7 +64,7 @@ class Connection:
         scheduler: the loop, or virtual time.
         on_status: given each status event, on the scheduler's thread; must not block.
         clock: wall clock, ns.
-        monotonic: seconds.
+        monotonic: seconds in which somebody listened: time in which reads are held back is no silence.
         uniform: random in [0, 1).
     """
 
@@ -249,6 +249,8 @@ class Connection:
         self._phase = Phase.LIVE
         self._live_since_s = self._monotonic()
         self._phase_timer.disposable = Disposable()
+        if self._transport is not None:
+            self._transport.let_hold()
         self._tell(status.Authenticated)
         self._subscriptions.begin()
         self._watch.begin()

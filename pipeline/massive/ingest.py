@@ -12,6 +12,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from .frames import Frames
+from .patience import Patience
 
 __all__ = ["Ingest"]
 
@@ -20,6 +21,14 @@ log = logging.getLogger("tickbraid.massive.ingest")
 
 BITE_BYTES: Final = 64 * 1024
 """So much is decoded before the sockets have their turn, or the frames of one read: less than a ms."""
+
+
+HOLD_BYTES: Final = 1024 * 1024
+"""Where so much waits, reads are held back as long as the server has patience: it stays in the cache."""
+CALM: Final = 0.5
+"""They go on when less than this part of it waits."""
+SPARE_BYTES: Final = 64 * 1024 * 1024
+"""Where a subscriber blocks so much more may wait: what was on its way when reads were held."""
 
 
 class _Lost(NamedTuple):
@@ -34,10 +43,12 @@ class Ingest:
     First the quotes among them, for a newer one replaces an older; only where that is not enough, all. So in
     an opening burst the trades come through, late, as long as there is time to decode these.
 
-    The reader never waits: Massive cuts a slow reader off, and then everything is lost. So reading and
-    decoding take turns on one thread, a bite of frames after another, and what comes faster than it can be
-    decoded waits here, undecoded. A second thread would do worse: measured, two that take turns under the
-    GIL decode a fifth less.
+    Reading and decoding take turns on one thread, a bite of frames after another. (A second thread would do
+    worse: measured, two that take turns under the GIL decode a fifth less.) Where more comes than can be
+    decoded, it is first left where it is, in the kernels' buffers and at the server: reading what must be
+    given up later takes the time in which other ticks could be decoded. That lasts as long as the server's
+    patience, for it cuts off who is too slow, and then everything is lost; where a subscriber blocks, for
+    ever. After that all is read, and waits here; and when this is full, some is given up.
 
     Args:
         capacity_bytes: of message payloads waiting.
@@ -46,6 +57,9 @@ class Ingest:
             them; on the thread that brought what was too much, not under the lock.
         clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
+        blocks: tells whether nothing may be given up, however long the server has to wait.
+        patience: how much of the feed may wait unread.
+        hold: told whether reads are to be held back.
     """
 
     def __init__(
@@ -55,6 +69,10 @@ class Ingest:
         on_drop: Callable[[str, int, int, int], None],
         clock: Callable[[], int] = time.time_ns,
         ready: Callable[[], bool] = lambda: True,
+        *,
+        blocks: Callable[[], bool] = lambda: False,
+        patience: Patience | None = None,
+        hold: Callable[[bool], None] = lambda _: None,
     ) -> None:
         if capacity_bytes < 1:
             raise ValueError(f"capacity_bytes must be 1 or more, not {capacity_bytes}")
@@ -63,6 +81,11 @@ class Ingest:
         self._on_drop = on_drop
         self._clock = clock
         self._ready = ready
+        self._blocks = blocks
+        self._patience = patience or Patience()
+        self._hold = hold
+        self._holding = False
+        self._hold_bytes = min(HOLD_BYTES, capacity_bytes // 2)
         self._lock = threading.Lock()
         self._queue: deque[Frames] = deque()
         self._thinned: deque[Frames] = deque()
@@ -155,6 +178,7 @@ class Ingest:
             self._paused = True
             if self._ready():  # meanwhile, and nobody has seen that it waits
                 self.resume()
+            self._review()
             return
         bite_bytes = BITE_BYTES
         while (frames := self._take()) is not None:
@@ -162,7 +186,9 @@ class Ingest:
             bite_bytes -= frames.size_bytes
             if bite_bytes <= 0 and (self._queue or self._thinned):
                 self._scheduler.schedule(self._drain)
+                self._review()
                 return
+        self._review()
         while self._afterwards and not self._disposed:
             self._afterwards.popleft()()
         if self._completed and not self._disposed:
@@ -180,15 +206,31 @@ class Ingest:
     def _offer(self, frames: Frames) -> bool:
         """Append; return whether the drain must be scheduled."""
         losses: dict[str, _Lost] = {}
+        self._patience.read(frames, closely=self._queued_bytes > self._hold_bytes * CALM)
+        limit_bytes = self._capacity_bytes + (SPARE_BYTES if self._blocks() else 0)
         with self._lock:
             self._queue.append(frames)
             self._queued_bytes += frames.size_bytes
-            while self._queued_bytes > self._capacity_bytes:
+            while self._queued_bytes > limit_bytes:
                 self._give_up(losses)
             idle, self._draining = not self._draining, True
         for connection, lost in losses.items():
             self._on_drop(connection, lost.elements, lost.from_ns, lost.to_ns)
+        if not self._holding and self._must_hold():
+            self._scheduler.schedule(self._review)
         return idle
+
+    def _must_hold(self) -> bool:
+        """Tell whether what comes is better left unread, as much as waits here and at the server."""
+        enough_bytes = self._hold_bytes * (CALM if self._holding else 1.0)
+        return self._queued_bytes > enough_bytes and (self._blocks() or not self._patience.is_spent)
+
+    def _review(self, *_: object) -> None:
+        """Hold reads back, or no more. On the scheduler's thread."""
+        hold = self._must_hold()
+        if hold is not self._holding:
+            self._holding = hold
+            self._hold(hold)
 
     def _give_up(self, losses: dict[str, _Lost]) -> None:
         """Give up the quotes of the oldest frames that may have any, or else the oldest. Under the lock."""

@@ -55,6 +55,22 @@ class _Job(abc.DisposableBase):
         self.is_disposed = True
 
 
+class _Watched:
+    """What is called when a socket can be read or written, and whether its reads may be held back."""
+
+    __slots__ = ("may_be_held", "on_readable", "on_writable")
+
+    def __init__(self, on_readable: Callable[[], bool | None]) -> None:
+        self.on_readable = on_readable
+        self.on_writable: Callable[[], None] | None = None
+        self.may_be_held = False
+
+    def events(self, *, held: bool) -> int:
+        """Return what the selector is to look for; 0 for nothing."""
+        readable = 0 if held and self.may_be_held else selectors.EVENT_READ
+        return readable | (selectors.EVENT_WRITE if self.on_writable else 0)
+
+
 class SocketLoop(Scheduler, abc.DisposableBase):
     """Runs reads, writes and timers of many sockets one by one, on the thread that leads.
 
@@ -74,7 +90,10 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._selector.register(self._wake_out, selectors.EVENT_READ, (self._drain_wakes, None))
+        self._selector.register(self._wake_out, selectors.EVENT_READ, _Watched(self._drain_wakes))
+        self._watched: dict[socket.socket, _Watched] = {}
+        self._held_since_s: float | None = None
+        self._held_before_s = 0.0
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()
         self._timers: list[tuple[float, int, _Job]] = []
@@ -134,17 +153,55 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def watch(self, sock: socket.socket, on_readable: Callable[[], bool | None]) -> None:
         """Call ``on_readable`` whenever ``sock`` can be read; it returns whether it left anything there."""
-        self._selector.register(sock, selectors.EVENT_READ, (on_readable, None))
+        self._watched[sock] = _Watched(on_readable)
+        self._select(sock)
 
     def set_writer(self, sock: socket.socket, on_writable: Callable[[], None] | None) -> None:
         """Call ``on_writable`` when ``sock``, a watched one, can be written; None stops it."""
-        on_readable = self._selector.get_key(sock).data[0]
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if on_writable else 0)
-        self._selector.modify(sock, events, (on_readable, on_writable))
+        self._watched[sock].on_writable = on_writable
+        self._select(sock)
+
+    def let_hold(self, sock: socket.socket) -> None:
+        """Let `hold_reads` be for ``sock``, a watched one, too: until now it is read in any case."""
+        self._watched[sock].may_be_held = True
+        self._select(sock)
 
     def unwatch(self, sock: socket.socket) -> None:
         """Forget ``sock``; call it before closing the socket."""
-        self._selector.unregister(sock)
+        del self._watched[sock]
+        self._select(sock)
+
+    def hold_reads(self, *, hold: bool) -> None:
+        """Leave what comes in the kernel's buffers, and then in the server's, or read again. Idempotent."""
+        if hold is (self._held_since_s is not None):
+            return
+        if self._held_since_s is None:
+            self._held_since_s = self._monotonic()
+        else:
+            self._held_before_s += self._monotonic() - self._held_since_s
+            self._held_since_s = None
+        for sock in self._watched:
+            self._select(sock)
+
+    def listening_s(self) -> float:
+        """Return the monotonic time without that in which reads were held back, s. From any thread.
+
+        By this clock a connection is silent for as long as nothing came although somebody listened.
+        """
+        since_s = self._held_since_s
+        return (self._monotonic() if since_s is None else since_s) - self._held_before_s
+
+    def _select(self, sock: socket.socket) -> None:
+        """Let the selector look for what is wanted of a socket now."""
+        watched, before = self._watched.get(sock), self._selector.get_map().get(sock)
+        events = watched.events(held=self._held_since_s is not None) if watched else 0
+        if not events:
+            if before is not None:
+                self._selector.unregister(sock)
+        elif before is None:
+            self._selector.register(sock, events, watched)
+        elif (before.events, before.data) != (events, watched):
+            self._selector.modify(sock, events, watched)
 
     def beats(self, timeout_s: float) -> bool:
         """Tell whether the thread comes to a new job within so long, or need not; from any other thread."""
@@ -254,13 +311,13 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         """Read and write what can be; return whether there is more to read than was taken."""
         more = False
         for key, events in self._selector.select(self._wait_s()):
-            on_readable, on_writable = key.data
+            watched: _Watched = key.data
             try:
                 # A callback may close another socket that is ready too; its data then says so.
                 if events & selectors.EVENT_READ:
-                    more = on_readable() or more
-                if events & selectors.EVENT_WRITE and on_writable is not None:
-                    on_writable()
+                    more = watched.on_readable() or more
+                if events & selectors.EVENT_WRITE and watched.on_writable is not None:
+                    watched.on_writable()
             except Exception:
                 log.exception("a socket's callback raised; this is a defect")
         return more

@@ -44,6 +44,9 @@ class Transport(Protocol):
         ``on_trouble`` is called at most once, and nothing after it.
         """
 
+    def let_hold(self) -> None:
+        """From now on reads may be held back when more comes than can be handled."""
+
     def send(self, text: bytes) -> None:
         """Send a text message, later if the peer is slow."""
 
@@ -96,6 +99,11 @@ class WireSocket:
         self._loop.watch(self._sock, self._readable)
         if self._decrypted is not None and self._decrypted():
             self._readable()  # TLS may have read ahead during the handshake; the selector would not tell
+
+    def let_hold(self) -> None:
+        """See `Transport`."""
+        if not self._closed:
+            self._loop.let_hold(self._sock)
 
     def send(self, text: bytes) -> None:
         """See `Transport`."""

@@ -18,6 +18,10 @@ PROBE_S: Final = 5.0
 """Ticks must come so soon after the channels were asked for anew, or within the longest usual silence."""
 
 
+EARLY_S: Final = 0.001
+"""Two clocks that are one may differ by so much."""
+
+
 class Silence(NamedTuple):
     """Says how silent a connection is, s; None where it is not live, or nobody can tell yet."""
 
@@ -34,7 +38,7 @@ class Watch:
     Args:
         persistence: how long to wait for what.
         scheduler: the loop, or virtual time.
-        monotonic: seconds.
+        monotonic: seconds in which somebody listened.
         ping: sends a ping; may end the session.
         renew: gives the channels back and asks for them again; may end the session.
         tell: takes the kind of a status event and its values.
@@ -154,5 +158,17 @@ class Watch:
         self._tell(status.Fresh, silent_for_s=(received_ns - from_ns) / 1e9)
         self._tell(status.Loss, where="feed", reason="stale", count=None, from_ns=from_ns, to_ns=received_ns)
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> abc.DisposableBase:
-        return self._scheduler.schedule_relative(delay_s, lambda *_: action())
+    def _later(self, delay_s: float, action: Callable[[], None]) -> SerialDisposable:
+        """Run an action after so much time by our clock, which stands while reads are held back."""
+        timer = SerialDisposable()
+        due_s = self._monotonic() + delay_s
+
+        def ring(*_: object) -> None:
+            left_s = due_s - self._monotonic()
+            if left_s > EARLY_S:
+                timer.disposable = self._scheduler.schedule_relative(left_s, ring)
+            else:
+                action()
+
+        timer.disposable = self._scheduler.schedule_relative(delay_s, ring)
+        return timer

@@ -177,7 +177,8 @@ def test_a_slow_callback_does_not_delay_the_socket(simulator):
 
 def test_ingest_overflow_is_counted_and_announced(simulator):
     """When even decoding is too slow, what is dropped undecoded still stands in the account."""
-    tiny = replace(load_settings(config(simulator)), ingest_buffer_bytes=1)
+    settings = load_settings(config(simulator, SUBSCRIBER_OVERFLOW="conflate"))
+    tiny = replace(settings, ingest_buffer_bytes=1)
     with Run(tiny) as run:
         wait_until(lambda: run.of(status.Loss), 20)
         (loss, *_) = run.of(status.Loss)

@@ -8,7 +8,8 @@ from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline.massive.frames import Frames
-from pipeline.massive.ingest import BITE_BYTES, Ingest
+from pipeline.massive.ingest import BITE_BYTES, HOLD_BYTES, Ingest
+from pipeline.massive.patience import Patience
 
 ELEMENT = b'{"ev":"T"}'
 
@@ -16,12 +17,20 @@ ELEMENT = b'{"ev":"T"}'
 class Bench:
     """An ingest buffer between a source and a pipeline, in virtual time."""
 
-    def __init__(self, capacity_bytes=1000):
+    def __init__(self, capacity_bytes=1000, *, blocks=False, patience_bytes=2**60):
         self.scheduler = VirtualTimeScheduler(0.0)
         self.drops = []
         self.ready = True
+        self.held = []
         self.ingest = Ingest(
-            capacity_bytes, self.scheduler, lambda *a: self.drops.append(a), lambda: 99, lambda: self.ready
+            capacity_bytes,
+            self.scheduler,
+            lambda *a: self.drops.append(a),
+            lambda: 99,
+            lambda: self.ready,
+            blocks=lambda: blocks,
+            patience=Patience(patience_bytes),
+            hold=self.held.append,
         )
         self.source = Subject()
         self.out = []
@@ -252,3 +261,53 @@ def test_a_capacity_of_nothing_is_refused():
     """Every frame would be dropped."""
     with pytest.raises(ValueError, match="capacity_bytes"):
         Ingest(0, VirtualTimeScheduler(), lambda *a: None)
+
+
+def test_reads_are_held_back_while_much_waits():
+    """Reading what has to be given up costs the time in which other ticks could be decoded."""
+    bench = Bench(capacity_bytes=10 * HOLD_BYTES)
+    bench.offer("a", 1, size_bytes=HOLD_BYTES)
+    assert bench.held == []
+    bench.ready = False
+    bench.offer("a", 1, size_bytes=1)
+    bench.run()
+    assert bench.held == [True]
+    bench.ready = True
+    bench.ingest.resume()
+    bench.run()
+    assert bench.held == [True, False]
+    assert len(bench.out) == 2
+
+
+def offer_late(bench, late_ms):
+    """Offer a read of two MiB whose ticks have waited for so long."""
+    now_ms = 1_772_000_000_000 + late_ms
+    bench.now_ms = getattr(bench, "now_ms", now_ms) + 100
+    message = b'[{"ev":"Q","t":%d}]' % (bench.now_ms - late_ms)
+    bench.source.on_next(Frames("a", bench.now_ms * 1_000_000, [message], 2 * HOLD_BYTES))
+
+
+def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
+    """It would cut us off, and then everything is lost instead of some quotes."""
+    bench = Bench(capacity_bytes=6 * HOLD_BYTES, patience_bytes=4 * HOLD_BYTES)
+    bench.ready = False
+    offer_late(bench, 0)
+    bench.run()
+    assert bench.held == [True]
+    for _ in range(4):
+        offer_late(bench, 1000)
+        bench.run()
+    bench.ingest.resume()
+    bench.run()
+    assert bench.held == [True, False]
+    assert sum(count for _, count, *_ in bench.drops) == 2
+
+
+def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says():
+    """`block` is a promise that nothing is dropped; who is cut off for it chose that."""
+    bench = Bench(capacity_bytes=2 * HOLD_BYTES, blocks=True, patience_bytes=1)
+    bench.ready = False
+    for _ in range(8):
+        offer_late(bench, 1000)
+    bench.run()
+    assert (bench.held, bench.drops) == ([True], [])

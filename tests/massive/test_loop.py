@@ -231,3 +231,73 @@ def test_the_leader_may_dispose(loop, follower):
     let_lead(loop, follower)
     loop.schedule(lambda *_: loop.dispose())
     wait_until(lambda: "tickbraid-io" not in our_threads())
+
+
+class Socket:
+    """One of a pair that a loop watches, and what it read."""
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.ours, self.theirs = socket.socketpair()
+        self.read = b""
+        self.ours.setblocking(False)
+        self.do(lambda: loop.watch(self.ours, self._readable))
+
+    def do(self, action):
+        """Run an action on the loop's thread, and wait for it."""
+        done = threading.Event()
+        self.loop.schedule(lambda *_: (action(), done.set()))
+        assert done.wait(5)
+
+    def _readable(self):
+        self.read += self.ours.recv(100)
+
+    def close(self):
+        self.do(lambda: self.loop.unwatch(self.ours))
+        self.ours.close()
+        self.theirs.close()
+
+
+def test_reads_are_held_back_of_those_that_let_it(loop):
+    """What cannot be handled would be read all the same; or a new session would never get its greeting."""
+    held, greeting = Socket(loop), Socket(loop)
+    held.do(lambda: loop.let_hold(held.ours))
+    held.do(lambda: loop.hold_reads(hold=True))
+    held.theirs.sendall(b"later")
+    greeting.theirs.sendall(b"now")
+    wait_until(lambda: greeting.read == b"now")
+    held.do(lambda: None)
+    assert held.read == b""
+    before_s = loop.listening_s()
+    held.do(lambda: loop.let_hold(greeting.ours))
+    greeting.theirs.sendall(b" and then")
+    held.do(lambda: None)
+    assert (greeting.read, loop.listening_s()) == (b"now", before_s)
+    held.do(lambda: loop.hold_reads(hold=False))
+    wait_until(lambda: (held.read, greeting.read) == (b"later", b"now and then"))
+    held.close()
+    greeting.close()
+
+
+def test_what_is_sent_goes_out_while_reads_are_held_back(loop):
+    """A ping that had to wait for room would never leave, and a writer that is done would turn for ever."""
+    sock, written = Socket(loop), []
+
+    def writable():
+        written.append(loop._turns)
+        loop.set_writer(sock.ours, None)
+
+    sock.do(lambda: loop.let_hold(sock.ours))
+    sock.do(lambda: loop.hold_reads(hold=True))
+    sock.theirs.sendall(b"x")
+    sock.do(lambda: loop.set_writer(sock.ours, writable))
+    wait_until(lambda: written)
+    turns = loop._turns
+    sock.do(lambda: None)
+    assert loop._turns - turns <= 3, "nothing turns for what is held back"
+    assert (len(written), sock.read) == (1, b"")
+    sock.close()  # while it is held
+    other = Socket(loop)
+    other.theirs.sendall(b"y")
+    wait_until(lambda: other.read == b"y")
+    other.close()

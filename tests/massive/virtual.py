@@ -25,6 +25,9 @@ class Wire:
     def start(self, on_read, on_trouble):
         self.on_read, self.on_trouble = on_read, on_trouble
 
+    def let_hold(self):
+        assert self.closed is None
+
     def send(self, text):
         assert self.closed is None, "sent on a closed socket"
         self.sent.append(json.loads(text))
