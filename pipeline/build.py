@@ -68,7 +68,7 @@ def braid_stream(
         return merge(*(source.frames for source in engine.sources)).pipe(
             tap,
             engine.ingest,
-            decode(engine.return_statuses, engine.rejects),
+            decode(engine.return_statuses, engine.rejects, engine.rejects.count_unreadable),
             engine.gaps,
             dedupe(lambda: Seen(window, engine.tracks) if window else engine.tracks.note),
             latency_stamp(clock, latencies, engine.bars),

@@ -5,23 +5,33 @@ DuckDB, a file, another process.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
 
-from .ticks import LimitUpLimitDown, MinuteAggregate, Quote, SecondAggregate, TickBatch, Trade
+from .ticks import TICK_KINDS, TRADES, Tick, TickBatch
 
-__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "ColumnMaker"]
+__all__ = ["COLUMNS", "COLUMN_TYPES", "DEFAULT_COLUMNS", "FIELD_COLUMNS", "ColumnMaker", "holders"]
 
 DEFAULT_COLUMNS: Final = (
     *("connection", "ticker", "event_type", "price", "size", "bid", "bid_size", "ask", "ask_size"),
     *("event_ns", "received_ns", "sequence"),
 )
 _OF_BATCHES: Final = frozenset({"connection", "received_ns", "decoded_ns"})
-_TRADED: Final = frozenset({Trade, SecondAggregate, MinuteAggregate})
-_NUMBERED: Final = frozenset({Trade, Quote, LimitUpLimitDown})
+
+
+def holders(name: str) -> frozenset[type[Tick]]:
+    """Return the classes of ticks that have a field of this name."""
+    return frozenset(kind for kind in TICK_KINDS if name in kind.__struct_fields__)
+
+
+_BARS: Final = holders("tick_volume")
+_SIZED: Final = holders("bid_size")
+_NUMBERED: Final = holders("sequence")
+_EXACTLY_TIMED: Final = holders("event_ns")
 # A comprehension a column: CPython specialises each for its attribute, so it takes 20-40 ns a tick. Making
 # columns a kind of tick at a time and bringing them into order again was measured slower.
 _OF_TICKS: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingProxyType(
@@ -29,31 +39,59 @@ _OF_TICKS: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingPr
         "ticker": lambda ticks: [t.ticker for t in ticks],
         "event_type": lambda ticks: [t.event_type for t in ticks],
         "price": lambda ticks: [t.price for t in ticks],
-        "size": lambda ticks: [t.volume if type(t) in _TRADED else None for t in ticks],
+        "size": lambda ticks: [
+            t.volume if type(t) in TRADES else t.tick_volume if type(t) in _BARS else None for t in ticks
+        ],
         "bid": lambda ticks: [t.bid for t in ticks],
-        "bid_size": lambda ticks: [t.bid_size if type(t) is Quote else None for t in ticks],
+        "bid_size": lambda ticks: [t.bid_size if type(t) in _SIZED else None for t in ticks],
         "ask": lambda ticks: [t.ask for t in ticks],
-        "ask_size": lambda ticks: [t.ask_size if type(t) is Quote else None for t in ticks],
+        "ask_size": lambda ticks: [t.ask_size if type(t) in _SIZED else None for t in ticks],
         "event_ns": lambda ticks: [
-            ms * 1_000_000 if type(ms := t.event_ms) is int else round(ms * 1e6) for t in ticks
+            ms * 1_000_000 if type(ms := t.event_ms) is int and type(t) not in _EXACTLY_TIMED else t.event_ns
+            for t in ticks
         ],
         "sequence": lambda ticks: [t.sequence if type(t) in _NUMBERED else None for t in ticks],
-        "tick_open": lambda ticks: [t.tick_open for t in ticks],
-        "tick_high": lambda ticks: [t.tick_high for t in ticks],
-        "tick_low": lambda ticks: [t.tick_low for t in ticks],
-        "tick_vwap": lambda ticks: [t.tick_vwap for t in ticks],
-        "tick_trade_size": lambda ticks: [t.tick_trade_size for t in ticks],
-        "vwap": lambda ticks: [t.vwap for t in ticks],
-        "accumulated_volume": lambda ticks: [t.accumulated_volume for t in ticks],
     }
 )
-COLUMNS: Final = frozenset(_OF_BATCHES | _OF_TICKS.keys())
-"""All there are: those above, when a batch was decoded, and more of bars. They are named as in a tick;
-``size`` is its ``volume``."""
+_ELSEWHERE: Final = frozenset({"size", "tick_volume", "tick_close", "event_ms", "source"})
+"""Fields that are columns by another name: a bar's volume is its ``size``, its close its ``price``."""
+FIELD_COLUMNS: Final = (
+    *(
+        name
+        for name in dict.fromkeys(field for kind in TICK_KINDS for field in kind.__struct_fields__)
+        if name not in _OF_BATCHES | _OF_TICKS.keys() | _ELSEWHERE
+    ),
+    "dollar_volume",
+)
+"""Fields that only some kinds of ticks have, in the order of their classes. They cost nothing where no tick
+of those kinds is."""
+COLUMNS: Final = frozenset(_OF_BATCHES | _OF_TICKS.keys() | set(FIELD_COLUMNS))
+"""All there are: those above, when a batch was decoded, and every field of every kind of tick. They are named
+as in a tick; ``size`` is its ``volume``, null where a bar has none."""
 
-_TEXT: Final = dict.fromkeys(("connection", "ticker", "event_type"), pa.string())
-_WHOLE: Final = dict.fromkeys(("event_ns", "received_ns", "decoded_ns", "sequence"), pa.int64())
-_TYPES: Final = dict.fromkeys(COLUMNS, pa.float64()) | _TEXT | _WHOLE
+_TEXT: Final = dict.fromkeys(
+    (
+        *("connection", "ticker", "event_type", "trade_id", "auction_type"),
+        *("decimal_size", "decimal_volume", "decimal_accumulated_volume"),
+    ),
+    pa.string(),
+)
+_WHOLE: Final = dict.fromkeys(
+    (
+        *("event_ns", "received_ns", "decoded_ns", "sequence", "symbol_sequence", "transactions"),
+        *("exchange", "bid_exchange", "ask_exchange", "tape", "trf_id"),
+    ),
+    pa.int64(),
+)
+_LISTS: Final = dict.fromkeys(("conditions", "indicators"), pa.list_(pa.int64()))
+_LEVELS: Final = dict.fromkeys(("bids", "asks"), pa.list_(pa.list_(pa.float64())))
+COLUMN_TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
+    dict.fromkeys(COLUMNS, pa.float64()) | _TEXT | _WHOLE | _LISTS | _LEVELS | {"otc": pa.bool_()}
+)
+"""Column to its Arrow type."""
+_HOLDERS: Final = {name: holders(name) for name in FIELD_COLUMNS} | {
+    "dollar_volume": holders("decimal_volume")
+}
 
 
 class ColumnMaker:
@@ -73,13 +111,16 @@ class ColumnMaker:
             raise ValueError(
                 f"names must be of {', '.join(sorted(COLUMNS))}, each once; not {', '.join(names)}"
             )
-        self._types = {name: _TYPES[name] for name in names}
+        self._types = {name: COLUMN_TYPES[name] for name in names}
+        self.unfit: Counter[str] = Counter()
+        """Values that their column could not hold, by column."""
 
     def make(self, batches: Sequence[TickBatch]) -> tuple[pa.RecordBatch, Mapping[str, int]]:
         """Return the ticks as one record batch, in their order, and how many are not in it, by connection.
 
-        Null stands where a column has no meaning for a kind of tick. Left out is a tick with a value that its
-        column cannot hold, as a sequence number of more than 63 bits. Runs on the sink's thread.
+        Null stands where a column has no meaning for a kind of tick, and where it cannot hold the value, as a
+        sequence number of more than 63 bits; the latter is counted in `unfit`. Left out is only a tick whose
+        values cannot even be asked for. Runs on the sink's thread.
         """
         try:
             return self._make(batches), {}
@@ -93,7 +134,8 @@ class ColumnMaker:
     def _fitting(self, batch: TickBatch) -> list[Any]:
         """Return the ticks of which columns can be made; by halves, as mostly it is one that cannot."""
         try:
-            self._make([batch])
+            for name in self._types.keys() - _OF_BATCHES:
+                _values(name, batch.ticks)
         except Exception:  # noqa: BLE001  # as above
             middle = len(batch.ticks) // 2
             if not middle:
@@ -104,11 +146,56 @@ class ColumnMaker:
 
     def _make(self, batches: Sequence[TickBatch]) -> pa.RecordBatch:
         ticks = batches[0].ticks if len(batches) == 1 else [tick for batch in batches for tick in batch.ticks]
+        kinds = set(map(type, ticks))
+        unfit: Counter[str] = Counter()
         columns = [
-            _repeated(batches, name, kind) if name in _OF_BATCHES else pa.array(_OF_TICKS[name](ticks), kind)
+            _repeated(batches, name, kind)
+            if name in _OF_BATCHES
+            else pa.nulls(len(ticks), kind)
+            if name in _HOLDERS and _HOLDERS[name].isdisjoint(kinds)
+            else _column(name, kind, ticks, unfit)
             for name, kind in self._types.items()
         ]
+        self.unfit += unfit
         return pa.RecordBatch.from_arrays(columns, list(self._types))
+
+
+def _column(name: str, kind: pa.DataType, ticks: Sequence[Any], unfit: Counter[str]) -> pa.Array:
+    values = _values(name, ticks)
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        fitting = list(_fitting_values(values, kind))
+        unfit[name] += fitting.count(None) - values.count(None)
+        return pa.array(fitting, kind)
+
+
+def _values(name: str, ticks: Sequence[Any]) -> list[Any]:
+    """Return what a column has to hold."""
+    if make := _OF_TICKS.get(name):
+        return make(ticks)
+    get, kinds = attrgetter(name), _HOLDERS[name]
+    values = [get(t) if type(t) in kinds else None for t in ticks]
+    if name == "conditions":  # of a quote mostly one, by itself
+        return [[value] if type(value) is int else value for value in values]
+    if name == "decimal_volume":
+        return [value if type(value) is str else None for value in values]
+    return values
+
+
+def _fitting_values(values: list[Any], kind: pa.DataType) -> Iterator[Any]:
+    """Yield the values, None for one that the type cannot hold; by halves, as mostly it is one."""
+    try:
+        pa.array(values, kind)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        middle = len(values) // 2
+        if not middle:
+            yield None
+            return
+        yield from _fitting_values(values[:middle], kind)
+        yield from _fitting_values(values[middle:], kind)
+    else:
+        yield from values
 
 
 def _repeated(batches: Sequence[TickBatch], name: str, kind: pa.DataType) -> pa.Array:

@@ -9,8 +9,7 @@ from typing import Any, Final
 from reactivex import Observable, abc
 
 from . import status
-from .event_time import event_ns
-from .ticks import Aggregate, TickBatch
+from .ticks import Aggregate, Tick, TickBatch
 from .tracks import Tracks
 
 __all__ = ["Gaps"]
@@ -222,7 +221,7 @@ class Gaps:
         """Come to an outage: what was seen last is the last before."""
         # What never ticked is missing since the last tick of its connection at most, which sends in order.
         known = self.last_of.get(outage.connection)
-        silent_ns = self._began_ns if known is None else event_ns(known)
+        silent_ns = self._began_ns if known is None else known.event_ns
         for ticker, span in outage.spans.items():
             earlier = self._missing.get(ticker)
             if earlier is not None:
@@ -231,7 +230,7 @@ class Gaps:
             else:
                 track = self.tracks.by_ticker.get(ticker)
                 known = None if track is None else track.last
-                span.from_ns = silent_ns if known is None else event_ns(known)
+                span.from_ns = silent_ns if known is None else known.event_ns
             self._missing[ticker] = span
 
     def _settle(self, now_ns: int) -> None:
@@ -298,8 +297,8 @@ class Gaps:
             self._emit(status.Loss.of_gaps(outage.connection, self._clock(), gaps))
 
 
-def _sent_by_ns(tick: Any, received_ns: int, confirmed_ns: int | None) -> int:
+def _sent_by_ns(tick: Tick, received_ns: int, confirmed_ns: int | None) -> int:
     """Return an event time that nothing sent before a tick can be after."""
     if isinstance(tick, Aggregate):
-        return max(event_ns(tick), min(received_ns, confirmed_ns or received_ns))
-    return event_ns(tick)
+        return max(tick.event_ns, min(received_ns, confirmed_ns or received_ns))
+    return tick.event_ns

@@ -5,14 +5,16 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
-from .ticks import Aggregate, Quote, SecondAggregate, Trade
+from .ticks import TICK_KINDS, TRADES, Aggregate, Quote, Trade
 from .tracks import Track, Tracks
 
 __all__ = ["Seen", "conflation_key"]
 
-_BAR_CONTENT: Final = attrgetter(
-    *(name for name in SecondAggregate.__struct_fields__ if name not in {"received_ns", "source"})
-)
+_BAR_CONTENT: Final = {
+    kind: attrgetter(*(name for name in kind.__struct_fields__ if name not in {"received_ns", "source"}))
+    for kind in TICK_KINDS
+    if issubclass(kind, Aggregate)
+}
 
 PACE: Final = 4
 """Within a window of ticks, so many times all tickers could forget."""
@@ -89,7 +91,9 @@ class Seen:
                             continue
                         else:
                             track.trade_elsewhere(trade_id, venue)
-                elif isinstance(tick, Aggregate) and not others.add((tick.event_type, *_BAR_CONTENT(tick))):
+                elif isinstance(tick, Aggregate) and not others.add(
+                    (tick.event_type, *_BAR_CONTENT[kind](tick))
+                ):
                     repeated.append(tick)
                     continue
             track.last = tick
@@ -137,4 +141,4 @@ class _Generations:
 def conflation_key(tick: Any) -> Hashable | None:
     """Return what a newer tick replaces an older one by: its kind and ticker; None for a trade, for ever."""
     kind = type(tick)
-    return None if kind is Trade else (kind, tick.ticker)
+    return None if kind in TRADES else (kind, tick.ticker)

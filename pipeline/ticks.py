@@ -1,22 +1,44 @@
 """Ticks: what the feed sends, typed.
 
-The classes below are decoded in C straight from a frame (`pipeline.massive.decode`). Each answers the whole
+The classes below are decoded in C straight from a frame (`pipeline.massive.decode`): here those of stocks,
+options, futures and indices, in `pipeline.currency_ticks` those of forex and crypto. Each answers the whole
 attribute interface of `pipeline.tick_data.TickData`; what has no meaning for it is None. Field names and
 units on the wire are documented at https://massive.com/docs/websocket; numbers come as int or float and stay
-as they came. Fields stand in the order of the wire, in which msgspec finds them a fifth faster.
+as they came. Fields stand in the order of the wire, in which msgspec finds them a fifth faster; what only
+one market has stands last.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import field
 
-from .errors import TickRejected
-from .tick_data import TICK_DATA_FIELDS, Number, TickData
+from .currency_ticks import (
+    CryptoBook,
+    CryptoMinuteAggregate,
+    CryptoQuote,
+    CryptoSecondAggregate,
+    CryptoTrade,
+    CurrencyMinuteAggregate,
+    CurrencyQuote,
+    CurrencySecondAggregate,
+)
+from .tick import LAST_NS, Aggregate, Tick, TwoSided
+from .tick_data import Number
 
 __all__ = [
+    "TICK_KINDS",
+    "TRADES",
     "Aggregate",
+    "CryptoBook",
+    "CryptoMinuteAggregate",
+    "CryptoQuote",
+    "CryptoSecondAggregate",
+    "CryptoTrade",
+    "CurrencyMinuteAggregate",
+    "CurrencyQuote",
+    "CurrencySecondAggregate",
     "FairMarketValue",
     "IndexValue",
     "LaunchpadValue",
@@ -28,168 +50,8 @@ __all__ = [
     "Tick",
     "TickBatch",
     "Trade",
+    "TwoSided",
 ]
-
-
-class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
-    """Is what all ticks are.
-
-    Args:
-        received_ns: wall clock of the read that brought it, ns since the epoch; set by `latency_stamp`.
-        source: "massive", or "synthetic" for what our own generator made.
-    """
-
-    event_type: ClassVar[str] = ""
-    is_bar: ClassVar[bool] = False
-    """Whether it sums up a window of time, so that its time is the window's end."""
-
-    ticker: str
-    received_ns: int = 0
-    source: str = "massive"
-
-    @property
-    def event_ms(self) -> Number:
-        """When it happened by the feed, ms since the epoch."""
-        raise NotImplementedError
-
-    @property
-    def timestamp(self) -> float:
-        """When it happened by the feed, float seconds since the epoch."""
-        return self.event_ms / 1000
-
-    @property
-    def price(self) -> Number | None:
-        """USD, or None where there is none."""
-        return None
-
-    @property
-    def volume(self) -> Number | None:
-        """Shares or contracts."""
-        return 0
-
-    @property
-    def bid(self) -> Number | None:
-        """Best bid, USD."""
-        return None
-
-    @property
-    def ask(self) -> Number | None:
-        """Best ask, USD."""
-        return None
-
-    @property
-    def market_status(self) -> str | None:
-        """Never on this feed."""
-        return None
-
-    @property
-    def tick_open(self) -> Number | None:
-        """Open of the window, USD."""
-        return None
-
-    @property
-    def tick_high(self) -> Number | None:
-        """High of the window, USD."""
-        return None
-
-    @property
-    def tick_low(self) -> Number | None:
-        """Low of the window, USD."""
-        return None
-
-    @property
-    def tick_close(self) -> Number | None:
-        """Close of the window, USD."""
-        return None
-
-    @property
-    def day_high(self) -> Number | None:
-        """Never on this feed."""
-        return None
-
-    @property
-    def day_low(self) -> Number | None:
-        """Never on this feed."""
-        return None
-
-    @property
-    def open_price(self) -> Number | None:
-        """Official opening price of the day, USD."""
-        return None
-
-    @property
-    def market_open_price(self) -> Number | None:
-        """The same as `open_price`, by TickStock's older name."""
-        return self.open_price
-
-    @property
-    def previous_close(self) -> Number | None:
-        """Never on this feed."""
-        return None
-
-    @property
-    def tick_volume(self) -> Number | None:
-        """Volume of the window."""
-        return None
-
-    @property
-    def tick_trade_size(self) -> Number | None:
-        """Mean trade size of the window."""
-        return None
-
-    @property
-    def accumulated_volume(self) -> Number | None:
-        """Volume of the day."""
-        return None
-
-    @property
-    def tick_vwap(self) -> Number | None:
-        """VWAP of the window, USD."""
-        return None
-
-    @property
-    def vwap(self) -> Number | None:
-        """VWAP of the day, USD."""
-        return None
-
-    @property
-    def tick_start_timestamp(self) -> float | None:
-        """Start of the window, float seconds."""
-        return None
-
-    @property
-    def tick_end_timestamp(self) -> float | None:
-        """End of the window, float seconds."""
-        return None
-
-    @property
-    def processed_at(self) -> float | None:
-        """When we received it, float seconds; None before the stamp."""
-        return self.received_ns / 1e9 if self.received_ns else None
-
-    @property
-    def effective_volume(self) -> Number | None:
-        """The window's volume where there is a window, else the tick's."""
-        return self.volume
-
-    @property
-    def effective_vwap(self) -> Number | None:
-        """The window's VWAP where there is one, else the day's."""
-        return self.tick_vwap if self.tick_vwap is not None else self.vwap
-
-    def to_tick_data(self) -> TickData:
-        """Return the `TickData` of it.
-
-        Raises:
-            TickRejected: it has no positive price, no ticker, or no time; ``reason`` says which.
-        """
-        price = self.price
-        if price is None:
-            raise TickRejected("no_price", f"{self.event_type} of {self.ticker!r} has no price")
-        try:
-            return TickData(**{name: getattr(self, name) for name in TICK_DATA_FIELDS})
-        except ValueError as error:
-            raise TickRejected("invalid", str(error)) from None
 
 
 class Trade(Tick, tag="T", kw_only=True):
@@ -199,12 +61,12 @@ class Trade(Tick, tag="T", kw_only=True):
 
     ticker: str = field(name="sym")
     exchange: int | None = field(name="x", default=None)
-    trade_id: str | int | None = field(name="i", default=None)
+    trade_id: str | None = field(name="i", default=None)
     tape: int | None = field(name="z", default=None)
     price: Number = field(name="p")
     size: Number | None = field(name="s", default=None)
     decimal_size: str | None = field(name="ds", default=None)
-    conditions: list[int] | int | None = field(name="c", default=None)
+    conditions: list[int] | None = field(name="c", default=None)
     event_ms: Number = field(name="t")
     participant_ms: Number | None = field(name="pt", default=None)
     sequence: int | None = field(name="q", default=None)
@@ -222,8 +84,8 @@ class Trade(Tick, tag="T", kw_only=True):
             return 0
 
 
-class Quote(Tick, tag="Q", kw_only=True):
-    """The best bid and offer. One side may be missing or 0."""
+class Quote(TwoSided, tag="Q", kw_only=True):
+    """The best bid and offer. One side may be missing or 0; of futures each has its own time."""
 
     event_type: ClassVar[str] = "Q"
 
@@ -240,17 +102,16 @@ class Quote(Tick, tag="Q", kw_only=True):
     participant_ms: Number | None = field(name="pt", default=None)
     sequence: int | None = field(name="q", default=None)
     tape: int | None = field(name="z", default=None)
-
-    @property
-    def price(self) -> Number | None:
-        """The midpoint, or the one side that is there, USD."""
-        if self.bid and self.ask:
-            return (self.bid + self.ask) / 2
-        return self.bid or self.ask or None
+    bid_ms: Number | None = field(name="bt", default=None)
+    ask_ms: Number | None = field(name="at", default=None)
 
 
-class Aggregate(Tick, kw_only=True):
-    """A bar; ``event_ms`` is its end."""
+class _SecurityAggregate(Aggregate, kw_only=True):
+    """A bar of anything but currencies; an index has no volumes.
+
+    ``decimal_volume`` comes from ``dv``: of stocks a text, the volume with its parts of a share; of futures a
+    number, what was traded in US dollars, which is then the ``dollar_volume``, too.
+    """
 
     is_bar: ClassVar[bool] = True
 
@@ -268,50 +129,51 @@ class Aggregate(Tick, kw_only=True):
     start_ms: Number | None = field(name="s", default=None)
     event_ms: Number = field(name="e")
     otc: bool | None = None
-    decimal_volume: str | None = field(name="dv", default=None)
+    decimal_volume: str | int | float | None = field(name="dv", default=None)
     decimal_accumulated_volume: str | None = field(name="dav", default=None)
+    transactions: int | None = field(name="n", default=None)
 
     @property
-    def price(self) -> Number:
-        """The close, USD."""
-        return self.tick_close
-
-    @property
-    def volume(self) -> Number | None:
-        """Volume of the window."""
-        return self.tick_volume or 0
-
-    @property
-    def tick_start_timestamp(self) -> float | None:
-        """Start of the window, float seconds."""
-        return None if self.start_ms is None else self.start_ms / 1000
-
-    @property
-    def tick_end_timestamp(self) -> float | None:
-        """End of the window, float seconds."""
-        return self.event_ms / 1000
+    def dollar_volume(self) -> Number | None:
+        """What was traded in the window, US dollars; futures only."""
+        return None if isinstance(self.decimal_volume, str) else self.decimal_volume
 
 
-class SecondAggregate(Aggregate, tag="A"):
+class SecondAggregate(_SecurityAggregate, tag="A"):
     """A bar of one second."""
 
     event_type: ClassVar[str] = "A"
 
 
-class MinuteAggregate(Aggregate, tag="AM"):
+class MinuteAggregate(_SecurityAggregate, tag="AM"):
     """A bar of one minute."""
 
     event_type: ClassVar[str] = "AM"
 
 
+MICROSECONDS_FROM: Final = 1e14
+NANOSECONDS_FROM: Final = 1e17
+"""Units of a time by its magnitude: as ms these would be the years 5138 and millions."""
+
+
 class _OddlyTimed(Tick):
-    """Has a time in ms, µs or ns, by the source: the magnitude tells."""
+    """A tick whose time comes in ms, µs or ns, by the source: the magnitude tells.
+
+    ``event_ns`` is exact, where a float of ms would be some hundred ns off.
+    """
+
+    event_ns: int = 0
 
     def __post_init__(self) -> None:
-        self.event_ms: Number = _to_ms(self.event_ms)
+        moment: Number = self.event_ms
+        if moment >= MICROSECONDS_FROM:
+            self.event_ns = int(min(moment if moment >= NANOSECONDS_FROM else moment * 1000, LAST_NS))
+            self.event_ms: Number = self.event_ns / 1_000_000
+        elif not self.event_ns:  # else it is a copy, whose ms are rounded
+            self.event_ns = super().event_ns
 
 
-class LimitUpLimitDown(_OddlyTimed, tag="LULD"):
+class LimitUpLimitDown(_OddlyTimed, tag="LULD", kw_only=True):
     """The price band of a stock."""
 
     event_type: ClassVar[str] = "LULD"
@@ -325,7 +187,7 @@ class LimitUpLimitDown(_OddlyTimed, tag="LULD"):
     sequence: int | None = field(name="q", default=None)
 
 
-class NetOrderImbalance(_OddlyTimed, tag="NOI"):
+class NetOrderImbalance(_OddlyTimed, tag="NOI", kw_only=True):
     """An imbalance before an auction; ``price`` is the clearing price."""
 
     event_type: ClassVar[str] = "NOI"
@@ -341,7 +203,7 @@ class NetOrderImbalance(_OddlyTimed, tag="NOI"):
     price: Number | None = field(name="b", default=None)
 
 
-class FairMarketValue(_OddlyTimed, tag="FMV"):
+class FairMarketValue(_OddlyTimed, tag="FMV", kw_only=True):
     """A fair market value, on business plans."""
 
     event_type: ClassVar[str] = "FMV"
@@ -351,7 +213,7 @@ class FairMarketValue(_OddlyTimed, tag="FMV"):
     price: Number = field(name="fmv")
 
 
-class LaunchpadValue(_OddlyTimed, tag="LV"):
+class LaunchpadValue(_OddlyTimed, tag="LV", kw_only=True):
     """A value on the launchpad plan."""
 
     event_type: ClassVar[str] = "LV"
@@ -361,7 +223,7 @@ class LaunchpadValue(_OddlyTimed, tag="LV"):
     price: Number = field(name="val")
 
 
-class IndexValue(_OddlyTimed, tag="V"):
+class IndexValue(_OddlyTimed, tag="V", kw_only=True):
     """The value of an index."""
 
     event_type: ClassVar[str] = "V"
@@ -371,14 +233,20 @@ class IndexValue(_OddlyTimed, tag="V"):
     price: Number = field(name="val")
 
 
-def _to_ms(moment: Number) -> Number:
-    if moment >= 1e17:
-        return moment / 1e6
-    return moment / 1e3 if moment >= 1e14 else moment
+TRADES: Final = frozenset({Trade, CryptoTrade})
+"""The classes of trades: each happened once, and no newer one takes its place."""
+
+TICK_KINDS: Final[tuple[type[Tick], ...]] = (
+    *(Trade, Quote, SecondAggregate, MinuteAggregate, LimitUpLimitDown, NetOrderImbalance),
+    *(FairMarketValue, LaunchpadValue, IndexValue),
+    *(CurrencyQuote, CurrencyMinuteAggregate, CurrencySecondAggregate),
+    *(CryptoTrade, CryptoQuote, CryptoBook, CryptoMinuteAggregate, CryptoSecondAggregate),
+)
+"""All classes of ticks; the ``event_type`` of each is its ``ev`` on the wire."""
 
 
 class TickBatch(msgspec.Struct, gc=False, kw_only=True):
-    """Holds what one read of one connection brought; see `operators.batch.Batch` for its account."""
+    """What one read of one connection brought; see `operators.batch.Batch` for its account."""
 
     connection: str
     received_ns: int

@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import status
+from pipeline.columns import holders
 from pipeline.errors import CaptureUnusable
 from pipeline.massive.frames import Frames
+from pipeline.ticks import NANOSECONDS_FROM, TICK_KINDS
 
 from .layout import FRAMES, HOUR_NS, TICKS, Part, parts
+from .queries import scan
 from .schema import STATUS, messages_in
 
 __all__ = ["Contents", "Item", "Selection"]
@@ -53,8 +56,8 @@ class Selection:
     """Is the part of a capture that is to be played.
 
     Where the directory has frames they are played, each element byte by byte as it came. Where it has only
-    ticks, reads are made of them: what a column holds comes back as it was, and what none holds (trade ids,
-    conditions, exchanges, rejected elements, duplicates, status events) does not.
+    ticks, reads are made of them: they come back as they were, and what was no tick (rejected elements,
+    duplicates, status events) does not.
 
     Args:
         path: the capture's directory.
@@ -105,7 +108,7 @@ class Selection:
     def _survey(self, kind: str) -> Contents:
         if not self._parts:
             return Contents(kind, (), 0, 0, 0)
-        rows = pl.scan_parquet([part.path for part in self._parts], hive_partitioning=False).filter(
+        rows = scan(part.path for part in self._parts).filter(
             pl.col("received_ns").is_between(self._from_ns, self._to_ns, closed="left")
         )
         if kind == FRAMES:
@@ -167,38 +170,48 @@ def _read(connection: str, at_ns: int, rows: Iterable[dict[str, Any]]) -> Frames
     return Frames(connection, at_ns, [message], len(message))
 
 
-_BAR: Final = (
-    "sym=ticker v=size av=accumulated_volume vw=tick_vwap o=tick_open c=price h=tick_high l=tick_low"
-)
+_COLUMNS: Final = {"tick_volume": "size", "tick_close": "price", "event_ms": "event_ns"}
+"""Fields that are columns by another name."""
 _ELEMENTS: Final = {
-    kind: dict(pair.split("=") for pair in fields.split())
-    for kind, fields in {
-        "T": "sym=ticker p=price s=size q=sequence t=event_ns",
-        "Q": "sym=ticker bp=bid bs=bid_size ap=ask as=ask_size q=sequence t=event_ns",
-        "A": f"{_BAR} a=vwap z=tick_trade_size e=event_ns",
-        "AM": f"{_BAR} a=vwap z=tick_trade_size e=event_ns",
-        "LULD": "T=ticker q=sequence t=event_ns",
-        "NOI": "T=ticker b=price t=event_ns",
-        "FMV": "sym=ticker fmv=price t=event_ns",
-        "LV": "sym=ticker val=price t=event_ns",
-        "V": "T=ticker val=price t=event_ns",
-    }.items()
+    kind.event_type: {
+        field.encode_name: _COLUMNS.get(field.name, field.name)
+        for field in msgspec.structs.fields(kind)
+        if field.name not in {"received_ns", "source", "event_ns"}
+    }
+    for kind in TICK_KINDS
 }
 """Event type to the fields of the wire and the columns that hold them."""
+_NS_TIMED: Final = frozenset(kind.event_type for kind in holders("event_ns"))
 
 
 def _element(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row as an element of the feed."""
-    fields = _ELEMENTS[row["event_type"]]
-    element = {"ev": row["event_type"]} | {
-        field: row[column] for field, column in fields.items() if row[column] is not None
-    }
-    for field, column in fields.items():
+    kind = row["event_type"]
+    element: dict[str, Any] = {"ev": kind}
+    for field, column in _ELEMENTS[kind].items():
+        value = row.get(column)  # what older captures do not have is null
+        if value is None:
+            continue
         if column == "event_ns":
-            element[field] = _ms(row[column])
-    if row["event_type"] == "T" and (size := row["size"]) is not None and size % 1:
-        element |= {"s": 0, "ds": repr(size)}
+            value = value if kind in _NS_TIMED and value >= NANOSECONDS_FROM else _ms(value)
+        elif column == "conditions" and kind == "Q" and len(value) == 1:
+            (value,) = value
+        element[field] = value
+    if kind == "T":
+        _restore_size(element, row)
+    elif row.get("dollar_volume") is not None:
+        element["dv"] = row["dollar_volume"]
     return element
+
+
+def _restore_size(element: dict[str, Any], row: dict[str, Any]) -> None:
+    """Write a size of less than a share, or one with a part of a share, as the feed does."""
+    size = row["size"]
+    if size is not None and size % 1:
+        if "decimal_size" not in row:  # a capture of an older version
+            element["ds"] = repr(size)
+        if "ds" in element:
+            element["s"] = 0
 
 
 def _ms(event_ns: int) -> int | float:

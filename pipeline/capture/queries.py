@@ -13,7 +13,7 @@ from pipeline.errors import CaptureUnusable
 from .layout import HOUR_NS, TICKS, parts
 from .schema import TICK_SCHEMA
 
-__all__ = ["STAGES", "latency_summary", "load_ticks", "stage_ms"]
+__all__ = ["STAGES", "latency_summary", "load_ticks", "scan", "stage_ms"]
 
 STAGES: Final = {
     "feed": ("event_ns", "received_ns"),
@@ -27,6 +27,22 @@ sent some time after their end by design, which is measured in ``bars``, of each
 _OF_EVENTS: Final = frozenset({"feed", "total"})
 PERCENTILES: Final = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p99_9_ms": 0.999}
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+def scan(files: Iterable[Path], schema: pl.Schema | None = None) -> pl.LazyFrame:
+    """Read files of one kind as one table; captures of older versions have fewer columns.
+
+    Args:
+        files: one at least.
+        schema: what the table is to have; by default what the first file has.
+    """
+    return pl.scan_parquet(
+        list(files),
+        hive_partitioning=False,
+        schema=schema,
+        missing_columns="insert",
+        extra_columns="ignore",
+    )
 
 
 def load_ticks(
@@ -69,7 +85,7 @@ def load_ticks(
     ]
     if not files:
         return _EMPTY.select(names)
-    ticks = pl.scan_parquet(files, hive_partitioning=False)
+    ticks = scan(files, _EMPTY.schema)
     if tickers is not None:
         ticks = ticks.filter(pl.col("ticker").is_in([tickers] if isinstance(tickers, str) else list(tickers)))
     if start_ns is not None:

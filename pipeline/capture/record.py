@@ -172,7 +172,10 @@ class CaptureSink:
         self._folder.close()
 
     def snapshot(self) -> dict[str, Any]:
-        """Return where it records to, what is finished there, and what went wrong."""
+        """Return where it records to, what is finished there, and what went wrong.
+
+        ``unfit`` counts values that their column could not hold: null stands in their place.
+        """
         writers = {TICKS: self._ticks, FRAMES: self._frames and self._frames.writer}
         return {
             "state": "down" if self._failed else "up",
@@ -182,6 +185,7 @@ class CaptureSink:
             "files": {kind: writer.parts.files for kind, writer in writers.items() if writer},
             "rows": {kind: writer.parts.rows for kind, writer in writers.items() if writer},
             "failed": dict(self._failed),
+            "unfit": dict(self._columns.unfit),
         }
 
     def _fail(self, kind: str, error: Exception, rows: int) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.columns import COLUMN_TYPES, FIELD_COLUMNS
+
 __all__ = [
     "BAR_COLUMNS",
     "FRAME_SCHEMA",
@@ -26,17 +28,18 @@ STREAM_COLUMNS: Final = (
     *("event_ns", "received_ns", "decoded_ns", "sequence"),
 )
 """What every tick may have; ``delivered_ns`` comes to it when the capture is given the tick."""
-_TEXT: Final = frozenset({"connection", "ticker", "event_type"})
-_WHOLE: Final = frozenset({"event_ns", "received_ns", "decoded_ns", "delivered_ns", "sequence"})
+REST_COLUMNS: Final = tuple(name for name in FIELD_COLUMNS if name not in BAR_COLUMNS)
+"""The other fields of some kind of tick."""
 
 TICK_SCHEMA: Final = pa.schema(
     [
-        (name, pa.string() if name in _TEXT else pa.int64() if name in _WHOLE else pa.float64())
-        for name in (*STREAM_COLUMNS[:-1], "delivered_ns", "sequence", *BAR_COLUMNS)
+        (name, COLUMN_TYPES.get(name, pa.int64()))
+        for name in (*STREAM_COLUMNS[:-1], "delivered_ns", "sequence", *BAR_COLUMNS, *REST_COLUMNS)
     ]
 )
 """A row a tick. Times are ns since the epoch: of the event by the feed, of receipt, of decoding, and of
-delivery to the capture. Null stands where a column has no meaning for a kind of tick."""
+delivery to the capture; those that end in ``_ms`` are ms, as a tick has them. Null stands where a column has
+no meaning for a kind of tick."""
 
 STATUS: Final = "status"
 FRAME_SCHEMA: Final = pa.schema(

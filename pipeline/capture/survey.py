@@ -14,6 +14,7 @@ from pipeline import status
 from pipeline.errors import CaptureUnusable
 
 from .layout import FRAMES, KINDS, TICKS, UNFINISHED, Part, leftovers, parts
+from .queries import scan
 from .schema import STATUS
 
 __all__ = ["Session", "Survey", "captures_in", "survey"]
@@ -124,7 +125,7 @@ def _is_whole(part: Part, damage: list[str]) -> bool:
 
 def _session(kind: str, number: int, its: list[Part]) -> Session:
     numbers = {part.number for part in its}
-    counted = pl.scan_parquet([part.path for part in its], hive_partitioning=False).select(
+    counted = scan(part.path for part in its).select(
         pl.len(), pl.col("received_ns").min().alias("first"), pl.col("received_ns").max().alias("last")
     )
     rows, first_ns, last_ns = counted.collect().row(0)
@@ -137,14 +138,14 @@ def _ticks(its: Iterable[Part]) -> dict[tuple[str, str], int]:
     files = [part.path for part in its]
     if not files:
         return {}
-    ticks = pl.scan_parquet(files, hive_partitioning=False)
+    ticks = scan(files)
     counted = ticks.group_by("connection", "event_type").len().sort("connection", "event_type").collect()
     return {(connection, kind): count for connection, kind, count in counted.rows()}
 
 
 def _losses(its: Iterable[Part]) -> Iterable[status.Loss]:
     for part in its:
-        events = pl.scan_parquet(part.path, hive_partitioning=False).filter(pl.col("kind") == STATUS)
+        events = scan([part.path]).filter(pl.col("kind") == STATUS)
         for (messages,) in events.select("messages").collect().iter_rows():
             if b'"Loss"' in messages[0]:
                 yield msgspec.json.decode(messages[0], type=status.Loss)

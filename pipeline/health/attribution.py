@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from reactivex import abc
 
 from operators.histogram import HistogramSnapshot
-from pipeline.event_time import event_ns
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.status import StatusEvent
 from pipeline.tracks import Track
@@ -86,7 +85,7 @@ class Sightings:
         fresh_ns = self._clock() - FRESH_NS
         tracks = ((name, self._tracks.get(name)) for name in dict.fromkeys([*suspects, *names]))
         return [
-            Sighting(name, tick.received_ns, tick.received_ns - event_ns(tick))
+            Sighting(name, tick.received_ns, tick.received_ns - tick.event_ns)
             for name, track in tracks
             if track is not None
             and (tick := track.last) is not None

@@ -91,6 +91,7 @@ class Figures:
         latencies: as they are.
         queued_bytes: that wait undecoded.
         rejected: elements by reason.
+        unreadable: fields of another type than documented, which their ticks are without, by type and name.
         findings: about what is late, and why.
     """
 
@@ -99,6 +100,7 @@ class Figures:
     latencies: LatenciesSnapshot = field(default_factory=lambda: LatenciesSnapshot({}, {}, {}))
     queued_bytes: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    unreadable: dict[str, int] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
 
     @property

@@ -255,6 +255,12 @@ INSTRUMENTS: Final = (
         labels=("reason",),
         read=lambda reading: _one(reading.figures.rejected),
     ),
+    _counter(
+        name="unreadable_fields",
+        doc="Fields that ticks are without, since they came with values of another type.",
+        labels=("field",),
+        read=lambda reading: _one(reading.figures.unreadable),
+    ),
     _gauge(
         name="ingest_queue",
         unit="bytes",

@@ -192,5 +192,6 @@ class Health(_Open):
     totals: Totals
     connections: list[Connection]
     rejected: dict[str, int] = Field(description="elements by reason")
+    unreadable: dict[str, int] = Field(description="fields that ticks are without, as T.conditions")
     subscribers: dict[str, Subscriber] = Field(description="by name")
     latency_ms: dict[str, dict[str, Percentiles]] = Field(description="by stage, and connection or sink")

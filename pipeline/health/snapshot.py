@@ -55,6 +55,7 @@ def stream_figures(
         latencies=latencies,
         queued_bytes=engine.ingest.queued_bytes,
         rejected=dict(rejects.by_reason),
+        unreadable=dict(rejects.unreadable),
         findings=engine.attribution.findings(),
     )
 
@@ -70,8 +71,9 @@ def stream_health(
     the first), ``errors`` (sessions and attempts that ended unasked, and rejected elements), ``queued``
     (elements that wait undecoded), ``latency_ms`` (from the event's time until received, without bars) and
     ``bars_latency_ms`` (from the end of a bar until it came for the first time).
-    ``totals`` has their sums; a ticker that two connections carry counts once. ``late``, ``late_tickers``,
-    ``falling_behind`` and ``clock`` are what `Findings` has.
+    ``unreadable`` counts the fields that came with values of another type, by event type and field: those
+    ticks passed without them. ``totals`` has the connections' sums; a ticker that two connections carry
+    counts once. ``late``, ``late_tickers``, ``falling_behind`` and ``clock`` are what `Findings` has.
 
     Args:
         state: of the stream.
@@ -90,6 +92,7 @@ def stream_health(
         "connections": connections,
         "ingest": {"queued_bytes": figures.queued_bytes} if running else {},
         "rejected": figures.rejected,
+        "unreadable": figures.unreadable,
         "subscribers": {name: _subscriber(each) for name, each in figures.subscribers.items()},
         "latency_ms": {
             stage: {name: latency_ms(histogram) for name, histogram in getattr(latencies, stage).items()}

@@ -6,75 +6,52 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, Union
 
 import msgspec
 from reactivex import Observable, abc
 
 from operators.throttled_log import Throttle
-from pipeline.ticks import (
-    FairMarketValue,
-    IndexValue,
-    LaunchpadValue,
-    LimitUpLimitDown,
-    MinuteAggregate,
-    NetOrderImbalance,
-    Quote,
-    SecondAggregate,
-    Tick,
-    TickBatch,
-    Trade,
-)
+from pipeline.ticks import TICK_KINDS, TickBatch
 
 from .frames import Frames
+from .lenient import SAMPLE_BYTES, UNDECODABLE, Reject, decode_element
 from .protocol import ServerStatus
 
 __all__ = ["Reject", "decode", "decode_message", "statuses_in"]
 
 log = logging.getLogger("tickbraid.massive.decode")
 
-TickElement: TypeAlias = (
-    Trade
-    | Quote
-    | SecondAggregate
-    | MinuteAggregate
-    | LimitUpLimitDown
-    | NetOrderImbalance
-    | FairMarketValue
-    | LaunchpadValue
-    | IndexValue
-)
+TickElement: TypeAlias = Union[TICK_KINDS]  # type: ignore[valid-type]  # noqa: UP007  # of a tuple
 Element: TypeAlias = TickElement | ServerStatus
 
 JOIN_BELOW_BYTES: Final = 1024
 """Messages shorter than this on average are decoded as one array: 0.9 µs a tick instead of 1.3."""
-SAMPLE_BYTES: Final = 200
 
 _decode_ticks: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[TickElement]).decode
 _decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]).decode
 _decode_raw_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_element = msgspec.json.Decoder(Element).decode
 _parse_one = json.JSONDecoder().raw_decode
 _ELEMENT: Final = re.compile(r'\{\s*"ev"')
-_UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 OnStatuses = Callable[[str, int, list[ServerStatus]], None]
-OnReject = Callable[[str, "Reject"], None]
+OnReject = Callable[[str, Reject], None]
+OnUnreadable = Callable[[str, list[str]], None]
 
 
-class Reject(NamedTuple):
-    """Is an element that is no tick: the account's reason, and how it began."""
-
-    reason: str
-    sample: bytes
+class _Salvage(NamedTuple):
+    elements: list[Any]
+    rejects: list[Reject]
+    unreadable: list[str]
 
 
 def decode_message(message: bytes) -> tuple[list[Any], list[Reject]]:
     """Return the ticks and status elements of a message, and what in it is neither. Never raises."""
     try:
         return _decode_array(message), []
-    except _UNDECODABLE:
-        return _salvage(message)
+    except UNDECODABLE:
+        salvage = _salvage(message)
+        return salvage.elements, salvage.rejects
 
 
 def statuses_in(message: bytes) -> list[ServerStatus]:
@@ -87,6 +64,7 @@ def statuses_in(message: bytes) -> list[ServerStatus]:
 def decode(
     on_statuses: OnStatuses | None = None,
     on_reject: OnReject | None = None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> Callable[[Observable[Frames]], Observable[TickBatch]]:
     """Turn frames into batches of ticks.
 
@@ -97,13 +75,16 @@ def decode(
         [      decode()                     ]
         --(T,Q,T)-----(Q)------------(T)----|
 
-    One bad element costs only itself: it is counted in the batch's ``rejected``. Runs on the thread of its
+    One bad element costs only itself: it is counted in the batch's ``rejected``. A value of another type than
+    documented costs only its field, unless it is the ticker, the time or a price. Runs on the thread of its
     source, ``tickbraid-io``.
 
     Args:
         on_statuses: given connection id, receive time and the status elements of frames that the connection
             has not inspected itself.
         on_reject: given connection id and what was refused, for counting by reason.
+        on_unreadable: given connection id and the fields that ticks of a read are without, since they came
+            with values of another type; each as often as it happened.
     """
 
     def operator(source: Observable[Frames]) -> Observable[TickBatch]:
@@ -114,8 +95,10 @@ def decode(
                 rejects: list[Reject] = []
                 try:
                     elements = _decode_well(frames.messages, frames.size_bytes)
-                except _UNDECODABLE:  # it may be a status that is among them
-                    elements, rejects, statuses = _decode_each(frames.messages)
+                except UNDECODABLE:  # it may be a status that is among them
+                    elements, rejects, unreadable, statuses = _decode_each(frames.messages)
+                    if unreadable and on_unreadable is not None:
+                        on_unreadable(frames.connection, unreadable)
                     if statuses and on_statuses is not None and not frames.inspected:
                         on_statuses(frames.connection, frames.received_ns, statuses)
                 if on_reject is not None:
@@ -142,9 +125,10 @@ def decode(
 
 
 class RejectLog:
-    """Counts rejects by reason and by connection; logs a sample, one in 10 s a connection and reason.
+    """The counts of rejects by reason and by connection, and of unreadable fields, with a log of samples.
 
-    Called on the decoding thread; the counters may be read from any.
+    A sample is logged once in 10 s a connection and reason, or connection and field. Called on the decoding
+    thread; the counters may be read from any.
 
     Args:
         monotonic: seconds.
@@ -154,6 +138,8 @@ class RejectLog:
         self._throttle = Throttle[tuple[str, str]](monotonic=monotonic)
         self.by_reason: Counter[str] = Counter()
         self.by_connection: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
+        """Fields of ticks that passed without them, as ``T.conditions``."""
 
     def __call__(self, connection: str, reject: Reject) -> None:
         """Count and perhaps log; the `OnReject` of `decode`."""
@@ -168,6 +154,18 @@ class RejectLog:
                 reject.sample,
             )
 
+    def count_unreadable(self, connection: str, fields: list[str]) -> None:
+        """Count and perhaps log; the `OnUnreadable` of `decode`."""
+        self.unreadable.update(fields)
+        for field in dict.fromkeys(fields):
+            if self._throttle.admit((connection, field)) is not None:
+                log.warning(
+                    "%s: %s came with values of another type (%d so far): those ticks are without it",
+                    connection,
+                    field,
+                    self.unreadable[field],
+                )
+
 
 def _decode_well(messages: list[bytes], size_bytes: int) -> list[Any]:
     """Decode messages in which there are only ticks."""
@@ -181,37 +179,46 @@ def _decode_well(messages: list[bytes], size_bytes: int) -> list[Any]:
     return elements
 
 
-def _decode_each(messages: list[bytes]) -> tuple[list[Any], list[Reject], list[ServerStatus]]:
-    """Return the ticks of all messages, what in them is neither, and the status elements."""
+def _decode_each(
+    messages: list[bytes],
+) -> tuple[list[Any], list[Reject], list[str], list[ServerStatus]]:
+    """Return of all messages the ticks, what is neither, the unreadable fields, and the status elements."""
     elements: list[Any] = []
     rejects: list[Reject] = []
+    unreadable: list[str] = []
     for message in messages:
-        good, bad = decode_message(message)
-        elements += good
-        rejects += bad
+        try:
+            elements += _decode_array(message)
+        except UNDECODABLE:
+            salvage = _salvage(message)
+            elements += salvage.elements
+            rejects += salvage.rejects
+            unreadable += salvage.unreadable
     statuses = [element for element in elements if type(element) is ServerStatus]
-    return [element for element in elements if type(element) is not ServerStatus], rejects, statuses
+    ticks = [element for element in elements if type(element) is not ServerStatus]
+    return ticks, rejects, unreadable, statuses
 
 
-def _salvage(message: bytes) -> tuple[list[Any], list[Reject]]:
+def _salvage(message: bytes) -> _Salvage:
     """Decode one element at a time; of what breaks off in the middle, all that is whole."""
-    elements: list[Any] = []
-    rejects: list[Reject] = []
+    salvage = _Salvage([], [], [])
     raws, torn = _split_array(message)
     for raw in raws:
-        try:
-            elements.append(_decode_element(raw))
-        except _UNDECODABLE:
-            rejects.append(Reject(_why(raw), bytes(raw)[:SAMPLE_BYTES]))
-    rejects += [Reject("torn", piece[:SAMPLE_BYTES]) for piece in torn]
-    return elements, rejects
+        element, unreadable = decode_element(raw)
+        if type(element) is Reject:
+            salvage.rejects.append(element)
+        else:
+            salvage.elements.append(element)
+            salvage.unreadable.extend(unreadable)
+    salvage.rejects.extend(Reject("torn", piece[:SAMPLE_BYTES]) for piece in torn)
+    return salvage
 
 
 def _split_array(message: bytes) -> tuple[list[bytes], list[bytes]]:
     """Return the raw elements of a message, and where the array is broken, the pieces that are none."""
     try:
         return [bytes(raw) for raw in _decode_raw_array(message)], []
-    except _UNDECODABLE:
+    except UNDECODABLE:
         pass
     text = message.decode("utf-8", "replace")
     raws: list[str] = []
@@ -235,19 +242,3 @@ def _split_array(message: bytes) -> tuple[list[bytes], list[bytes]]:
     if not (raws or pieces or re.fullmatch(r"\[[\s,]*\]", text)):  # empty messages, joined, are no loss
         pieces = [message]
     return [raw.encode() for raw in raws], pieces
-
-
-def _why(raw: bytes) -> str:
-    try:
-        tag = _decode_tag(raw).ev
-    except _UNDECODABLE:
-        return "malformed"
-    return "malformed" if tag is None or tag in _KNOWN else "unknown_event"
-
-
-class _Tagged(msgspec.Struct):
-    ev: str | None = None
-
-
-_decode_tag = msgspec.json.Decoder(_Tagged).decode
-_KNOWN: Final = frozenset(kind.event_type for kind in Element.__args__ if issubclass(kind, Tick)) | {"status"}

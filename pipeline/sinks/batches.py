@@ -1,5 +1,6 @@
 """Hands batches to an observer, as they are or as columns."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ __all__ = ["BatchSink", "ColumnSink", "Maker", "column_maker"]
 
 class Maker(Protocol):
     """Is what `pipeline.columns.ColumnMaker` is, which only who has the extra can import."""
+
+    unfit: Counter[str]
 
     def make(self, batches: Sequence[TickBatch]) -> tuple[Any, Mapping[str, int]]:
         """Return the ticks as columns, and how many are not in them, by connection."""
@@ -85,3 +88,7 @@ class ColumnSink(BatchSink):
             self._calls += 1
             self._on_next(columns)
         return Outcome(rejected) if rejected else DELIVERED
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the number of calls, and of values that their column could not hold: null stands there."""
+        return super().snapshot() | {"unfit": dict(self._maker.unfit)}

@@ -206,7 +206,7 @@ def test_reads_that_find_no_room_are_counted_and_announced(tmp_path, monkeypatch
     assert told[-1].to_ns == 149
 
 
-def test_ticks_that_no_column_holds_are_rejected_and_the_rest_recorded(tmp_path):
+def test_a_value_that_no_column_holds_is_null_and_counted_and_the_rest_recorded(tmp_path):
     """One garbled number would cost a capture all that came with it."""
     sink = CaptureSink(tmp_path, Tap(), StatusStream(), kinds=[TICKS], clock=lambda: 7)
     good = Trade(ticker="AAPL", price=1.5, size=10, event_ms=START_MS, sequence=1)
@@ -214,13 +214,14 @@ def test_ticks_that_no_column_holds_are_rejected_and_the_rest_recorded(tmp_path)
     outcome = sink.write(
         [TickBatch(connection="c", received_ns=START_MS * 10**6, decoded_ns=5, ticks=[good, huge, good])]
     )
-    assert (outcome.rejected, outcome.dropped) == ({"c": 1}, {})
+    assert (outcome.rejected, outcome.dropped) == ({}, {})
+    assert sink.snapshot()["unfit"] == {"sequence": 1}
     sink.stop()
     outcome = sink.write([TickBatch(connection="c", received_ns=1, ticks=[good])])
     assert outcome.dropped == {"c": 1}
     sink.close()
     rows = load_ticks(tmp_path)
-    assert rows["sequence"].to_list() == [1, 1]
+    assert rows["sequence"].to_list() == [1, None, 1]
     assert set(rows["delivered_ns"]) == {7}
     assert set(rows["decoded_ns"]) == {5}
 

@@ -14,8 +14,8 @@ GOOD = {"ev": "T", "sym": "A", "p": 1.5, "t": 1}
 STATUS = {"ev": "status", "status": "success", "message": "subscribed to: T.A"}
 BAD = [
     ({"ev": "T", "sym": "A", "t": 1}, "malformed"),
-    ({"ev": "T", "sym": "A", "p": "1.5", "t": 1}, "malformed"),
-    ({"ev": "T", "sym": 5, "p": 1.5, "t": 1}, "malformed"),
+    ({"ev": "T", "sym": "A", "p": "1.5 USD", "t": 1}, "malformed"),
+    ({"ev": "T", "sym": True, "p": 1.5, "t": 1}, "malformed"),
     ({"sym": "A", "p": 1.5, "t": 1}, "malformed"),
     ({"ev": None, "sym": "A"}, "malformed"),
     ({"ev": "XYZ", "sym": "A"}, "unknown_event"),

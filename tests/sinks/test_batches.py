@@ -12,7 +12,8 @@ def batch_of(*ticks):
 
 
 GOOD = Quote(ticker="A", event_ms=1, bid=1.5)
-BAD = Quote(ticker="A", event_ms=1, bid=1.5, sequence=2**64)
+ODD = Quote(ticker="A", event_ms=1, bid=1.5, sequence=2**64)
+BAD = Quote(ticker="A", event_ms=1, bid=10**400, ask=10**400)
 
 
 def test_batches_are_handed_on_as_they_are():
@@ -31,7 +32,7 @@ def test_what_came_together_is_one_record_batch():
     sink = ColumnSink(got.append, "columns", column_maker(["price"]))
     assert not any(sink.write([batch_of(GOOD), batch_of(GOOD, GOOD)]))
     assert [columns.num_rows for columns in got] == [3]
-    assert sink.snapshot() == {"calls": 1}
+    assert sink.snapshot() == {"calls": 1, "unfit": {}}
 
 
 def test_ticks_that_no_column_holds_are_rejected_by_name():
@@ -40,6 +41,15 @@ def test_ticks_that_no_column_holds_are_rejected_by_name():
     sink = ColumnSink(got.append, "columns", column_maker([]))
     assert sink.write([batch_of(BAD, GOOD)]).rejected == {"connection_1": 1}
     assert [columns.num_rows for columns in got] == [1]
+
+
+def test_a_value_that_no_column_holds_is_null_and_told():
+    """A sequence number beyond 63 bits must not cost its quote, nor go unnoticed."""
+    got = []
+    sink = ColumnSink(got.append, "columns", column_maker(["sequence", "bid"]))
+    assert not any(sink.write([batch_of(ODD, GOOD)]))
+    assert got[0].to_pydict() == {"sequence": [None, None], "bid": [1.5, 1.5]}
+    assert sink.snapshot()["unfit"] == {"sequence": 1}
 
 
 def test_nothing_is_not_handed_on():
