@@ -12,13 +12,9 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-from dynaconf import Dynaconf
-from dynaconf.base import Settings as DynaconfSettings
-from dynaconf.vendor.dotenv.parser import parse_stream
-from dynaconf.vendor.ruamel import yaml
 
 from pipeline.setting_keys import CONNECTIONS_MAX, KEYS, RENAMED, UNIVERSES, known_keys, split_connection_key
 from pipeline.setting_kinds import nearest
@@ -37,6 +33,13 @@ __all__ = [
 ]
 
 logger = logging.getLogger("tickbraid.settings")
+
+# Not by `import`: mypy would follow it out of a user's script into dynaconf, whose YAML reader it cannot
+# parse, and check nothing at all.
+Dynaconf: Any = import_module("dynaconf").Dynaconf
+DynaconfSettings: Any = import_module("dynaconf.base").Settings
+parse_stream: Any = import_module("dynaconf.vendor.dotenv.parser").parse_stream
+yaml: Any = import_module("dynaconf.vendor.ruamel.yaml")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex.disposable import Disposable
 
 from . import status
+from .piped import Piped
 
 __all__ = ["LossReporter", "StatusStream", "is_warning"]
 
@@ -44,7 +45,7 @@ def is_warning(event: status.StatusEvent) -> bool:
     return isinstance(event, _WARNINGS)
 
 
-class StatusStream(Observable[status.StatusEvent]):
+class StatusStream(Piped[status.StatusEvent]):
     """Delivers what was emitted, in order, on the thread ``tickbraid-status``.
 
     The thread lives only while there is something to deliver, so there is none to stop. A subscriber that

@@ -26,6 +26,7 @@ from .health.snapshot import stream_figures, stream_health
 from .massive.deputy import Deputy
 from .massive.loop import SocketLoop
 from .outlet import Outlet, numbered, remember
+from .piped import Piped
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
@@ -44,7 +45,7 @@ REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
 
 
-class TickStream(Observable[Tick], Steered):
+class TickStream(Piped[Tick], Steered):
     """Is an Observable of ticks, hot and shared: the first subscriber connects, the last to leave closes.
 
     Each subscriber has a bounded buffer and a thread ``tickbraid-NAME`` of its own, on which it is called: a
@@ -72,7 +73,7 @@ class TickStream(Observable[Tick], Steered):
         self.tap = tap or Tap()
         self.latencies = latencies
         """Histograms: event to receipt by connection, receipt to delivery by subscriber."""
-        self.batches: Observable[TickBatch] = self._observable("batches", BatchSink)
+        self.batches: Piped[TickBatch] = self._observable("batches", BatchSink)
         """The same ticks, a `TickBatch` at a time; a batch is shared, so it must not be changed."""
         self._braid = braid
         self._make_sinks = sinks
@@ -160,16 +161,14 @@ class TickStream(Observable[Tick], Steered):
         sink = CallbackSink(on_next, self._reserve(numbered("callback")))
         return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
-    def _observable(
-        self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]
-    ) -> Observable[Any]:
+    def _observable(self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]) -> Piped[Any]:
         def subscribe(
             observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             sink = make_sink(observer.on_next, self._reserve(numbered(kind)))
             return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
-        return Observable(subscribe)
+        return Piped(subscribe)
 
     def _reserve(self, names: Iterable[str]) -> str:
         """Take the first of these names that no present subscriber has: the account goes by names."""
