@@ -9,6 +9,7 @@ from typing import Any, Final
 from reactivex import Observable, abc
 
 from . import status
+from .symbols import WILDCARD, other_spellings
 from .ticks import Aggregate, Tick, TickBatch
 from .tracks import Tracks
 
@@ -30,6 +31,11 @@ class _Span:
         self.from_ns = 0
         self.to_ns: int | None = None
         self.confirmed_ns: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What its kind goes by: the ticker; of wildcards, each of which is another, the connection."""
+        return self.outage.connection if self.ticker == WILDCARD else self.ticker
 
 
 class _Outage:
@@ -65,6 +71,8 @@ class Gaps:
     A gap is told once: a ticker that is lost again before it ticked has one gap, told with the later outage.
     Its ends are event times of delivered ticks, in the feed's unit of a ms. But a bar is sent some time after
     its end, so where one comes first after, the gap ends with its receipt, or with the confirmation before.
+    The gap of a wildcard is that of all symbols: it begins with the last tick of its connection, and ends
+    with its confirmation, or with the event time of the first tick after if that is later.
 
     `open`, `close` and `forget` may come before ticks that were received earlier, so what they say is carried
     out where the stream has come to it: by the operator that this is, before the ticks of a batch become the
@@ -104,7 +112,11 @@ class Gaps:
         self._ahead: deque[_Outage] = deque()
         """Outages that the stream has not come to yet."""
         self._missing: dict[str, _Span] = {}
-        """Spans that the stream is in."""
+        """Spans that the stream is in, by ticker."""
+        self._missing_all: dict[str, _Span] = {}
+        """Likewise those of wildcards, by connection."""
+        self._spelt: dict[str, str] = {}
+        """Other names of pairs that were missing, by which their ticks may come, to the ticker."""
         self._settling: deque[tuple[int, list[_Span]]] = deque()
         """When spans that were confirmed together need not be waited for any more, ns."""
         self._looks = False
@@ -176,12 +188,18 @@ class Gaps:
     def see(self, batch: TickBatch) -> None:
         """Find in a batch what comes first after."""
         self._advance(batch.received_ns)
-        missing = self._missing
+        missing, spelt = self._missing, self._spelt
         if missing:
             for tick in batch.ticks:
-                if tick.ticker in missing:
-                    span = missing[tick.ticker]
+                ticker = tick.ticker if tick.ticker in missing else spelt.get(tick.ticker)
+                if ticker in missing:
+                    span = missing[ticker]
                     self._end(span, _sent_by_ns(tick, batch.received_ns, span.confirmed_ns))
+        if self._missing_all and batch.ticks:
+            # Whatever comes then shows where the feed's clock is, which may be ahead of ours.
+            for span in [*self._missing_all.values()]:
+                if span.confirmed_ns is not None and span.confirmed_ns <= batch.received_ns:
+                    self._end(span, max(batch.ticks[0].event_ns, span.confirmed_ns))
         self._rest()
 
     def flush(self) -> None:
@@ -223,22 +241,33 @@ class Gaps:
         known = self.last_of.get(outage.connection)
         silent_ns = self._began_ns if known is None else known.event_ns
         for ticker, span in outage.spans.items():
-            earlier = self._missing.get(ticker)
+            missing = self._missing_of(span)
+            earlier = missing.get(span.key)
             if earlier is not None:
                 span.from_ns = earlier.from_ns
                 self._drop(earlier)
+            elif ticker == WILDCARD:
+                span.from_ns = silent_ns - 1  # others may have ticked in the same moment
             else:
-                track = self.tracks.by_ticker.get(ticker)
-                known = None if track is None else track.last
+                known = self._last_of_ticker(ticker)
                 span.from_ns = silent_ns if known is None else known.event_ns
-            self._missing[ticker] = span
+            missing[span.key] = span
+
+    def _last_of_ticker(self, ticker: str) -> Tick | None:
+        names = (ticker, *other_spellings(ticker))
+        self._spelt |= dict.fromkeys(names[1:], ticker)
+        ticks = [track.last for track in map(self.tracks.by_ticker.get, names) if track and track.last]
+        return max(ticks, key=lambda tick: tick.event_ns, default=None)
+
+    def _missing_of(self, span: _Span) -> dict[str, _Span]:
+        return self._missing_all if span.ticker == WILDCARD else self._missing
 
     def _settle(self, now_ns: int) -> None:
         """End the spans that were waited for long enough: after the confirmation nothing can be missing."""
         while self._settling and self._settling[0][0] < now_ns:
             _, spans = self._settling.popleft()
             for span in spans:
-                if self._missing.get(span.ticker) is span and span.confirmed_ns is not None:
+                if self._missing_of(span).get(span.key) is span and span.confirmed_ns is not None:
                     self._end(span, span.confirmed_ns)
             for outage in dict.fromkeys(span.outage for span in spans):
                 if not outage.awaited:
@@ -277,8 +306,9 @@ class Gaps:
         self._settled(span)
 
     def _settled(self, span: _Span) -> None:
-        if self._missing.get(span.ticker) is span:
-            del self._missing[span.ticker]
+        missing = self._missing_of(span)
+        if missing.get(span.key) is span:
+            del missing[span.key]
         outage = span.outage
         outage.open -= 1
         outage.awaited -= span.confirmed_ns is not None

@@ -17,9 +17,10 @@ from reactivex.disposable import Disposable, SerialDisposable
 from . import status
 from .allowance import Allowance, Verdict
 from .routing.assign import Assignment, Line
+from .routing.loads import loads_of
 from .seating import Carrier, Seat, Seating
 from .staleness import judge
-from .symbols import near_symbols
+from .symbols import WILDCARD, near_symbols
 
 __all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
 
@@ -122,8 +123,8 @@ class Pool:
             clock=clock,
         )
         self._allowances = {c.url: Allowance() for c in carriers}
-        self._missed: dict[str, str] = {}
-        """Ticker to the connection with which it was lost, until it is confirmed again."""
+        self._missed: dict[tuple[str, str], Seat] = {}
+        """`Seat.key` of a ticker to the connection with which it was lost, until it is confirmed again."""
         self._uneven_checks = 0
         self._undecided = set(self._seats)
         """Connections that have been neither up nor sent away."""
@@ -275,27 +276,32 @@ class Pool:
     def _open_gaps(self, seat: Seat, cut_ns: int) -> None:
         others = [o for o in self._seats.values() if o is not seat and o.up and o.confirmed]
         # What goes on over another line misses nothing.
-        goes_on = {ticker for other in others for ticker in other.holds}
-        missed = [t for t in seat.carries if t not in goes_on and t not in self._missed]
+        goes_on = {other.key(ticker) for other in others for ticker in other.holds}
+        if any(WILDCARD in other.holds and other.covers(seat) for other in others):
+            return
+        told = goes_on | self._missed.keys()
+        missed = [ticker for ticker in seat.carries if seat.key(ticker) not in told]
         if missed:
-            self._missed |= dict.fromkeys(missed, seat.carrier.id)
+            self._missed |= {seat.key(ticker): seat for ticker in missed}
             self._gaps.open(seat.carrier.id, missed, cut_ns)
 
     def _confirmed(self, seat: Seat, at_ns: int) -> None:
         seat.confirmed = True
         back: dict[str, list[str]] = {}
-        for ticker in [t for t in self._missed if t in seat.carries]:
-            back.setdefault(self._missed.pop(ticker), []).append(ticker)
+        carries = {seat.key(ticker) for ticker in seat.carries}
+        for key, lost in tuple(self._missed.items()):
+            if key in carries or (WILDCARD in seat.carries and seat.covers(lost)):
+                back.setdefault(self._missed.pop(key).carrier.id, []).append(key[0])
         for connection, tickers in back.items():
             self._gaps.close(connection, tickers, at_ns)
 
     def _remove(self, tickers: tuple[str, ...]) -> None:
+        gone = frozenset(tickers)
         unknown = tuple(ticker for ticker in tickers if ticker not in self._seating.wanted)
         if unknown:
             near = near_symbols(unknown, self._seating.wanted)
             self._emit(status.TickersNotCarried(at_ns=self._clock(), tickers=unknown, near=near))
-        for ticker in tickers:
-            self._missed.pop(ticker, None)
+        self._missed = {key: seat for key, seat in self._missed.items() if key[0] not in gone}
         self._gaps.forget(tickers)
         self._seating.remove(tickers)
 
@@ -307,11 +313,14 @@ class Pool:
         live = [seat.carrier.snapshot() for seat in self._seats.values() if seat.up]
         for name in judge(live, market_open=self._market_open(self._clock())):
             self._seats[name].carrier.probe()
-        self._seating.rates = self._measure()
+        self._seating.rates = self._loads()
         self._uneven_checks = self._uneven_checks + 1 if self._is_uneven() else 0
         if self._uneven_checks >= UNEVEN_CHECKS and self._policy.auto_rebalance:
             self._uneven_checks = 0
             self._seating.route("rebalance")
+
+    def _loads(self) -> Mapping[str, float]:
+        return loads_of(self._measure(), self._seating.wanted)
 
     def _is_uneven(self) -> bool:
         counted = [seat for seat in self._seats.values() if seat.counted]
@@ -322,7 +331,7 @@ class Pool:
         return over or max(loads, default=0.0) * len(loads) > UNEVEN * sum(loads)
 
     def _rebalance(self) -> tuple[status.Moved, ...]:
-        self._seating.rates = self._measure()
+        self._seating.rates = self._loads()
         return self._seating.route("rebalance")
 
     def _try(self) -> None:

@@ -13,6 +13,7 @@ from . import status
 from .massive.protocol import channels_for
 from .massive.snapshot import ConnectionSnapshot
 from .routing.assign import Assignment, Line, assign
+from .symbols import WILDCARD
 
 __all__ = ["OVERLAP_S", "Carrier", "Seat", "Seating"]
 
@@ -73,6 +74,15 @@ class Seat:
     up: bool = False
     confirmed: bool = False
     """All that it was asked to carry is confirmed."""
+
+    def key(self, ticker: str) -> tuple[str, str]:
+        """Return what tells a ticker from others: a wildcard is another one on a line of another kind."""
+        return ticker, self.line.feed if ticker == WILDCARD else ""
+
+    def covers(self, other: "Seat") -> bool:
+        """Tell whether a wildcard on it brings all that the other could."""
+        its = frozenset(other.event_types)
+        return self.carrier.url == other.carrier.url and its <= frozenset(self.event_types)
 
     @property
     def holds(self) -> dict[str, None]:
@@ -229,18 +239,19 @@ class Seating:
     def _release(self, seat: Seat) -> None:
         """End the overlap of those tickers whose new place is sure; the others wait for it."""
         seat.overlap.disposable = Disposable()
-        self.let_go(seat, {t for other in self._seats if other.up and other.confirmed for t in other.carries})
+        sure = {o.key(t) for o in self._seats if o.up and o.confirmed for t in o.carries}
+        self.let_go(seat, {ticker for ticker in seat.releasing if seat.key(ticker) in sure})
         if seat.releasing:
             self._overlap(seat)
 
     def _moves(self, before: Mapping[str, tuple[str, ...]], reason: str) -> Iterable[status.Moved]:
-        origin = {ticker: name for name, tickers in before.items() for ticker in tickers}
+        origin = {s.key(ticker): s.carrier.id for s in self._seats for ticker in before[s.carrier.id]}
         for seat in self._seats:
             had = set(before[seat.carrier.id])
             moved: dict[str, list[str]] = {}
             for ticker in seat.carries:
-                if ticker not in had and ticker in origin:
-                    moved.setdefault(origin[ticker], []).append(ticker)
+                if ticker not in had and seat.key(ticker) in origin:
+                    moved.setdefault(origin[seat.key(ticker)], []).append(ticker)
             for source, tickers in moved.items():
                 yield status.Moved(
                     connection=seat.carrier.id,

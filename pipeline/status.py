@@ -271,7 +271,7 @@ class Gap(msgspec.Struct, frozen=True):
     """Says what may be missing of a ticker: what happened after ``from_ns`` and before ``to_ns``.
 
     Args:
-        ticker: whose.
+        ticker: whose; ``*`` for that of all symbols which its connection carries under no name of their own.
         from_ns: event time of the last tick before, ns since the epoch; where the ticker had none, of its
             connection's last; where that had none, when the stream began.
         to_ns: event time of the first tick after; the wall clock of the confirmation where none came soon.

@@ -21,9 +21,12 @@ __all__ = [
     "OddSymbol",
     "Symbols",
     "doubts_about",
+    "named_of",
     "near_symbols",
+    "other_spellings",
     "read_symbol",
     "read_symbols",
+    "spelling",
     "split_symbols",
 ]
 
@@ -39,6 +42,7 @@ NEAR_LOOKED_FOR: Final = 5
 """For so many of what was asked for in vain near names are looked for,"""
 NEAR_LOOKED_AT: Final = 200
 """among so many of those that begin alike: 5 ms at most, since it is done on the loop's thread."""
+_OF_PAIRS: Final = ("C:", "X:")
 _SYMBOL: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.:/_+=&#@-]{{0,{SYMBOL_MAX_CHARS - 1}}}")
 _OF_AN_INDEX: Final = re.compile(r"[\^$.]([A-Za-z0-9]+)")
 _SPACED: Final = re.compile(r"([A-Za-z0-9]+)\s+([A-Za-z0-9]+)")
@@ -123,6 +127,11 @@ def read_symbol(raw: object) -> str:
     return good[0]
 
 
+def named_of(tickers: Iterable[str]) -> set[str]:
+    """Return what is carried by name: all but the wildcard, which is no ticker."""
+    return {ticker for ticker in tickers if ticker != WILDCARD}
+
+
 def doubts_about(symbols: Iterable[str], known: Iterable[str]) -> Iterator[Doubt]:
     """Yield a doubt for each symbol that is another one in another case, or all in lower case, as none is.
 
@@ -140,6 +149,26 @@ def doubts_about(symbols: Iterable[str], known: Iterable[str]) -> Iterator[Doubt
             yield Doubt(symbol, other, "is known in another case")
         elif symbol.islower():
             yield Doubt(symbol, symbol.upper(), "is in lower case")
+
+
+def spelling(symbol: str) -> str:
+    """Return one spelling for all those of a pair: `C:EUR/USD`, `EUR/USD` and `EUR-USD` are `EUR-USD`.
+
+    The feed takes and gives either; which one stands in an acknowledgement and in a tick does not follow from
+    which one was asked for. What is no pair stays as it is.
+    """
+    return (symbol[2:] if symbol[:2] in _OF_PAIRS else symbol).replace("/", "-")
+
+
+def other_spellings(symbol: str) -> tuple[str, ...]:
+    """Return the other names of a pair, by which the feed may call it; none of what is no pair."""
+    pair = spelling(symbol)
+    if "-" not in pair:
+        return ()
+    spelt = (pair, pair.replace("-", "/"))
+    return tuple(
+        name for name in (*spelt, *(m + name for m in _OF_PAIRS for name in spelt)) if name != symbol
+    )
 
 
 def near_symbols(unknown: Iterable[str], known: Collection[str]) -> tuple[str, ...]:

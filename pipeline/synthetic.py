@@ -11,6 +11,8 @@ from reactivex.disposable import Disposable, SerialDisposable
 
 from .market import SyntheticMarket
 from .massive.frames import Frames
+from .setting_keys import DEFAULT_TICKERS
+from .symbols import WILDCARD
 
 __all__ = ["SyntheticSource"]
 
@@ -35,7 +37,8 @@ class SyntheticSource:
 
     Args:
         connection_id: goes into the `Frames`.
-        tickers: what is generated; `add_tickers` and `remove_tickers` change it at run time.
+        tickers: what is generated; `add_tickers` and `remove_tickers` change it at run time. The wildcard
+            stands for `DEFAULT_TICKERS`.
         event_types: of T, Q, A, AM, LULD, NOI, FMV, LV, V.
         interval_s: seconds between two rounds (``SYNTHETIC_UPDATE_INTERVAL``), at least 0.001.
         seed: the same seed gives the same prices.
@@ -88,9 +91,16 @@ class SyntheticSource:
             for ticker in tickers:
                 self._tickers.pop(ticker, None)
 
+    def _listed(self) -> tuple[str, ...]:
+        """Return the tickers that the market has: those by name, and its own where all are wanted."""
+        listed: dict[str, None] = {}
+        for ticker in self.tickers:
+            listed |= dict.fromkeys(DEFAULT_TICKERS if ticker == WILDCARD else (ticker,))
+        return tuple(listed)
+
     def _open_market(self) -> SyntheticMarket:
         return SyntheticMarket(
-            self.tickers,
+            self._listed(),
             seed=self._seed,
             start_ms=self._clock_ns() // 1_000_000,
             event_types=self._event_types,
@@ -117,7 +127,7 @@ class SyntheticSource:
         return _run_on_thread(wake) if self._scheduler is None else _run_on(self._scheduler, wake)
 
     def _emit(self, market: SyntheticMarket, now_ms: int, observer: abc.ObserverBase[Frames]) -> None:
-        wanted, listed = self.tickers, market.tickers
+        wanted, listed = self._listed(), market.tickers
         if wanted != listed:
             market.remove(set(listed).difference(wanted))
             market.add(wanted, now_ms)

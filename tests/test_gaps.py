@@ -308,3 +308,114 @@ def test_nothing_is_done_while_all_is_well(world):
     assert not world.gaps.watching
     world.gaps.flush()
     assert not world.events
+
+
+class WholeMarket(World):
+    """A feed of which one connection at a time has all symbols, and one may have some by name."""
+
+    def make(self, ticker):
+        self.loop.advance(1)
+        if {ticker, "*"} & (self.on.keys() | self.lost_with.keys()):
+            self.made[ticker].append(self.loop.now_ms * MS)
+        for connection in {self.on[name] for name in (ticker, "*") if name in self.on}:
+            self.flying[connection].append(Quote(ticker=ticker, event_ms=self.loop.now_ms))
+
+    def subscribe(self, connection, tickers):
+        # What was lost by name comes over the wildcard, too.
+        super().subscribe(connection, [*tickers, *self.lost_with] if "*" in tickers else tickers)
+
+    def cut(self, connection):
+        if self.on.get("*", connection) == connection:
+            super().cut(connection)
+        else:  # what it had by name goes on over the wildcard, and so is no loss
+            self.flying[connection].clear()
+            self.on = {ticker: its for ticker, its in self.on.items() if its != connection}
+
+
+MARKET_STEPS = st.one_of(
+    st.tuples(st.just("make"), TICKERS),
+    st.tuples(st.just("make"), TICKERS),
+    st.tuples(st.just("read"), CONNECTIONS),
+    st.tuples(st.just("cut"), CONNECTIONS),
+    st.tuples(st.just("subscribe"), CONNECTIONS, st.sets(st.sampled_from("*A"), min_size=1)),
+    st.tuples(st.just("advance"), st.integers(1, 2 * SETTLE_MS)),
+    st.tuples(st.just("go_on"), st.integers(1, 10)),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(MARKET_STEPS, min_size=5, max_size=60), st.booleans())
+def test_what_is_missing_of_all_symbols_lies_in_the_wildcard_s_gaps(steps, in_peace):
+    """A lost connection that carried everything would be no loss of anything, or one without an end."""
+    world = WholeMarket()
+    world.subscribe("one", "*")
+    moves = {"advance": world.loop.advance, "go_on": world.pipeline.go_on}
+    for name, *arguments in steps:
+        (moves.get(name) or getattr(world, name))(*arguments)
+    if in_peace:
+        world.subscribe("two", "*A")
+        for _ in range(2):
+            world.loop.advance(SETTLE_MS + 1)
+            world.pipeline.go_on()
+        assert not world.gaps.watching, "it watches for ever, which costs every batch"
+    for connection in ("one", "two"):
+        world.read(connection)
+    world.pipeline.go_on()
+    world.loop.advance(1)
+    world.gaps.flush()
+    for ticker in "ABCD":
+        gaps = [gap for gap in world.told() if gap.ticker in {ticker, "*"}]
+        for event_ns in set(world.made[ticker]) - set(world.delivered[ticker]):
+            assert any(gap.from_ns < event_ns < gap.to_ns for gap in gaps)
+    assert not world.gaps.watching
+
+
+def test_a_wildcard_s_gap_ends_with_its_confirmation_though_others_tick():
+    """A ticker that goes on over another socket would end the gap of all the others."""
+    world = WholeMarket()
+    world.subscribe("one", "*")
+    world.subscribe("two", "A")
+    for ticker in "ABA":
+        world.make(ticker)
+    last_ns = world.made["A"][-1]
+    world.read("one")
+    world.cut("one")
+    for _ in range(3):
+        world.make("A")
+        world.read("two")
+    world.pipeline.go_on()
+    assert not world.losses()
+    world.make("B")
+    world.subscribe("two", "*")
+    confirmed_ns = world.loop.now_ms * MS
+    world.make("C")
+    world.read("two")
+    world.pipeline.go_on()
+    (loss,) = world.losses()
+    assert (loss.connection, loss.tickers) == ("one", ("*",))
+    ((gap),) = loss.gaps
+    assert gap.from_ns == last_ns - 1, "another may have ticked in the same ms"
+    assert confirmed_ns <= gap.to_ns <= world.made["C"][-1]
+    assert not world.gaps.watching
+
+
+@pytest.mark.parametrize("tick", ["EUR/USD", "EUR-USD", "C:EUR-USD"])
+@pytest.mark.parametrize("asked", ["EUR/USD", "EUR-USD", "C:EUR/USD"])
+def test_a_pair_is_known_by_whatever_spelling(asked, tick):
+    """Asked for by one name and coming by another, its gap would begin with the stream."""
+    world = World()
+    world.subscribe("one", [asked])
+
+    def bring():
+        world.loop.advance(1)
+        world.bring("one", [Quote(ticker=tick, event_ms=world.loop.now_ms)])
+        world.pipeline.go_on()
+        return world.loop.now_ms * MS
+
+    before_ns = bring()
+    world.loop.advance(50)
+    world.cut("one")
+    world.loop.advance(50)
+    world.subscribe("one", [asked])
+    after_ns = bring()
+    assert world.told() == [Gap(asked, before_ns, after_ns)]

@@ -373,3 +373,65 @@ def test_waiting_ends_with_the_stream():
     assert world.pool.wait_connected(0) == ("c3",)
     world.pool.dispose()
     assert world.pool.wait_connected(60) == ("c3",)
+
+
+ALL = {"c1": ("*", "A"), "c2": ("C",), "c3": ("E",)}
+
+
+def test_the_wildcard_fails_over_and_its_gap_ends_when_it_is_confirmed():
+    """All symbols of a market would be dark with one socket, or their gap never be told to be over."""
+    world = PoolWorld(ALL)
+    world.run(5)
+    world.kill("c1")
+    world.run(2.5)
+    held = world.held()
+    assert sum("*" in its for its in held.values()) == 1
+    assert [(name, tickers) for name, tickers, _ in world.gaps.opened] == [("c1", ("*", "A"))]
+    assert not world.gaps.is_open
+    assert {"*"} <= {ticker for event in world.of(status.Moved) for ticker in event.tickers}
+    world.revive("c1")
+    world.run(10)
+    assert world.held() == {name: set(home) for name, home in ALL.items()}
+
+
+def test_what_goes_on_over_a_wildcard_misses_nothing():
+    """Whoever fills the gaps would fetch what came over the wildcard all the time."""
+    world = PoolWorld(ALL)
+    world.run(5)
+    world.kill("c2")
+    world.run(1)
+    assert not world.gaps.opened
+    world.kill("c1")
+    world.run(1)
+    assert [(name, tickers) for name, tickers, _ in world.gaps.opened] == [("c1", ("*", "A"))]
+
+
+def test_load_never_moves_the_wildcard():
+    """All symbols would be subscribed to elsewhere, again and again, each time both sockets at full load."""
+    world = PoolWorld(
+        {"c1": ("*", "A", "B"), "c2": ("C",), "c3": ()}, strategy="load-balanced", check_every_s=10
+    )
+    world.rates = {f"X{number}": 50.0 for number in range(100)} | dict.fromkeys("ABC", 10.0)
+    world.run(300)
+    assert "*" in world.held()["c1"]
+    assert not any("*" in event.tickers for event in world.of(status.Moved))
+    moves = len(world.of(status.Moved))
+    world.run(300)
+    assert len(world.of(status.Moved)) == moves
+
+
+def test_it_is_added_moved_and_removed_like_a_ticker():
+    """Who wants all symbols for an hour would have to restart."""
+    world = PoolWorld({"c1": ("A",), "c2": ("C",)})
+    world.pool.add_tickers(["*"])
+    world.run(3)
+    (home,) = [name for name, its in world.held().items() if "*" in its]
+    other = {"c1": "c2", "c2": "c1"}[home]
+    world.pool.move_ticker("*", other)
+    world.run(3)
+    assert [name for name, its in world.held().items() if "*" in its] == [other]
+    world.pool.remove_tickers(["*", "ZZZ"])
+    world.run(3)
+    assert world.held() == {"c1": {"A"}, "c2": {"C"}}
+    (told,) = world.of(status.TickersNotCarried)
+    assert told.tickers == ("ZZZ",)

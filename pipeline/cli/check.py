@@ -15,6 +15,7 @@ from pipeline.routing.assign import Assignment
 from pipeline.routing.route import plan
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, describe, load_settings
+from pipeline.symbols import WILDCARD, named_of
 
 from .preflight import obstacles, said
 
@@ -81,7 +82,12 @@ def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
         shown = ", ".join(tickers[:TICKERS_SHOWN]) or "none"
         more = f" and {len(tickers) - TICKERS_SHOWN} more" if len(tickers) > TICKERS_SHOWN else ""
         where = f"{connection.id} ({connection.name}), {_origin(settings, connection.url)}"
-        yield f"{where}: {len(tickers)} tickers: {shown}{more}"
+        yield f"{where}: {_count(tickers)}: {shown}{more}"
+
+
+def _count(tickers: tuple[str, ...]) -> str:
+    named = f"{len(named_of(tickers))} tickers"
+    return f"all symbols, {named} by name" if WILDCARD in tickers else named
 
 
 def _values(

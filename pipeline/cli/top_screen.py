@@ -113,7 +113,7 @@ def connections(
     columns: list[_Column[ConnectionPoint]] = [
         _Column("connection", lambda line: line.name, words=True),
         _Column("state", _state, words=True),
-        _Column("tickers", lambda line: f"{line.tickers:,}"),
+        _Column("tickers", _carried),
         _Column("ticks/s", lambda line: f"{line.ticks_per_s:,.0f}"),
         _Column("5 min", lambda line: spark(rates.get(line.id, ())), words=True, from_width=WIDE),
         _Column("p50 ms", lambda line: event_or_bar(line.p50_ms, line.bars_p50_ms)),
@@ -123,6 +123,12 @@ def connections(
         _Column("reconnects", lambda line: f"{line.reconnects:,}", from_width=ROOMY),
     ]
     return _table(columns, sorted(lines, key=SORTS[sort]), width, marked=sort)
+
+
+def _carried(line: ConnectionPoint) -> str:
+    if not line.all_symbols:
+        return f"{line.tickers:,}"
+    return f"all + {line.tickers:,}" if line.tickers else "all"
 
 
 def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:

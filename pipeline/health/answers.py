@@ -11,6 +11,7 @@ from operators.account import Account
 from pipeline.errors import Closed, UnknownConnection
 from pipeline.massive.snapshot import Phase
 from pipeline.stream import TickStream
+from pipeline.symbols import WILDCARD, named_of
 
 __all__ = [
     "PROBLEMS",
@@ -91,7 +92,13 @@ def tickers(stream: TickStream, name: str) -> dict[str, Any]:
     carried = stream.tickers()
     if name not in carried:
         raise _missing(name, carried)
-    return {"connection": name, "count": len(carried[name]), "tickers": carried[name]}
+    its = carried[name]
+    return {
+        "connection": name,
+        "count": len(named_of(its)),
+        "all_symbols": WILDCARD in its,
+        "tickers": its,
+    }
 
 
 def rebalance(stream: TickStream) -> dict[str, Any]:

@@ -45,12 +45,13 @@ class ConnectionPoint(ConnectionLine):
 
     Args:
         since_ns: when it was seen to have become live, or to be so no more; ns since the epoch.
-        tickers: it is to carry.
+        tickers: it is to carry by name.
         last_message_age_s: None where none came.
         reconnects: sockets opened after the first.
         queued: elements that wait undecoded.
         concern: what is wrong with it though it is live: ``stale``, ``falling behind`` or ``late``; else "".
         trouble: why its last session ended, None where none did.
+        all_symbols: it carries ``*``.
     """
 
     since_ns: int
@@ -60,6 +61,7 @@ class ConnectionPoint(ConnectionLine):
     queued: int
     concern: str
     trouble: str | None
+    all_symbols: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,7 @@ class History:
             queued=health["queued"],
             concern=_concern(health, whole) if live else "",
             trouble=health["last_trouble"],
+            all_symbols=health["all_symbols"],
         )
 
     def _run(self) -> None:

@@ -17,6 +17,7 @@ import pipeline
 from operators.account import Account
 from operators.histogram import edge_at
 from pipeline.massive.snapshot import Phase
+from pipeline.symbols import named_of
 
 from .answers import is_writable
 from .figures import ConnectionFigures, SubscriberFigures
@@ -165,9 +166,9 @@ INSTRUMENTS: Final = (
     ),
     _gauge(
         name="connection_tickers",
-        doc="Tickers that a connection is to carry.",
+        doc="Tickers that a connection is to carry by name; the wildcard is none.",
         labels=("connection",),
-        read=lambda reading: _one({name: len(tickers) for name, tickers in reading.carried.items()}),
+        read=lambda reading: _one({name: len(named_of(its)) for name, its in reading.carried.items()}),
     ),
     _gauge(
         name="connection_channels",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.stream import TickStream
+from pipeline.symbols import WILDCARD, other_spellings
 from pipeline.ticks import Tick
 
 __all__ = ["BusyTicker", "Leaders", "SlowTicker", "Tickers"]
@@ -135,10 +136,16 @@ class Leaders:
         )
 
     def _where(self, tickers: Iterable[str]) -> Callable[[str], list[str]]:
-        """Return what tells the connections that carry one of these."""
-        wanted = set(tickers)
+        """Return what tells the connections that carry one of these, by name or by the wildcard."""
+        wanted = {WILDCARD}.union(*((ticker, *other_spellings(ticker)) for ticker in tickers))
         carried = {name: wanted.intersection(theirs) for name, theirs in self._stream.tickers().items()}
-        return lambda ticker: [name for name, theirs in carried.items() if ticker in theirs]
+
+        def where(ticker: str) -> list[str]:
+            names = {ticker, *other_spellings(ticker)}
+            named = [name for name, theirs in carried.items() if names & theirs]
+            return named or [name for name, theirs in carried.items() if WILDCARD in theirs]
+
+        return where
 
 
 def _since(ticks: Iterable[Tick], moment_ns: int) -> list[Tick]:

@@ -73,7 +73,8 @@ class Connection(_Open):
         description="idle, connecting, greeting, authenticating, live, backing_off, held (evicted), failed or"
         " closed"
     )
-    tickers: int = Field(description="how many it is to carry")
+    tickers: int = Field(description="how many it is to carry by name")
+    all_symbols: bool = Field(description="it carries `*`: every symbol of its market")
     confirmed: int = Field(description="channels that the server confirmed")
     pending: int = Field(description="channels not yet confirmed")
     refused: int = Field(description="channels that the server refused")
@@ -103,7 +104,8 @@ class Totals(_Open):
 
     connections: int
     connected: int = Field(description="authenticated")
-    tickers: int = Field(description="each counted once")
+    tickers: int = Field(description="carried by name, each counted once")
+    all_symbols: bool = Field(description="a connection carries `*`")
     ticks: int
     ticks_per_s: float
     errors: int
@@ -123,7 +125,8 @@ class Tickers(BaseModel):
     """Lists what a connection is to carry."""
 
     connection: _Id
-    count: int
+    count: int = Field(description="of those that are named")
+    all_symbols: bool = Field(description="it carries `*`: every symbol of its market")
     tickers: list[str]
 
 

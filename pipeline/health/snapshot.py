@@ -11,6 +11,7 @@ from operators.latency_stamp import LatenciesSnapshot
 from pipeline.engine import Engine
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.outlet import Outlet
+from pipeline.symbols import WILDCARD, named_of
 
 from .figures import ConnectionFigures, Figures, Findings, SubscriberFigures
 
@@ -66,11 +67,12 @@ def stream_health(
     """Return what ``TickStream.health()`` returns; JSON can take it.
 
     Each connection has what its `ConnectionSnapshot` has, and ``status`` (its phase's word), ``tickers``
-    (how many it is to carry), ``ticks`` and ``ticks_per_s`` (duplicates not counted; of the last five full
-    seconds), ``rejected`` (elements that the decoder took for no tick), ``reconnects`` (sockets opened after
-    the first), ``errors`` (sessions and attempts that ended unasked, and rejected elements), ``queued``
-    (elements that wait undecoded), ``latency_ms`` (from the event's time until received, without bars) and
-    ``bars_latency_ms`` (from the end of a bar until it came for the first time).
+    (how many it is to carry by name), ``all_symbols`` (whether it carries ``*``), ``ticks`` and
+    ``ticks_per_s`` (duplicates not counted; of the last five full seconds), ``rejected`` (elements that the
+    decoder took for no tick), ``reconnects`` (sockets opened after the first), ``errors`` (sessions and
+    attempts that ended unasked, and rejected elements), ``queued`` (elements that wait undecoded),
+    ``latency_ms`` (from the event's time until received, without bars) and ``bars_latency_ms`` (from the end
+    of a bar until it came for the first time).
     ``unreadable`` counts the fields that came with values of another type, by event type and field: those
     ticks passed without them. ``totals`` has the connections' sums; a ticker that two connections carry
     counts once. ``late``, ``late_tickers``, ``falling_behind`` and ``clock`` are what `Findings` has.
@@ -83,7 +85,7 @@ def stream_health(
     """
     latencies = figures.latencies
     connections = [
-        _connection(each, len(carried.get(name, ())), latencies, name)
+        _connection(each, carried.get(name, ()), latencies, name)
         for name, each in figures.connections.items()
     ]
     return {
@@ -113,13 +115,14 @@ def latency_ms(histogram: HistogramSnapshot) -> dict[str, float]:
 
 
 def _connection(
-    figures: ConnectionFigures, tickers: int, latencies: LatenciesSnapshot, name: str
+    figures: ConnectionFigures, tickers: tuple[str, ...], latencies: LatenciesSnapshot, name: str
 ) -> dict[str, Any]:
     snapshot, word = figures.snapshot, figures.snapshot.phase.value
     return _values(snapshot) | {
         "phase": word,
         "status": word,
-        "tickers": tickers,
+        "tickers": len(named_of(tickers)),
+        "all_symbols": WILDCARD in tickers,
         "ticks": figures.ticks,
         "ticks_per_s": figures.ticks_per_s,
         "rejected": figures.rejected,
@@ -135,7 +138,8 @@ def _totals(carried: Mapping[str, tuple[str, ...]], connections: list[dict[str, 
     return {
         "connections": len(connections),
         "connected": sum(connection["phase"] == Phase.LIVE.value for connection in connections),
-        "tickers": len(set(chain(*carried.values()))),
+        "tickers": len(named_of(chain(*carried.values()))),
+        "all_symbols": any(WILDCARD in tickers for tickers in carried.values()),
         **{name: sum(connection[name] for connection in connections) for name in _ADDED_UP},
     }
 

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pipeline.symbols import spelling
+
 __all__ = [
     "ACK_TIMEOUT_S",
     "CHANNELS_A_REQUEST",
@@ -111,6 +113,11 @@ def split_requests(channels: list[str]) -> list[list[str]]:
     return [channels[i : i + CHANNELS_A_REQUEST] for i in range(0, len(channels), CHANNELS_A_REQUEST)]
 
 
+def _one_spelling(channel: str) -> str:
+    event_type, dot, symbol = channel.partition(".")
+    return event_type + dot + spelling(symbol)
+
+
 class ChannelState(enum.Enum):
     """Where a wanted channel stands."""
 
@@ -159,6 +166,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._alike: dict[str, dict[str, None]] = {}
+        """Wanted channels of pairs, by the one spelling of all that mean the same."""
         self._asked: set[str] = set()
         self._suspects: deque[list[str]] = deque()
         self._on_trial = False
@@ -186,6 +195,8 @@ class Ledger:
         new = [channel for channel in dict.fromkeys(channels) if channel not in self._entries]
         for channel in new:
             self._entries[channel] = _Entry()
+            if _one_spelling(channel) != channel or "-" in channel:
+                self._alike.setdefault(_one_spelling(channel), {})[channel] = None
         return new
 
     def give_up(self, channels: Iterable[str]) -> list[str]:
@@ -193,6 +204,7 @@ class Ledger:
         held = []
         for channel in dict.fromkeys(channels):
             entry = self._entries.pop(channel, None)
+            self._alike.get(_one_spelling(channel), {}).pop(channel, None)
             self._asked.discard(channel)
             if entry is not None and entry.state not in _UNKNOWN_TO_SERVER:
                 held.append(channel)
@@ -239,9 +251,14 @@ class Ledger:
         return requests
 
     def confirm(self, channels: Iterable[str]) -> list[str]:
-        """Note an acknowledgement; return the channels that it newly confirms."""
+        """Note an acknowledgement; return the channels that it newly confirms.
+
+        A pair may be asked for by one spelling and acknowledged by another; asked for by two, it is one
+        channel to the server, which acknowledges it once.
+        """
         confirmed = []
-        for channel in channels:
+        alike = self._alike
+        for channel in (c for name in channels for c in (name, *alike.get(_one_spelling(name), ()))):
             entry = self._entries.get(channel)
             # Any state but WANTED: an answer that comes late is an answer.
             if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.CONFIRMED}:

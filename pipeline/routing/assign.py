@@ -13,7 +13,9 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.routing.board import Board, Line
+from pipeline.routing.board import COPIES_OF_REDUNDANT, Board, Line
+from pipeline.routing.wildcard import place_wildcard
+from pipeline.symbols import WILDCARD
 
 __all__ = ["STRATEGIES", "Assignment", "Line", "assign"]
 
@@ -55,6 +57,8 @@ def assign(
     rendezvous hashing. ``priority``: the first connection carries nothing but what it names, the others are
     even; where room is scarce, what an earlier connection names comes first.
 
+    The wildcard is placed before all tickers, and they are placed around it; see `place_wildcard`.
+
     Args:
         tickers: what is wanted; repetitions are ignored.
         connections: in the order of their numbers; those that are not alive get nothing.
@@ -77,21 +81,33 @@ def assign(
         if not isfinite(rate) or rate < 0:
             raise ValueError(f"loads[{ticker!r}] must be a number of 0 or more, not {rate!r}")
     wanted = tuple(dict.fromkeys(tickers))
-    board = Board(wanted, connections, rates, current or {}, redundant, pinned=pinned or {})
+    held, chosen = current or {}, pinned or {}
+    board = Board([t for t in wanted if t != WILDCARD], connections, rates, held, redundant, pinned=chosen)
+    homes = place_wildcard(
+        connections,
+        held,
+        rate=rates.get(WILDCARD, 0),
+        copies=COPIES_OF_REDUNDANT if WILDCARD in redundant else 1,
+        pinned=chosen.get(WILDCARD),
+        spare_first=strategy == "priority" and any(line.tickers for line in connections[:1]),
+    )
+    homes = homes if WILDCARD in wanted else []
     if board.alive:
         if strategy in _BY_RATE:
             board.weigh_by_rate()
+        board.burden(homes)
         board.place_pinned()
         _STRATEGIES[strategy](board)
         board.squeeze()
     carried: dict[str, list[str]] = {line.id: [] for line in connections}
+    on = {t: homes if t == WILDCARD else [board.alive[place].id for place in board.on[t]] for t in wanted}
     for ticker in wanted:
-        for place in board.on[ticker]:
-            carried[board.alive[place].id].append(ticker)
+        for id_ in on[ticker]:
+            carried[id_].append(ticker)
     return Assignment(
         tickers=MappingProxyType({id_: tuple(on_line) for id_, on_line in carried.items()}),
-        overflow=tuple(ticker for ticker in wanted if not board.on[ticker]),
-        warnings=tuple(_warnings(board, strategy, frozenset(redundant))),
+        overflow=tuple(ticker for ticker in wanted if not on[ticker]),
+        warnings=tuple(_warnings(board, on, strategy, frozenset(redundant))),
     )
 
 
@@ -173,20 +189,27 @@ def _seed(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def _warnings(board: Board, strategy: str, redundant: Collection[str]) -> Iterator[str]:
+def _warnings(
+    board: Board, on: Mapping[str, Sequence[str]], strategy: str, redundant: Collection[str]
+) -> Iterator[str]:
     if strategy == "manual":
-        named = Counter(ticker for line in board.connections for ticker in dict.fromkeys(line.tickers))
-        twice = [t for t in board.wanted if named[t] > 1 and t not in redundant]
+        named = Counter(
+            (ticker, line.feed if ticker == WILDCARD else "")
+            for line in board.connections
+            for ticker in dict.fromkeys(line.tickers)
+        )
+        often = {ticker for (ticker, _), times in named.items() if times > 1}
+        twice = [t for t in on if t in often and t not in redundant]
         if twice:
             yield f"named by several connections, carried by the first: {_some(twice)}"
     elsewhere = [t for t, line in board.pinned.items() if line not in board.on[t]]
     if elsewhere:
         yield f"not on the connection that was chosen by hand, which has no room: {_some(elsewhere)}"
-    once = [t for t in board.wanted if t in redundant and len(board.on[t]) == 1]
+    once = [t for t in on if t in redundant and len(on[t]) == 1]
     if once:
         reason = "only one connection is up" if len(board.alive) == 1 else "no second connection has room"
         yield f"redundant, but carried once since {reason}: {_some(once)}"
-    homeless = [t for t in board.wanted if not board.on[t]]
+    homeless = [t for t in on if not on[t]]
     if homeless:
         reason = "no connection has room" if board.alive else "no connection is up"
         yield f"not carried since {reason}: {_some(homeless)}"

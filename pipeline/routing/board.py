@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-__all__ = ["Board", "Line"]
+from pipeline.symbols import WILDCARD
+
+__all__ = ["COPIES_OF_REDUNDANT", "Board", "Line"]
 
 COPIES_OF_REDUNDANT: Final = 2
 FLOOR: Final = 0.1
@@ -23,6 +25,7 @@ class Line:
         max_tickers: most tickers on it; 0: no limit.
         max_ticks_per_s: most measured ticks/s on it; 0: no limit. Tickers without a rate count as 0.
         alive: it can carry something.
+        feed: its address and event types: what a wildcard brings there.
     """
 
     id: str
@@ -30,6 +33,7 @@ class Line:
     max_tickers: int = 0
     max_ticks_per_s: float = 0
     alive: bool = True
+    feed: str = ""
 
 
 class Board:
@@ -63,6 +67,7 @@ class Board:
         for ticker in self.on.keys() & set(redundant):
             self.copies[ticker] = min(COPIES_OF_REDUNDANT, len(self.alive))
         self.weights = dict.fromkeys(wanted, 1.0)
+        self._weight_of_wildcard = 1.0
         self.weight_on = [0.0 for _ in self.lines]
         self.ranks: Mapping[str, int] = {}
         places = {line.id: place for place, line in enumerate(self.alive)}
@@ -83,6 +88,15 @@ class Board:
         mean = sum(known) / len(known) if known else 0.0
         if mean:
             self.weights = {t: max(self._rates.get(t, mean), FLOOR * mean) for t in self.wanted}
+            self._weight_of_wildcard = max(self._rates.get(WILDCARD, mean), FLOOR * mean)
+
+    def burden(self, ids: Collection[str]) -> None:
+        """Count a wildcard on those of these lines that are alive; it stays, and tickers go around it."""
+        for place, line in enumerate(self.alive):
+            if line.id in ids:
+                self._room[place] -= 1
+                self._rate_room[place] -= self._rates.get(WILDCARD, 0)
+                self.weight_on[place] += self._weight_of_wildcard
 
     def place_pinned(self) -> None:
         """Put what was pinned on its line, where that has room; it stays there."""

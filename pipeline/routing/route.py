@@ -34,12 +34,14 @@ def plan(settings: Settings, universes: Universes) -> Plan:
     redundant symbols are carried whether or not anybody else names them. A connection without any ticker is
     one to be skipped. Runs on the caller's thread, and so do the providers of the universes.
     """
+    feeds = {each.id: f"{each.url} {','.join(sorted(each.event_types))}" for each in settings.connections}
     lines = tuple(
         Line(
             id=id_,
             tickers=tickers,
             max_tickers=settings.websocket_connection_max_tickers,
             max_ticks_per_s=settings.websocket_connection_max_ticks_per_s,
+            feed=feeds[id_],
         )
         for id_, tickers in connection_tickers(settings, universes).items()
     )

@@ -51,6 +51,7 @@ def connection(number, **more):
         "queued": 0,
         "concern": "",
         "trouble": None,
+        "all_symbols": False,
     }
     return ConnectionPoint(**values | more)
 
@@ -143,9 +144,11 @@ def test_it_shows_connections_subscribers_tickers_and_events_by_their_names():
     """The operator at a terminal would know less than the one at the page."""
 
     async def run():
-        async with shown(frame()) as (app, pilot, _):
+        everything = connection(3, all_symbols=True, tickers=2)
+        async with shown(frame(connection(1), connection(2), everything)) as (app, pilot, _):
             await until(pilot, lambda: "BUSY" in screen(app), "the figures")
             for words in (
+                "all + 2",
                 "6,000 ticks/s",
                 "imbalance 0",
                 "primary",

@@ -18,6 +18,7 @@ from pipeline.massive.protocol import (
     channels_for,
     classify,
 )
+from tests.odd_symbols import SYMBOLS
 
 
 @pytest.mark.parametrize(
@@ -188,3 +189,32 @@ def test_what_was_refused_is_asked_for_alone_on_the_next_connection():
     assert ledger.requests(0) == []
     ledger.confirm(["Q.A"])
     assert ledger.requests(0) == [["T.C"]]
+
+
+PAIRS = st.sampled_from(["EUR/USD", "EUR-USD", "C:EUR/USD", "C:EUR-USD"])
+
+
+@given(st.sets(PAIRS, min_size=1), PAIRS, st.sampled_from(["C", "CAS"]))
+def test_a_pair_is_confirmed_by_whatever_spelling(asked, said, event_type):
+    """Sources differ on how a pair is spelt: its channel would count as unanswered."""
+    ledger = Ledger()
+    channels = channels_for(sorted(asked), [event_type])
+    ledger.want([*channels, f"{event_type}.GBP/USD", "C.*"])
+    assert ledger.requests(0)[0][: len(channels)] == channels, "it is asked for as it was written"
+    element = ServerStatus(status="success", message=f"subscribed to: {event_type}.{said}")
+    assert sorted(ledger.confirm(acknowledged_channels(element))) == channels
+    assert ledger.count(ChannelState.CONFIRMED) == len(channels)
+    assert sorted(ledger.give_up(channels)) == channels
+    assert ledger.confirm([f"{event_type}.{said}"]) == []
+
+
+@given(SYMBOLS, st.sampled_from(["T", "XT", "LULD"]))
+def test_a_channel_is_split_at_its_first_dot(symbol, event_type):
+    """`BRK.B` would be taken for a symbol `B`, or for a type."""
+    (channel,) = channels_for([symbol], [event_type])
+    assert channel == f"{event_type}.{symbol}"
+    element = ServerStatus(status="success", message=f"subscribed to: {channel}")
+    ledger = Ledger()
+    ledger.want([channel])
+    ledger.requests(0)
+    assert ledger.confirm(acknowledged_channels(element)) == [channel]

@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, clockWords, count, eventOrBar, inMs, ms, state, time } from "./words.js";
+import { age, carried, clockWords, count, eventOrBar, inMs, ms, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -124,7 +124,7 @@ function showConnection(each, nowNs) {
   write(parts.facts.p50, eventOrBar(each.p50_ms, each.bars_p50_ms));
   write(parts.facts.p99, eventOrBar(each.p99_ms, each.bars_p99_ms));
   write(parts.facts["last message"], age(each.last_message_age_s));
-  write(parts.facts.tickers, count(each.tickers));
+  write(parts.facts.tickers, carried(each));
   write(parts.facts.dropped, count(each.dropped));
   write(parts.facts.reconnects, count(each.reconnects));
   write(parts.why, each.trouble ? `last trouble: ${each.trouble}` : "");

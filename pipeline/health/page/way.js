@@ -1,7 +1,7 @@
 // The stream's way as a picture: connections, ingest, the operators, subscribers; rates and queues on it.
 
 import { svg } from "./draw.js";
-import { bytes, count, ms, state } from "./words.js";
+import { bytes, carried, count, ms, state } from "./words.js";
 
 const NARROW = 700;
 const THICK = 44;
@@ -19,7 +19,7 @@ function layers(now) {
   return [
     now.connections.map((each) => ({
       title: each.name,
-      lines: [state(each.phase, each.concern).words, `${count(each.tickers)} tickers`],
+      lines: [state(each.phase, each.concern).words, `${carried(each)} tickers`],
       kind: state(each.phase, each.concern).kind,
       rate: each.ticks_per_s,
       queue: each.queued ? `${count(each.queued)} undecoded` : "", // Mostly none, and there is little room.

@@ -6,6 +6,10 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 export const count = (value) => (value == null ? NOTHING : whole.format(value));
 
+// How many tickers a connection carries: all, where it has the wildcard, and those that it names beside it.
+export const carried = (each) =>
+  each.all_symbols ? (each.tickers ? `all + ${count(each.tickers)}` : "all") : count(each.tickers);
+
 export function ms(value) {
   if (value == null) return NOTHING;
   return Math.abs(value) < 10 ? value.toFixed(2) : Math.abs(value) < 100 ? value.toFixed(1) : count(value);
