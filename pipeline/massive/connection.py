@@ -33,6 +33,7 @@ from .protocol import (
     auth_request,
     classify,
 )
+from .salvage import LARGE_BYTES
 from .snapshot import ConnectionSnapshot, Phase
 from .socket import Opener, Transport
 from .subscriptions import Subscriptions
@@ -260,15 +261,18 @@ class Connection:
     def _read(self, received_ns: int, messages: list[bytes], taken: int, size_bytes: int) -> None:
         now_s = self._monotonic()
         self._watch.read(now_s)
+        self._received_bytes += size_bytes
         if not messages:
             return
         self._last_message_s = now_s
         self._messages += taken
-        self._received_bytes += size_bytes
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
         # of ticks; at other times the decoder hands them back, and reading costs nothing.
         inspect = self._phase is not Phase.LIVE or self._subscriptions.awaits_answers or self._watch.probing
-        frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspect)
+        # What was read is not what it completed: a large message comes in many reads.
+        size_bytes = sum(map(len, messages))
+        inspected = inspect and size_bytes <= LARGE_BYTES
+        frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspected)
         self._last_frames = frames
         if self._observer is not None:
             self._observer.on_next(frames)
@@ -277,9 +281,9 @@ class Connection:
 
     def _inspect(self, frames: Frames) -> bool:
         """Handle the status elements; return whether there was anything else."""
-        statuses = [element for message in frames.messages for element in statuses_in(message)]
-        self._handle(statuses)
-        return frames.count_elements() > len(statuses)
+        found = [statuses_in(message) for message in frames.messages] if frames.inspected else []
+        self._handle([element for statuses, _ in found for element in statuses])
+        return not found or any(others for _, others in found)
 
     def _handle(self, statuses: list[ServerStatus]) -> None:
         confirmed: list[str] = []

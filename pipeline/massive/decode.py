@@ -1,12 +1,10 @@
 """Frames to ticks: whole in C where all is well, element by element where something is not."""
 
-import json
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias, Union
+from typing import Any, Final, TypeAlias, Union
 
 import msgspec
 from reactivex import Observable, abc
@@ -17,6 +15,7 @@ from pipeline.ticks import TICK_KINDS, TickBatch
 from .frames import Frames
 from .lenient import SAMPLE_BYTES, UNDECODABLE, Reject, decode_element
 from .protocol import ServerStatus
+from .salvage import JOINT, LARGE_BYTES, pieces, take_bite
 
 __all__ = ["Reject", "decode", "decode_message", "statuses_in"]
 
@@ -30,35 +29,29 @@ JOIN_BELOW_BYTES: Final = 1024
 
 _decode_ticks: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[TickElement]).decode
 _decode_array: Callable[[bytes], list[Any]] = msgspec.json.Decoder(list[Element]).decode
-_decode_raw_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_parse_one = json.JSONDecoder().raw_decode
-_ELEMENT: Final = re.compile(r'\{\s*"ev"')
 
 OnStatuses = Callable[[str, int, list[ServerStatus]], None]
 OnReject = Callable[[str, Reject], None]
 OnUnreadable = Callable[[str, list[str]], None]
 
 
-class _Salvage(NamedTuple):
-    elements: list[Any]
-    rejects: list[Reject]
-    unreadable: list[str]
-
-
 def decode_message(message: bytes) -> tuple[list[Any], list[Reject]]:
-    """Return the ticks and status elements of a message, and what in it is neither. Never raises."""
-    try:
-        return _decode_array(message), []
-    except UNDECODABLE:
-        salvage = _salvage(message)
-        return salvage.elements, salvage.rejects
+    """Return the ticks and status elements of a message, and by reason what is neither. Never raises."""
+    found = _Found()
+    _decode_into(message, found)
+    return found.elements, found.rejects()
 
 
-def statuses_in(message: bytes) -> list[ServerStatus]:
-    """Return the status elements of a message. Never raises."""
-    if b"status" not in message:
-        return []
-    return [element for element in decode_message(message)[0] if isinstance(element, ServerStatus)]
+def statuses_in(message: bytes) -> tuple[list[ServerStatus], bool]:
+    """Return the status elements of a message, and whether there may be anything else. Never raises.
+
+    A message longer than a read is not looked at: whatever is in it, nobody shall wait for that.
+    """
+    if b"status" not in message or len(message) > LARGE_BYTES:
+        return [], len(message) > len("[]")
+    elements, rejects = decode_message(message)
+    statuses = [element for element in elements if type(element) is ServerStatus]
+    return statuses, bool(rejects) or len(elements) > len(statuses)
 
 
 def decode(
@@ -93,12 +86,17 @@ def decode(
         ) -> abc.DisposableBase:
             def on_next(frames: Frames) -> None:
                 rejects: list[Reject] = []
+                rejected = 0
                 try:
-                    elements = _decode_well(frames.messages, frames.size_bytes)
+                    elements = _decode_well(frames)
                 except UNDECODABLE:  # it may be a status that is among them
-                    elements, rejects, unreadable, statuses = _decode_each(frames.messages)
-                    if unreadable and on_unreadable is not None:
-                        on_unreadable(frames.connection, unreadable)
+                    found = _decode_each(frames)
+                    rejects = found.rejects()
+                    rejected = sum(reject.times for reject in rejects)
+                    if found.unreadable and on_unreadable is not None:
+                        on_unreadable(frames.connection, found.unreadable)
+                    statuses = [each for each in found.elements if type(each) is ServerStatus]
+                    elements = [each for each in found.elements if type(each) is not ServerStatus]
                     if statuses and on_statuses is not None and not frames.inspected:
                         on_statuses(frames.connection, frames.received_ns, statuses)
                 if on_reject is not None:
@@ -111,8 +109,8 @@ def decode(
                         connection=frames.connection,
                         received_ns=frames.received_ns,
                         ticks=elements,
-                        received=len(elements) + len(rejects) + frames.lost,
-                        rejected=len(rejects),
+                        received=len(elements) + rejected + frames.lost,
+                        rejected=rejected,
                         lost=frames.lost,
                     )
                 )
@@ -143,8 +141,8 @@ class RejectLog:
 
     def __call__(self, connection: str, reject: Reject) -> None:
         """Count and perhaps log; the `OnReject` of `decode`."""
-        self.by_reason[reject.reason] += 1
-        self.by_connection[connection] += 1
+        self.by_reason[reject.reason] += reject.times
+        self.by_connection[connection] += reject.times
         if self._throttle.admit((connection, reject.reason)) is not None:
             log.warning(
                 "%s: rejected as %s (%d so far), for example %r",
@@ -167,78 +165,90 @@ class RejectLog:
                 )
 
 
-def _decode_well(messages: list[bytes], size_bytes: int) -> list[Any]:
+def _decode_well(frames: Frames) -> list[Any]:
     """Decode messages in which there are only ticks."""
+    messages, size_bytes = frames.messages, frames.size_bytes
+    if frames.torn or size_bytes > LARGE_BYTES:
+        raise ValueError("not well")
     if len(messages) == 1:
         return _decode_ticks(messages[0])
     if size_bytes < JOIN_BELOW_BYTES * len(messages):
-        return _decode_ticks(b"[%b]" % b",".join([m[1:-1] for m in messages]))
+        return _decode_ticks(_join(messages))
     elements: list[Any] = []
     for message in messages:
         elements += _decode_ticks(message)
     return elements
 
 
-def _decode_each(
-    messages: list[bytes],
-) -> tuple[list[Any], list[Reject], list[str], list[ServerStatus]]:
-    """Return of all messages the ticks, what is neither, the unreadable fields, and the status elements."""
-    elements: list[Any] = []
-    rejects: list[Reject] = []
-    unreadable: list[str] = []
-    for message in messages:
+def _join(messages: list[bytes]) -> bytes:
+    """Return one array of all elements.
+
+    Raises:
+        ValueError: one of the messages is no array of objects, or nobody could tell where it ends.
+    """
+    joined = b"\r".join(messages)
+    whole = joined.replace(b"}]\r[{", JOINT)
+    if len(joined) - len(whole) != len(messages) - 1 or b"\r" in b"".join(messages):
+        raise ValueError("not to be joined")
+    return whole
+
+
+class _Found:
+    """What messages have in them: elements, fields that could not be read, and rejects by reason.
+
+    Of each reason one sample is kept, and no object for each reject: there may be a million.
+    """
+
+    def __init__(self) -> None:
+        self.elements: list[Any] = []
+        self.unreadable: list[str] = []
+        self._times: dict[str, int] = {}
+        self._samples: dict[str, bytes] = {}
+
+    def reject(self, reason: str, sample: bytes, times: int = 1) -> None:
+        self._times[reason] = self._times.get(reason, 0) + times
+        self._samples.setdefault(reason, sample[:SAMPLE_BYTES])
+
+    def rejects(self) -> list[Reject]:
+        return [Reject(reason, self._samples[reason], times) for reason, times in self._times.items()]
+
+
+def _decode_each(frames: Frames) -> _Found:
+    """Return what is in all messages."""
+    found = _Found()
+    if frames.torn:
+        found.reject("torn", b"", frames.torn)
+    for message in frames.messages:
+        _decode_into(message, found)
+    return found
+
+
+def _decode_into(message: bytes, found: _Found) -> None:
+    """Add what is in a message."""
+    if len(message) <= LARGE_BYTES:
         try:
-            elements += _decode_array(message)
+            found.elements += _decode_array(message)
         except UNDECODABLE:
-            salvage = _salvage(message)
-            elements += salvage.elements
-            rejects += salvage.rejects
-            unreadable += salvage.unreadable
-    statuses = [element for element in elements if type(element) is ServerStatus]
-    ticks = [element for element in elements if type(element) is not ServerStatus]
-    return ticks, rejects, unreadable, statuses
+            _salvage(message, found)
+        return
+    position = 0
+    while position < len(message):
+        bite, position = take_bite(message, position)
+        _decode_into(bite, found)
 
 
-def _salvage(message: bytes) -> _Salvage:
+def _salvage(message: bytes, found: _Found) -> None:
     """Decode one element at a time; of what breaks off in the middle, all that is whole."""
-    salvage = _Salvage([], [], [])
-    raws, torn = _split_array(message)
+    raws, torn, sample = pieces(message)
     for raw in raws:
+        if b"ev" not in raw and b"\\" not in raw:
+            found.reject("malformed", raw)  # without an event: to try would take ten times as long
+            continue
         element, unreadable = decode_element(raw)
         if type(element) is Reject:
-            salvage.rejects.append(element)
+            found.reject(element.reason, element.sample)
         else:
-            salvage.elements.append(element)
-            salvage.unreadable.extend(unreadable)
-    salvage.rejects.extend(Reject("torn", piece[:SAMPLE_BYTES]) for piece in torn)
-    return salvage
-
-
-def _split_array(message: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Return the raw elements of a message, and where the array is broken, the pieces that are none."""
-    try:
-        return [bytes(raw) for raw in _decode_raw_array(message)], []
-    except UNDECODABLE:
-        pass
-    text = message.decode("utf-8", "replace")
-    raws: list[str] = []
-    torn: list[str] = []
-    position = 0
-    while position < len(text):
-        begin = text.find("{", position)
-        # An object without its array, or an array without its end, is whole all the same.
-        torn.append(text[position : None if begin < 0 else begin].strip("[], \n\r\t"))
-        if begin < 0:
-            break
-        try:
-            _, position = _parse_one(text, begin)
-        except (ValueError, RecursionError):
-            behind = _ELEMENT.search(text, begin + 1)
-            position = behind.start() if behind else len(text)
-            torn.append(text[begin:position])
-        else:
-            raws.append(text[begin:position])
-    pieces = [piece.encode() for piece in torn if piece]
-    if not (raws or pieces or re.fullmatch(r"\[[\s,]*\]", text)):  # empty messages, joined, are no loss
-        pieces = [message]
-    return [raw.encode() for raw in raws], pieces
+            found.elements.append(element)
+            found.unreadable += unreadable
+    if torn:
+        found.reject("torn", sample, torn)

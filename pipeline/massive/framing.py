@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from pipeline.errors import ProtocolViolation
 
-from .frames import JOINT
+from .salvage import JOINT
 
 __all__ = ["MAX_MESSAGE_BYTES", "Control", "FrameSplitter", "parse_close"]
 

@@ -13,6 +13,7 @@ from reactivex.disposable import Disposable
 
 from .frames import Frames
 from .patience import Patience
+from .salvage import LARGE_BYTES
 
 __all__ = ["Ingest"]
 
@@ -48,7 +49,8 @@ class Ingest:
     decoded, it is first left where it is, in the kernels' buffers and at the server: reading what must be
     given up later takes the time in which other ticks could be decoded. That lasts as long as the server's
     patience, for it cuts off who is too slow, and then everything is lost; where a subscriber blocks, for
-    ever. After that all is read, and waits here; and when this is full, some is given up.
+    ever. After that all is read, and waits here; and when this is full, some is given up. A large message
+    goes on in bites too, and the rest of it waits in its place.
 
     Args:
         capacity_bytes: of message payloads waiting.
@@ -120,8 +122,9 @@ class Ingest:
             connection = waiting.connection
             all_bytes[connection] += waiting.size_bytes
             if looked_at[connection] < look_at_bytes:
-                looked_at[connection] += waiting.size_bytes
-                counted[connection] += waiting.count_elements()
+                look_at = waiting if look_at_bytes == math.inf else waiting.split_off()[0]
+                looked_at[connection] += look_at.size_bytes
+                counted[connection] += look_at.count_elements()
         for connection, count in counted.items():
             unseen = all_bytes[connection] - looked_at[connection]
             elements[connection] += count + (count * unseen // looked_at[connection] if unseen else 0)
@@ -256,8 +259,14 @@ class Ingest:
             if self._disposed:
                 return None
             if self._queue or self._thinned:
-                frames = (self._thinned or self._queue).popleft()
+                queue = self._thinned or self._queue
+                frames = queue.popleft()
                 self._queued_bytes -= frames.size_bytes
+                if frames.size_bytes > LARGE_BYTES or frames.position:
+                    frames, rest = frames.split_off()
+                    if rest is not None:
+                        queue.appendleft(rest)
+                        self._queued_bytes += rest.size_bytes
                 if self._lost:
                     frames.lost += self._lost.pop(frames.connection, 0)
                 return frames

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, NamedTuple, TypeAlias, Union, get_args
 
 import msgspec
 
@@ -32,10 +32,11 @@ Read: TypeAlias = Callable[[bytes], Any]
 
 
 class Reject(NamedTuple):
-    """An element that is no tick: the account's reason, and how it began."""
+    """What is no tick, for one reason: how the first of these began, and how many there are."""
 
     reason: str
     sample: bytes
+    times: int = 1
 
 
 class Patient(NamedTuple):
@@ -72,6 +73,13 @@ def decode_element(raw: bytes) -> Patient:
     """
     raw = bytes(raw)
     try:
+        return Patient(_decode_well(raw))  # it may be another in the message that is not as documented
+    except UNDECODABLE:
+        return _decode_patiently(raw)
+
+
+def _decode_patiently(raw: bytes) -> Patient:
+    try:
         fields = _decode_fields(raw)
     except UNDECODABLE:
         return _rejected("malformed", raw)
@@ -102,6 +110,7 @@ def _rejected(reason: str, raw: bytes) -> Patient:
     return Patient(Reject(reason, raw[:SAMPLE_BYTES]))
 
 
+_decode_well = msgspec.json.Decoder(Union[(*TICK_KINDS, ServerStatus)]).decode
 _decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_any = msgspec.json.Decoder().decode

@@ -153,9 +153,13 @@ def test_a_frame_with_nothing_in_it_makes_no_batch():
 
 def test_statuses_in_survives_bad_neighbours():
     """A malformed tick in the frame of an acknowledgement must not hide it from the connection."""
-    assert len(statuses_in(message({"ev": "T"}, STATUS))) == 1
-    assert statuses_in(message(GOOD)) == []
-    assert statuses_in(b'"status') == []
+    statuses, others = statuses_in(message({"ev": "T"}, STATUS))
+    assert (len(statuses), others) == (1, True)
+    assert len(statuses_in(message(STATUS))[0]) == 1
+    assert statuses_in(message(STATUS))[1] is False
+    assert statuses_in(message(GOOD)) == ([], True)
+    assert statuses_in(b"[]") == ([], False)
+    assert statuses_in(b'"status') == ([], True)
 
 
 def test_rejects_are_counted_and_sampled_at_most_every_ten_seconds(caplog):

@@ -1,42 +1,87 @@
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.massive.decode import decode_message
 from pipeline.massive.frames import Frames
+from pipeline.massive.protocol import ServerStatus
+from pipeline.ticks import Quote
+from tests.massive.odd_messages import MESSAGES, decoded, small_bites
 
-TRADE, QUOTE, BAR = (
-    b'{"ev":"T","sym":"A","p":1,"t":1}',
-    b'{"ev":"Q","sym":"A","t":1}',
-    b'{"ev":"A","sym":"A","c":1,"e":1}',
-)
-ELEMENTS = st.lists(st.sampled_from([TRADE, QUOTE, BAR]), max_size=4)
-CUTS = st.none() | st.integers(1, 60)
+TRADE = b'{"ev":"T","sym":"A","p":1,"t":1}'
+QUOTE = b'{"ev":"Q","sym":"A","t":1}'
 
 
-def messages_of(parts):
-    """Make messages, some of which break off: of each the bytes, and the elements that are whole in it."""
-    for elements, cut in parts:
-        message = (b"[%b]" % b",".join(elements))[:cut]
-        whole, rest = [], message.removeprefix(b"[")
-        for element in elements:
-            if not rest.startswith(element):
-                break
-            whole.append(element)
-            rest = rest[len(element) :].removeprefix(b",")
-        yield message, whole
+def frames_of(messages) -> Frames:
+    """Build what a read brings."""
+    return Frames("a", 5, messages, sum(map(len, messages)))
 
 
-@given(st.lists(st.tuples(ELEMENTS, CUTS), max_size=6))
-@example([([TRADE], 20), ([TRADE, QUOTE], None)])
-@example([([TRADE], len(TRADE)), ([TRADE], None)])
-@example([([QUOTE], 8), ([TRADE], None)])
-def test_only_quotes_are_given_up_whatever_breaks_off(parts):
-    """In a burst a trade would be lost because the message before it was torn, and nobody would be told."""
-    made = [*messages_of(parts)]
-    frames = Frames("a", 5, [message for message, _ in made], sum(len(message) for message, _ in made))
+def hold_against_the_decoder(messages) -> None:
+    """Expect counting and thinning to see what the decoder sees."""
+    frames = frames_of(messages)
+    elements, rejected = decoded(frames)
+    assert frames.count_elements() == len(elements) + rejected
     kept, count = frames.without_quotes()
-    ticks = [tick for message in kept.messages for tick in decode_message(message)[0]]
-    expected = [element for _, whole in made for element in whole if element != QUOTE]
-    assert [tick.event_type for tick in ticks] == [element[7:8].decode() for element in expected]
-    assert len(ticks) <= count == kept.count_elements() <= frames.count_elements()
+    kept_elements, kept_rejected = decoded(kept)
+    assert kept_elements == [element for element in elements if type(element) is not Quote]
+    assert len(kept_elements) + kept_rejected == count
+    assert kept.counted == count
+    kept.counted = -1
+    assert kept.count_elements() == count
+    called_quotes = rejected - kept_rejected
+    assert 0 <= called_quotes <= b"".join(messages).count(b"Q") + b"".join(messages).count(b"\\u0051")
     assert (kept.received_ns, kept.thinned, kept.size_bytes) == (5, True, sum(map(len, kept.messages)))
+
+
+@settings(max_examples=150)
+@given(st.lists(MESSAGES, max_size=3))
+@example([b'[{"ev": "T","sym":"A","p":1,"t":1},{"ev": "Q","sym":"A","t":1}]'])
+@example([b'[{"sym":"A","ev":"T","p":1,"t":1}]'])
+@example([b'[{"ev":"T","sym":"}","p":1,"t":1}]'])
+@example([b'[{"ev":"T","sym":"A","p":1,"t":1,"x":{"ev":"Q"}}]'])
+@example([b'[{"ev":"\\u0051","sym":"A","t":1}]'])
+@example([b"[%b" % TRADE[:20], b"[%b,%b]" % (TRADE, QUOTE)])
+@example([b"[%b" % TRADE, b"[%b]" % TRADE])
+@example([b"[%b" % QUOTE[:8], b"[%b]" % TRADE])
+def test_counting_and_thinning_see_what_the_decoder_sees(messages):
+    """In a burst a trade in another spelling was lost untold, or cut off at a brace in a text."""
+    hold_against_the_decoder(messages)
+
+
+@settings(max_examples=100)
+@given(st.lists(MESSAGES, max_size=3))
+def test_in_bites_too(messages):
+    """The same for a large message: what waits and what comes of it must be the same number."""
+    with small_bites():
+        hold_against_the_decoder(messages)
+
+
+@settings(max_examples=100)
+@given(st.lists(MESSAGES, min_size=1, max_size=3), st.booleans())
+def test_bites_are_the_whole(messages, count_first):
+    """A large message in bites must neither lose nor make up an element, and what is left counts right."""
+    with small_bites():
+        frames = frames_of(messages)
+        expected, rejected = decoded(frames)
+        total = frames_of(messages).count_elements()
+        if count_first:
+            frames.count_elements()
+        elements, rest = [], frames
+        while rest is not None:
+            bite, rest = rest.split_off()
+            good, bad = decoded(bite)
+            elements += good
+            rejected -= bad
+            total -= len(good) + bad
+            if rest is not None:
+                assert rest.count_elements() == total
+        assert (elements, rejected, total) == (expected, 0, 0)
+
+
+@given(st.lists(st.sampled_from([TRADE, QUOTE]), min_size=1, max_size=4))
+def test_the_feeds_own_spelling_takes_no_decoding(elements):
+    """Counting and giving up are what is done when there is the least time."""
+    frames = frames_of([b"[%b]" % b",".join(elements)])
+    kept, count = frames.without_quotes()
+    assert count == elements.count(TRADE)
+    assert kept.messages == ([b"[%b]" % b",".join([TRADE] * count)] if count else [])
+    assert not any(isinstance(each, ServerStatus) for each in decoded(frames)[0])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.massive.decode import SAMPLE_BYTES, decode_message
 from pipeline.massive.framing import CLOSE, PING, PONG, FrameSplitter, parse_close
+from pipeline.massive.salvage import pieces
 from tests.massive.naive_framing import apart, frame
 
 PAYLOADS = st.one_of(
@@ -201,11 +201,10 @@ def test_arrays_lose_nothing_when_they_are_joined(things, cuts):
     splitter = FrameSplitter()
     got, heard, taken = [], [], 0
     for read in cut(wire, cuts):
-        got += apart(splitter.feed(read))
+        got += splitter.feed(read)
         heard += [tuple(control) for control in splitter.controls]
         taken += splitter.taken
-    found = [element for message in got for element in decode_message(message)[1]]
-    assert [reject.sample for reject in found] == [element[:SAMPLE_BYTES] for element in elements]
+    assert [element for message in got for element in pieces(message).elements] == elements
     assert (heard, taken, splitter.violation) == (controls, count, None)
 
 

@@ -2,7 +2,7 @@ import logging
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
@@ -10,6 +10,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 from pipeline.massive.frames import Frames
 from pipeline.massive.ingest import BITE_BYTES, HOLD_BYTES, Ingest
 from pipeline.massive.patience import Patience
+from tests.massive.odd_messages import MESSAGES, decoded, small_bites
 
 ELEMENT = b'{"ev":"T"}'
 
@@ -140,6 +141,72 @@ def test_reading_has_its_turn_after_each_bite():
     bench.run()
     assert seen == [2]
     assert len(bench.out) == 5
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from("ab"), MESSAGES), min_size=1, max_size=5), st.integers(60, 10_000))
+def test_the_account_is_exact_while_a_large_message_goes_on_in_bites(reads, capacity_bytes):
+    """What is not decoded yet counts as queued: whoever reads the account meanwhile sees it balance."""
+    with small_bites():
+        bench = Bench(capacity_bytes)
+        offered, arrived = Counter(), Counter()
+
+        def hold():
+            waiting = bench.ingest.waiting()
+            assert all(offered[c] == arrived[c] + waiting[c] for c in "ab")
+
+        def see(frames):
+            (elements, rejected) = decoded(frames)
+            arrived[frames.connection] += len(elements) + rejected + frames.lost
+            assert frames.size_bytes <= 2 * 40 + 2
+            hold()
+
+        source = Subject()
+        source.pipe(bench.ingest).subscribe(see)
+        for connection, message in reads:
+            offered[connection] += Frames(connection, 1, [message], len(message)).count_elements()
+            source.on_next(Frames(connection, 1, [message], len(message)))
+            hold()
+        bench.run()
+        hold()
+        assert not +bench.ingest.waiting()
+        assert bench.ingest.queued_bytes == 0
+
+
+def test_other_things_have_their_turn_after_each_bite_of_a_large_message():
+    """One message of 1 MiB stopped all sockets, timers and `close` for 39 s."""
+    bench = Bench(capacity_bytes=10**9)
+    turns = []
+
+    def see(frames):
+        turns.append(frames.size_bytes)
+        bench.scheduler.schedule(lambda *_: turns.append(0))
+
+    source = Subject()
+    source.pipe(bench.ingest).subscribe(see)
+    for message in (b"[%b" % (b'{"ev":"T","sym":"A' * 20_000), b"[%b]" % b",".join([ELEMENT] * 40_000)):
+        source.on_next(Frames("a", 1, [message], len(message)))
+    bench.run()
+    assert turns.count(0) == sum(map(bool, turns)) > 10
+    at_once, most_at_once = 0, 0
+    for size in turns:
+        at_once = at_once + size if size else 0
+        most_at_once = max(most_at_once, at_once)
+    assert most_at_once < 2.2 * BITE_BYTES, "after a bite what else was to be done was done"
+
+
+def test_a_look_at_a_part_looks_at_a_bite_of_a_large_message(monkeypatch):
+    """Who scrapes would wait until 16 MiB are counted."""
+    bench = Bench(capacity_bytes=10**9)
+    message = b"[%b]" % b",".join([ELEMENT] * 100_000)
+    bench.source.on_next(Frames("a", 1, [message], len(message)))
+    seen = []
+    count = Frames.count_elements
+    monkeypatch.setattr(
+        Frames, "count_elements", lambda frames: seen.append(frames.size_bytes) or count(frames)
+    )
+    assert bench.ingest.waiting(1)["a"] == pytest.approx(100_000, rel=0.01)
+    assert max(seen) <= 2 * BITE_BYTES
 
 
 def test_where_there_is_no_room_frames_wait_undecoded():
