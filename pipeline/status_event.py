@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from .shown import shown
+
 __all__ = ["StatusEvent", "counted", "some_of"]
 
 
@@ -19,9 +21,9 @@ class StatusEvent(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field
     at_ns: int
 
     def describe(self) -> str:
-        """Say it in words, for people."""
+        """Say it in words, for people, on one line: what a server said in it is made fit to be shown."""
         where = f"{self.connection}: " if self.connection else ""
-        return where + self._words()
+        return shown(where + self._words())
 
     def _words(self) -> str:
         return type(self).__name__.lower()

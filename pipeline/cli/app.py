@@ -14,6 +14,7 @@ import pipeline
 from pipeline.errors import SettingsError, TickbraidError
 from pipeline.massive.simulator.command import simulate
 from pipeline.redaction import redact
+from pipeline.shown import shown
 
 from .captures import captures
 from .check import check
@@ -58,11 +59,11 @@ def main() -> None:
     except SettingsError as error:
         code, words = 2, str(error)
     except TickbraidError as error:
-        code, words = 1, f"Error: {error}"
+        code, words = 1, shown(f"Error: {error}")
     except ImportError as error:  # of an extra that is not installed; the text says which
         code, words = 2, f"Error: {error}"
     except Exception as error:  # noqa: BLE001  # a defect; its traceback is for `--log-level debug`
         _log.debug("This should not have happened", exc_info=True)
-        code, words = 1, f"Error: {type(error).__name__}: {error}"
+        code, words = 1, shown(f"Error: {type(error).__name__}: {error}")
     typer.echo(redact(words), err=True)
     sys.exit(code)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.shown import shown
+
 if TYPE_CHECKING:
     from pipeline.capture.survey import Session, Survey
 
@@ -29,9 +31,9 @@ def captures(
         found = survey(root)
         if root != path:
             typer.echo(f"{root}:")
-        typer.echo("\n".join(_lines(found)))
+        typer.echo("\n".join(map(shown, _lines(found))))
         for words in found.damage:
-            typer.echo(f"Error: {words}", err=True)
+            typer.echo(f"Error: {shown(words)}", err=True)
         damaged = damaged or bool(found.damage)
     raise typer.Exit(1 if damaged else 0)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-import msgspec
 import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -19,6 +18,7 @@ from pipeline.embedded import RedisServer
 from pipeline.errors import ServerUnavailable
 from pipeline.health.meter import Meter
 from pipeline.settings import Settings, load_settings
+from pipeline.shown import json_line, shown
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
 
@@ -60,11 +60,11 @@ def demo(
             _show_lines(show, stop, seconds, quiet=as_json)
         problems = show.finish()
         if as_json:
-            typer.echo(msgspec.json.encode(show.values() | {"problems": problems}))
+            typer.echo(json_line(show.values() | {"problems": problems}))
         else:
             typer.echo("\n".join(show.account()))
     if problems:
-        typer.echo("\n".join(f"Error: {problem}" for problem in problems), err=True)
+        typer.echo("\n".join(f"Error: {shown(problem)}" for problem in problems), err=True)
         raise typer.Exit(1)
     console.print("The account balances: every element is where it should be.")
 
@@ -247,7 +247,7 @@ class _Events(logging.Handler):
         self._lines.append(event_line(event))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(record.getMessage())
+        self._lines.append(shown(record.getMessage()))
 
     def newest(self) -> tuple[str, ...]:
         return tuple(self._lines)

@@ -5,10 +5,9 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
-import msgspec
-
 from operators.throttled_log import INTERVAL_S, Throttle
 from pipeline.redaction import RedactingFilter
+from pipeline.shown import json_line, shown, shown_lines
 
 __all__ = ["LogFormat", "LogHandler"]
 
@@ -16,6 +15,10 @@ LogFormat = Literal["human", "json"]
 
 BURST: Final = 10
 """So many lines of a kind are told in 10 s: the warnings of a start pass, a loop that went wrong does not."""
+
+
+MOST_CHARACTERS: Final = 4000
+"""Of a message."""
 
 
 class _Kind(NamedTuple):
@@ -51,7 +54,7 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
         if log_format == "json":
             self.setFormatter(_JsonFormatter())
         else:
-            self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
+            self.setFormatter(_LineFormatter("%(asctime)s %(levelname)s: %(message)s", "%H:%M:%S"))
         self.addFilter(self._admit)
         self.addFilter(redaction)
 
@@ -75,6 +78,17 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
 _TOLD: Final = "tells_held"
 
 
+class _LineFormatter(logging.Formatter):
+    """Makes a log record a line that begins no other; those of a traceback are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging calls it so
+        return shown(super().formatMessage(record), MOST_CHARACTERS)
+
+    def format(self, record: logging.LogRecord) -> str:
+        head, *trace = super().format(record).split("\n", 1)
+        return "\n".join([head, *(f"    {shown_lines(lines)}" for lines in trace)])
+
+
 class _JsonFormatter(logging.Formatter):
     """Makes a log record an event like the others."""
 
@@ -86,4 +100,4 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": super().format(record),
         }
-        return msgspec.json.encode(values).decode()
+        return json_line(values)

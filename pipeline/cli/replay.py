@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipeline.shown import shown
+
 from .audit import imbalances
 from .logs import LogFormat
 from .preflight import load_ready
@@ -85,7 +87,7 @@ def replay(
         trouble += imbalances(stream.accounts())
         teller.tell_account(stream)
     for words in trouble:
-        typer.echo(f"Error: {words}", err=True)
+        typer.echo(f"Error: {shown(words)}", err=True)
     raise typer.Exit(1 if trouble else 0)
 
 

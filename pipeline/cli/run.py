@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 import typer
 
 from pipeline.build import build_pipeline
@@ -17,6 +16,7 @@ from pipeline.health.meter import Meter
 from pipeline.redaction import RedactingFilter
 from pipeline.secret import Secret
 from pipeline.settings import Settings
+from pipeline.shown import json_line, shown
 from pipeline.sources import is_generated
 from pipeline.status import StatusEvent
 from pipeline.stream import TickStream
@@ -168,7 +168,7 @@ class Teller:
         self._logs.tell_held(early=True)
         accounts = stream.accounts()
         if self._as_json:
-            typer.echo(msgspec.json.encode({"subscribers": account_values(accounts)}))
+            typer.echo(json_line({"subscribers": account_values(accounts)}))
         else:
             names = {connection.id: connection.name for connection in stream.settings.connections}
             typer.echo("\n".join(account_lines(accounts, names)))
@@ -182,7 +182,7 @@ class Teller:
 
     def _write(self, line: str | dict[str, Any]) -> None:
         clean = self._redaction.clean_value(line)
-        typer.echo(clean if isinstance(clean, str) else msgspec.json.encode(clean), err=True)
+        typer.echo(shown(clean) if isinstance(clean, str) else json_line(clean), err=True)
 
 
 def _now() -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 from operators.account import Account
 from pipeline.health.history import Point
 from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
+from pipeline.shown import shown
 from pipeline.status import StatusEvent
 
 __all__ = [
@@ -55,13 +56,13 @@ def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Seq
         events: the newest last.
     """
     return Group(
-        Text(title, style="bold", no_wrap=True, overflow="ellipsis"),
+        Text(shown(title), style="bold", no_wrap=True, overflow="ellipsis"),
         Text(),
         _connections(reading, tickers),
         Text(),
         _subscribers(reading.subscribers),
         Text(),
-        *(Text(event, style="dim", no_wrap=True, overflow="ellipsis") for event in events),
+        *(Text(shown(event), style="dim", no_wrap=True, overflow="ellipsis") for event in events),
     )
 
 
@@ -104,9 +105,9 @@ def account_lines(accounts: Accounts, names: Mapping[str, str]) -> Iterator[str]
     """
     rows = [("", *_ACCOUNT)]
     for subscriber, by_connection in accounts.items():
-        rows.append((subscriber, *_figures(sum(by_connection.values(), Account()))))
+        rows.append((shown(subscriber), *_figures(sum(by_connection.values(), Account()))))
         rows += [
-            (f"  {names.get(connection, connection)}", *_figures(account))
+            (f"  {shown(names.get(connection, connection))}", *_figures(account))
             for connection, account in sorted(by_connection.items())
         ]
     first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -128,7 +129,7 @@ def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
     table = _table("connection", "status", "tickers", "ticks/s", "p50 ms", "p99 ms", "duplicates")
     for line in reading.connections:
         table.add_row(
-            line.name,
+            Text(shown(line.name)),
             state_words(line.phase),
             f"{tickers.get(line.id, 0):,}",
             f"{line.ticks_per_s:,.0f}",
@@ -154,7 +155,7 @@ def _subscribers(lines: Iterable[SubscriberLine]) -> Table:
     table = _table("subscriber", "status", "queued", "ticks/s", "p50 ms", "p99 ms", "messages/s")
     for line in lines:
         table.add_row(
-            line.name,
+            Text(shown(line.name)),
             state_words(line.state),
             f"{line.queued:,}",
             f"{line.delivered_per_s:,.0f}",
@@ -185,7 +186,7 @@ def _counts(lines: Iterable[ConnectionLine]) -> Iterator[str]:
 
 def state_words(word: str) -> Text:
     """Return a state with its colour."""
-    words = word.replace("_", " ")
+    words = shown(word).replace("_", " ")
     return Text(words, style=_COLOURS.get(words, ""))
 
 
@@ -195,10 +196,10 @@ def figure(ms: float | None) -> str:
 
 
 def _in_short(line: SubscriberLine) -> str:
-    state = f" {line.state}" if line.state else ""
+    state = f" {shown(line.state)}" if line.state else ""
     messages = "" if line.messages_per_s is None else f" ({line.messages_per_s:,.0f} messages/s)"
     return (
-        f"{line.name}{state} {line.delivered_per_s:,.0f} ticks/s{messages}"
+        f"{shown(line.name)}{state} {line.delivered_per_s:,.0f} ticks/s{messages}"
         f" p99 {figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped"
     )
 

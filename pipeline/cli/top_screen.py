@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline.health.history import ConnectionPoint, EventLine, Point, SubscriberPoint
 from pipeline.health.leaders import BusyTicker, SlowTicker
+from pipeline.shown import shown
 
 from .instance import Frame
 from .screen import NOTHING, event_or_bar, figure, latency_words, state_words
@@ -28,6 +29,8 @@ SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
 """By which columns the connections can be sorted, by name or the greatest first."""
 BARS: Final = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH: Final = 20
+MOST_OF_A_CELL: Final = 64
+"""Characters."""
 ROOMY, WIDE, WIDEST = 96, 122, 140
 """Columns of a screen from which on more is shown, so that no figure is ever cut."""
 
@@ -53,7 +56,7 @@ class _Column(Generic[_L]):
 def picture(frame: Frame, url: str, width: int) -> RenderableType:
     """Return everything at once, for a script."""
     if frame.now is None:
-        return Text(f"{url}: no figures yet")
+        return Text(shown(f"{url}: no figures yet"))
     return Group(
         headline(frame.now, url),
         Text(),
@@ -88,7 +91,7 @@ def headline(now: Point, url: str, note: str = "") -> Text:
         f"clock at most {figure(now.clock_at_most_ms)} ms ahead{' (by bars)' if now.clock_by_bars else ''}",
         url,
     ]
-    line = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")
+    line = Text(shown(" · ".join(words)), no_wrap=True, overflow="ellipsis")
     line.highlight_words([f"imbalance {imbalance:,}"], "bold red" if imbalance else "green")
     return Text(f"{note} ", style="reverse", end="").append_text(line) if note else line
 
@@ -96,7 +99,7 @@ def headline(now: Point, url: str, note: str = "") -> Text:
 def lost(since_ns: int | None, why: str) -> Text:
     """Return what is said in the place of the first line while nobody answers."""
     since = f"No data since {clock(since_ns)}" if since_ns else "No data yet"
-    return Text(f"{since}: {why}; trying again", style="bold red", no_wrap=True, overflow="ellipsis")
+    return Text(shown(f"{since}: {why}; trying again"), style="bold red", no_wrap=True, overflow="ellipsis")
 
 
 def connections(
@@ -188,7 +191,7 @@ def events(frame: Frame) -> Text:
         for connection, name in names.items():
             words = words.replace(connection, name)
         sign, style = ("▲", "bold") if event.warning else (" ", "")
-        return Text(f"{clock(event.at_ns)} {sign} {words}", style)
+        return Text(f"{clock(event.at_ns)} {sign} {shown(words)}", style)
 
     return Text("\n").join(map(told, reversed(frame.events)))
 
@@ -217,7 +220,7 @@ def _names(frame: Frame) -> dict[str, str]:
 
 
 def _state(line: ConnectionPoint) -> Text:
-    return Text(line.concern, "yellow") if line.concern else state_words(line.phase)
+    return Text(shown(line.concern), "yellow") if line.concern else state_words(line.phase)
 
 
 def _age(seconds: float | None) -> str:
@@ -226,12 +229,17 @@ def _age(seconds: float | None) -> str:
 
 def _table(columns: Iterable[_Column[_L]], lines: Iterable[_L], width: int, marked: str = "") -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    shown = [column for column in columns if width >= column.from_width]
-    for column in shown:
+    fitting = [column for column in columns if width >= column.from_width]
+    for column in fitting:
         heading = column.heading
         if marked and heading in SORTS:  # room for the mark, so that nothing moves with it
             heading += " ▾" if heading == marked else "  "
         table.add_column(heading, justify="left" if column.words else "right", no_wrap=True)
     for line in lines:
-        table.add_row(*(column.cell(line) for column in shown))
+        table.add_row(*(_plain(column.cell(line)) for column in fitting))
     return table
+
+
+def _plain(cell: RenderableType) -> RenderableType:
+    """Return a text as one without markup: a ticker called ``[red]`` is no colour."""
+    return Text(shown(cell, MOST_OF_A_CELL)) if isinstance(cell, str) else cell

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
 from flask import Blueprint, Response, request
 
+from pipeline.shown import json_line
 from pipeline.stream import TickStream
 
 from . import answers
@@ -67,7 +67,7 @@ def make_blueprint(stream: TickStream, name: str = "tickbraid") -> Blueprint:
 
 
 def _json(answer: dict[str, Any], status: int = 200, kind: str = "application/json") -> Response:
-    return Response(msgspec.json.encode(answer), status, content_type=kind)
+    return Response(json_line(answer), status, content_type=kind)
 
 
 def _problem(status: int, title: str, error: Exception) -> Response:

@@ -21,7 +21,7 @@ from pipeline.symbols import named_of
 
 from .answers import is_writable
 from .figures import ConnectionFigures, SubscriberFigures
-from .readings import LATENCY_LABELS, Reading, latencies
+from .readings import LATENCY_LABELS, Reading, latencies, printable
 
 __all__ = ["EDGES_NS", "INSTRUMENTS", "Instrument"]
 
@@ -61,6 +61,10 @@ class Instrument:
     labels: tuple[str, ...]
     read: Callable[[Reading], Values]
     unit: Literal["", "bytes", "seconds"] = ""
+
+    def values(self, reading: Reading) -> Values:
+        """Yield its values; whatever is in a label can be shown, and can be encoded."""
+        return ((tuple(map(printable, labels)), value) for labels, value in self.read(reading))
 
 
 def _by_connection(read: Callable[[ConnectionFigures], float | None]) -> Callable[[Reading], Values]:

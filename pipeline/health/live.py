@@ -6,9 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import FileResponse, Response
+
+from pipeline.shown import json_line
 
 from .history import Events, History, HistoryAnswer
 from .leaders import Tickers
@@ -82,4 +83,4 @@ def make_live_router(history: History) -> APIRouter:
 
 def _json(value: Any) -> Response:
     """Encode as it is: these answers are ours, and looking at each value again would cost the stream."""
-    return Response(msgspec.json.encode(value), media_type="application/json")
+    return Response(json_line(value), media_type="application/json")

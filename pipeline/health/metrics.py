@@ -44,7 +44,7 @@ class StreamCollector(Collector):
         reading = self._readings.take()
         for instrument in INSTRUMENTS:
             family = _family(instrument)
-            for labels, value in instrument.read(reading):
+            for labels, value in instrument.values(reading):
                 family.add_metric(labels, value)
             yield family
         held = _latency_family()

@@ -93,7 +93,7 @@ class _Source:
 def _observations(instrument: Instrument, reading: Reading) -> Iterable[Observation]:
     return [
         Observation(value, _attributes(instrument.labels, labels))
-        for labels, value in instrument.read(reading)
+        for labels, value in instrument.values(reading)
     ]
 
 

@@ -7,12 +7,13 @@ from typing import Final
 
 from operators.account import Account
 from operators.histogram import HistogramSnapshot
+from pipeline.shown import shown
 from pipeline.stream import TickStream
 
 from .figures import Figures
 from .tally import Tally
 
-__all__ = ["LATENCY_LABELS", "Reading", "Readings", "latencies"]
+__all__ = ["LATENCY_LABELS", "Reading", "Readings", "latencies", "printable"]
 
 LATENCY_LABELS: Final = ("stage", "connection", "sink")
 
@@ -60,6 +61,11 @@ class Readings:
         self._tally.close()
 
 
+def printable(label: str) -> str:
+    """Return a label's value as it is told; line ends stay, for which each format has its own way."""
+    return "\n".join(map(shown, label.split("\n")))
+
+
 def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], HistogramSnapshot]]:
     """Yield stage, connection and sink of each latency histogram, and what it holds.
 
@@ -69,10 +75,10 @@ def latencies(reading: Reading) -> Iterator[tuple[tuple[str, str, str], Histogra
     """
     held = reading.figures.latencies
     for connection, histogram in held.feed.items():
-        yield ("feed", connection, ""), histogram
+        yield ("feed", printable(connection), ""), histogram
     for connection, histogram in held.bars.items():
-        yield ("bars", connection, ""), histogram
+        yield ("bars", printable(connection), ""), histogram
     for sink, histogram in held.delivered.items():
-        yield ("pipeline", "", sink), histogram
+        yield ("pipeline", "", printable(sink)), histogram
     for sink, histogram in held.sink.items():
-        yield ("sink", "", sink), histogram
+        yield ("sink", "", printable(sink)), histogram

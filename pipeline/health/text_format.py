@@ -39,7 +39,7 @@ def _lines(reading: Reading, open_metrics: bool) -> Iterator[str]:  # noqa: FBT0
         family = _family_name(instrument)
         name = f"{family}_total" if instrument.kind == "counter" else family
         yield _about(family if open_metrics else name, instrument, open_metrics=open_metrics)
-        for labels, value in instrument.read(reading):
+        for labels, value in instrument.values(reading):
             yield f"{_head(name, instrument.labels, labels)}{float(value)}\n"
     yield _described(_LATENCY, "histogram", LATENCY_DOC, "seconds" if open_metrics else "")
     for labels, histogram in latencies(reading):

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pipeline.shown import shown
+
 __all__ = [
     "BLUE",
     "COLOURS",
@@ -23,6 +25,7 @@ __all__ = [
     "ms_axis",
     "ms_words",
     "number",
+    "plain",
     "time_axis",
 ]
 
@@ -38,6 +41,7 @@ FEW_DECADES: Final = 300
 """An axis of latencies that reaches less far has marks at 2 and 5, too."""
 LINEAR_BELOW_MS: Final = 1.0
 """Where latencies are not all above zero (clocks disagree), the axis is linear up to here."""
+LABEL_CHARACTERS: Final = 40
 BINS_S: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 86_400)
 
 
@@ -121,6 +125,12 @@ def blank(
         each.grid(visible=True, color="#dddddd", linewidth=0.6)
         each.set_axisbelow(True)
     return figure, axes
+
+
+def plain(name: str) -> str:
+    """Return a name as matplotlib is to write it: as it is shown, no formula, and not hidden from legends."""
+    words = shown(name, LABEL_CHARACTERS).replace("$", r"\$")
+    return f" {words}" if words.startswith("_") else words
 
 
 def legend(axes: Axes, title: str = "") -> None:

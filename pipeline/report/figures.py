@@ -27,6 +27,7 @@ from .canvas import (
     ms_axis,
     ms_words,
     number,
+    plain,
     time_axis,
 )
 
@@ -202,7 +203,7 @@ def heat_map(ticks: pl.DataFrame, title: str, *, stage: str = "feed") -> Figure:
         norm=LogNorm(least, max(most, least * 1.01)),
         rasterized=True,
     )
-    axes.set_yticks([place + 0.5 for place in range(len(tickers))], tickers, fontsize=7.5)
+    axes.set_yticks([place + 0.5 for place in range(len(tickers))], [*map(plain, tickers)], fontsize=7.5)
     axes.invert_yaxis()
     bar = figure.colorbar(mesh, ax=axes, pad=0.01)
     bar.set_label(f"99th percentile of each {axis.bin_words} (ms)")
@@ -229,7 +230,7 @@ def summary_plot(
     for (column, mark), colour in zip(MARKS.items(), COLOURS, strict=False):
         name = column.removesuffix("_ms").replace("p99_9", "p99.9")
         axes.scatter(summary[column], places, marker=mark, color=colour, label=name, s=32, zorder=2)
-    axes.set_yticks(places, rows, fontsize=8.5)
+    axes.set_yticks(places, [*map(plain, rows)], fontsize=8.5)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     ms_axis(axes, "x", [summary[column] for column in MARKS])
     legend_below(figure, axes, len(MARKS))
@@ -264,7 +265,7 @@ def _sorted(samples: Samples) -> dict[str, pl.Series]:
 
 
 def _label(name: str, values: pl.Series) -> str:
-    return f"{name} ({len(values):,})"
+    return f"{plain(name)} ({len(values):,})"
 
 
 def _line(order: int) -> dict[str, Any]:

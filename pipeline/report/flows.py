@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from operators.account import Account
 from pipeline.status import Gap
 
-from .canvas import COLOURS, RED, blank, legend_below, time_axis
+from .canvas import COLOURS, RED, blank, legend_below, plain, time_axis
 
 __all__ = ["account_bars", "carriers_plot", "gaps_plot"]
 
@@ -44,7 +44,7 @@ def account_bars(accounts: Mapping[str, Account], title: str) -> Figure:
                 height=0.6,
             )
         begin = [sum(pair) for pair in zip(begin, counts, strict=True)]
-    axes.set_yticks(range(len(accounts)), list(accounts), fontsize=8.5)
+    axes.set_yticks(range(len(accounts)), [*map(plain, accounts)], fontsize=8.5)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -84,7 +84,7 @@ def gaps_plot(gaps: Sequence[Gap], title: str) -> Figure:
             va="center",
             fontsize=7.5,
         )
-    axes.set_yticks(range(len(tickers)), tickers, fontsize=7.5)
+    axes.set_yticks(range(len(tickers)), [*map(plain, tickers)], fontsize=7.5)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     return figure
@@ -115,10 +115,10 @@ def carriers_plot(ticks: pl.DataFrame, title: str) -> Figure:
             linewidths=0,
             color=COLOURS[order % len(COLOURS)],
             marker=MARKERS[order % len(MARKERS)],
-            label=connection,
+            label=plain(connection),
             rasterized=True,
         )
-    axes.set_yticks(range(len(tickers)), tickers, fontsize=7.5)
+    axes.set_yticks(range(len(tickers)), [*map(plain, tickers)], fontsize=7.5)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="x")
     legend_below(figure, axes, 4, scale=3)

@@ -1,11 +1,11 @@
 """A report as one HTML page that needs nothing but itself, and the words of its facts."""
 
 import base64
+import html
 import io
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
-from html import escape
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 import pipeline
 from operators.account import Account
+from pipeline.shown import shown
 
 from .canvas import ms_words
 from .findings import Findings
@@ -37,15 +38,13 @@ def write_page(findings: Findings, plates: Iterable[Plate], path: Path) -> None:
     """
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     text = template.substitute(
-        title=escape(_title(findings)),
-        facts="".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>\n" for name, words in facts(findings)
-        ),
+        title=_html(_title(findings)),
+        facts="".join(f"<dt>{_html(name)}</dt><dd>{_html(words)}</dd>\n" for name, words in facts(findings)),
         account=_account(findings),
         latency=_table(("connection", "stage"), HEADS, _latencies(findings)),
         figures="\n".join(map(_figure, plates)),
         losses=_losses(findings),
-        versions=escape(_versions()),
+        versions=_html(_versions()),
     )
     path.write_text(text, encoding="utf-8")
 
@@ -82,7 +81,12 @@ def front(findings: Findings) -> str:
         f"{connection:<15}{stage:<9}" + "".join(f"{value:>11}" for value in values)
         for connection, stage, *values in _latencies(findings)
     ]
-    return "\n".join([*lines, "", _versions()])
+    return "\n".join(map(shown, [*lines, "", _versions()]))
+
+
+def _html(text: str) -> str:
+    """Return a text for the page: what a server named is shown, and is neither a tag nor a line end."""
+    return html.escape(shown(text))
 
 
 def _title(findings: Findings) -> str:
@@ -130,9 +134,9 @@ def _table(names: Sequence[str], heads: Sequence[str], rows: Iterable[Sequence[s
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(
-            f'<{tag} class="name">{escape(value)}</{tag}>'
+            f'<{tag} class="name">{_html(value)}</{tag}>'
             if place < width
-            else f"<{tag}>{escape(value)}</{tag}>"
+            else f"<{tag}>{_html(value)}</{tag}>"
             for place, value in enumerate(values)
         )
 
@@ -141,11 +145,11 @@ def _table(names: Sequence[str], heads: Sequence[str], rows: Iterable[Sequence[s
 
 
 def _figure(plate: Plate) -> str:
-    title = escape(plate.figure.axes[0].get_title(loc="left"))
+    title = _html(plate.figure.axes[0].get_title(loc="left"))
     image = f'<img alt="{title}" src="data:image/svg+xml;base64,{_svg(plate.figure)}">'
     return (
         f'<figure id="{plate.name}"><div class="wide">{image}</div>'
-        f"<figcaption>{escape(plate.words)}</figcaption></figure>"
+        f"<figcaption>{_html(plate.words)}</figcaption></figure>"
     )
 
 
@@ -161,6 +165,6 @@ def _losses(findings: Findings) -> str:
     losses = findings.survey.losses
     if not losses:
         return ""
-    lines = "".join(f"<li>{escape(loss.describe())}</li>" for loss in losses[:LOSSES_SHOWN])
+    lines = "".join(f"<li>{_html(loss.describe())}</li>" for loss in losses[:LOSSES_SHOWN])
     more = f"<p>and {len(losses) - LOSSES_SHOWN:,} more</p>" if len(losses) > LOSSES_SHOWN else ""
     return f"<h2>Losses that the stream announced</h2><ul>{lines}</ul>{more}"

@@ -143,7 +143,7 @@ def write_pdf(plates: Iterable[Plate], front: str, path: Path) -> None:
     """
     with PdfPages(path) as pdf:
         cover = Figure(figsize=(8.0, 10.5), facecolor="white")
-        cover.text(0.06, 0.96, front, va="top", family="monospace", fontsize=8)
+        cover.text(0.06, 0.96, front.replace("$", r"\$"), va="top", family="monospace", fontsize=8)
         pdf.savefig(cover)
         for plate in plates:
             pdf.savefig(plate.figure)

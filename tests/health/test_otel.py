@@ -10,6 +10,7 @@ from pipeline import build_pipeline
 from pipeline.health import otel
 from pipeline.health.instruments import EDGES_NS
 from pipeline.health.metrics import Exposition
+from tests.conftest import wait_until
 
 UNITS = {"": "", "By": "_bytes", "s": "_seconds"}
 
@@ -49,6 +50,7 @@ def test_it_says_what_prometheus_is_told(meter, reader):
         exposition = Exposition(stream)
         observing = otel.observe(stream, meter)
         stream.start()
+        wait_until(lambda: stream.account().received)  # whose account there is is known with the first tick
         told = points(reader)
         text, _ = exposition.write("")
         expected = {}

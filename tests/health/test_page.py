@@ -6,6 +6,7 @@ from pipeline.health.server import HttpServer
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
 from tests.conftest import wait_until
 from tests.health.browser import Browser, needs_chromium
+from tests.hostile import SAID, UNFIT
 from tests.integration.harness import KEY, Gate, Run, config_for
 
 pytestmark = needs_chromium
@@ -249,4 +250,34 @@ def test_where_only_bars_come_their_latency_is_shown_and_called_so(chromium, bar
         )
         wait_until(lambda: "primary bars" in chromium.run(names), 20, "the line of the bars")
         assert "feed" not in chromium.text("#totals")
+        chromium.open("about:blank")
+
+
+SAID_SHORT = [text for text in SAID if 0 < len(text) <= 64]
+
+
+@pytest.fixture
+def hostile():
+    """A stream whose server names its tickers as it likes."""
+    feed = SyntheticFeed(SAID_SHORT, rate=500, event_types=("Q",))
+    with (
+        Simulator([feed], Options(keys=frozenset({KEY}))) as server,
+        Run(config_for(server, ["*"], MASSIVE_EVENT_TYPES="Q")) as run,
+    ):
+        yield run, server
+
+
+def test_what_a_hostile_server_says_is_text_on_the_page(chromium, hostile):
+    """A ticker could run a script with the operator's token, or a close reason turn words around."""
+    run, simulator = hostile
+    with HttpServer(run.stream, port=0) as server:
+        chromium.open(server.url)
+        chromium.wait_text("#slowest", "<script>alert(1)")
+        tags = "return [...document.querySelectorAll('body *')].map((each) => each.localName).sort()"
+        simulator.close_clients(4000, SAID[6] + SAID[4])
+        chromium.wait_text("#events", "<img src=x onerror=alert(1)>")
+        assert not {"script", "img", "link", "iframe"} & set(chromium.run(tags))
+        words = chromium.run("return document.body.textContent")
+        assert not UNFIT.difference("\n").intersection(words)
+        assert chromium.take_complaints() == []
         chromium.open("about:blank")

@@ -1,11 +1,13 @@
 // Sparklines, and the latencies over time.
 
+import { shown } from "./words.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
+  node.append(...children.map((child) => (typeof child === "string" ? shown(child) : child)));
   return node;
 }
 
@@ -25,7 +27,7 @@ export function drawSparkline(picture, values) {
 }
 
 // The chart takes some tags in names for markup.
-const plain = (words) => words.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+const plain = (words) => shown(words).replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

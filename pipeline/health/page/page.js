@@ -3,7 +3,7 @@
 import { drawLatency, drawSparkline, sparkline } from "./draw.js";
 import { ask, hasToken, useToken } from "./server.js";
 import { drawWay } from "./way.js";
-import { age, carried, clockWords, count, eventOrBar, inMs, ms, state, time } from "./words.js";
+import { age, carried, clockWords, count, eventOrBar, inMs, ms, shown, state, time } from "./words.js";
 
 const EVERY_MS = 1000;
 const TICKERS_EVERY = 5; // polls
@@ -17,12 +17,13 @@ const at = (id) => document.getElementById(id);
 function node(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
+  made.append(...children.map((child) => (typeof child === "string" ? shown(child) : child)));
   return made;
 }
 
 function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const words = shown(text);
+  if (element.textContent !== words) element.textContent = words;
 }
 
 // ---- what is known ------------------------------------------------------------------------------------------
@@ -128,7 +129,7 @@ function showConnection(each, nowNs) {
   write(parts.facts.dropped, count(each.dropped));
   write(parts.facts.reconnects, count(each.reconnects));
   write(parts.why, each.trouble ? `last trouble: ${each.trouble}` : "");
-  parts.why.title = each.trouble ?? "";
+  parts.why.title = shown(each.trouble ?? "");
   return parts.tile;
 }
 

@@ -1,5 +1,13 @@
 // How figures, times and states are written: always equally wide, never by colour alone.
 
+const MOST_CHARACTERS = 2000;
+
+// What a server named, fit to be shown: nothing in it turns letters around, hides, or has no end.
+export function shown(text) {
+  const cut = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
+  return cut.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, (each) => `\\u{${each.codePointAt(0).toString(16)}}`);
+}
+
 export const NOTHING = "–";
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
