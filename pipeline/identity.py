@@ -1,34 +1,52 @@
 """What tells two ticks apart, and what one tick makes of an older one: facts of the feed."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
-from .ticks import TICK_KINDS, TRADES, Aggregate, Quote, Trade
+import msgspec
+
+from .ticks import Quote, Tick, Trade
 from .tracks import Track, Tracks
 
 __all__ = ["Seen", "conflation_key"]
 
-_BAR_CONTENT: Final = {
-    kind: attrgetter(*(name for name in kind.__struct_fields__ if name not in {"received_ns", "source"}))
-    for kind in TICK_KINDS
-    if issubclass(kind, Aggregate)
-}
-
 PACE: Final = 4
 """Within a window of ticks, so many times all tickers could forget."""
+BESIDE_CONTENT: Final = frozenset({"ticker", "received_ns", "source"})
+"""Fields that are no part of what a tick says: where it is remembered, and what we wrote on it."""
+STATES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("Q", "A", "AM", "LULD", "FMV", "LV", "V", "CA", "CAS", "XA", "XAS"), ()),
+    **dict.fromkeys(("C", "XQ", "XL2"), ("exchange",)),
+    "NOI": ("exchange", "auction_type", "auction_time"),
+}
+"""Event types of which a newer one makes an older one worthless, and what both share besides the ticker."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 
 class Seen:
     """Remembers which ticks came, for `dedupe`, and notes of each ticker the last that passed.
 
-    - A trade is its ticker, exchange, reporting facility and id. Its sequence number is none: it is seen
-      repeated and going backwards.
-    - A quote is its ticker and sequence number. Sequence numbers grow by ticker, so nearly every quote is
-      known to be new by one comparison, and remembering it is an append; only a late one is searched for.
-    - A bar is its whole content: the same window with other numbers is a revision and passes.
-    - What lacks its id or sequence number, and every other type, has no identity and always passes.
+    What tells a tick is seen by its shape, not by its connection, which may carry any market:
+
+    - A trade with an id is its ticker, exchange, reporting facility and id, on its trading day. Its sequence
+      number is none: it is seen repeated and going backwards.
+    - A trade of an option (``O:…``) without an id is its exchange, sequence number, time, price and size; one
+      without id and exchange, as futures are, the same without the exchange.
+    - A quote with a sequence number is its ticker and that number, on its trading day. Sequence numbers grow
+      by ticker, so nearly every quote is known to be new by one comparison, and remembering it is an append;
+      only a late one is searched for.
+    - Everything else is its whole content, which has its time: the same bar with other numbers is a revision
+      and passes.
+    - What has no identity always passes: a stock's trade without an id, an option's or future's without a
+      sequence number. An empty id and a sequence number of 0 are none.
+
+    The trading day is the date of the event time in New York (`trading_day`): ids and numbers begin anew
+    with each, and what happened yesterday may come after midnight. Each ticker changes its day when its first
+    tick of another day comes, so that no batch pays for all.
 
     All is kept by ticker: measured, what is looked up then stays in the cache, which big sets of all
     identities do not. At least the last ``window`` ticks are remembered, and two or three times as many at
@@ -51,12 +69,10 @@ class Seen:
         self._tracks = tracks
         self._turning: Iterator[Track] | None = None
         """Those that have yet to forget."""
-        self._others = _Generations()
-        """Bars, and quotes that came late."""
 
-    def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912  # the hot loop: calls cost
+    def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912, PLR0915  # the hot loop: calls cost
         """Return those that have not been seen, in their order; the same list if that is all of them."""
-        tracks, others, quote, trade = self._tracks.by_ticker, self._others, Quote, Trade
+        tracks, quote, trade = self._tracks.by_ticker, Quote, Trade
         repeated: list[Any] = []
         for tick in ticks:
             kind = type(tick)
@@ -66,34 +82,41 @@ class Seen:
                 except KeyError:
                     track = tracks[tick.ticker] = Track()
                 sequence = tick.sequence
-                if sequence is not None:
+                if sequence:
+                    if not track.begins_ms <= tick.event_ms < track.ends_ms:
+                        track.enter(tick.event_ms)
                     if sequence > track.newest:
                         track.newest = sequence
                         track.sequences.append(sequence)
-                    elif track.has_quote(sequence) or not others.add((tick.ticker, sequence)):
+                    elif not track.add_late(sequence):
                         repeated.append(tick)
                         continue
+                elif not track.add_content(_content(tick)):
+                    repeated.append(tick)
+                    continue
             else:
                 try:
                     track = tracks[tick.ticker]
                 except KeyError:
                     track = tracks[tick.ticker] = Track()
-                if kind is trade:
-                    trade_id = tick.trade_id
-                    if trade_id is not None:
-                        facility = tick.trf_id
-                        venue = (tick.exchange, facility) if facility else tick.exchange
-                        trades = track.trades
-                        if trade_id not in trades:
-                            trades[trade_id] = venue
-                        elif trades[trade_id] == venue or (trade_id, venue) in trades:
-                            repeated.append(tick)
-                            continue
-                        else:
-                            track.trade_elsewhere(trade_id, venue)
-                elif isinstance(tick, Aggregate) and not others.add(
-                    (tick.event_type, *_BAR_CONTENT[kind](tick))
-                ):
+                if kind is not trade:
+                    if not track.add_content(_content(tick)):
+                        repeated.append(tick)
+                        continue
+                elif trade_id := tick.trade_id:
+                    if not track.begins_ms <= tick.event_ms < track.ends_ms:
+                        track.enter(tick.event_ms)
+                    facility = tick.trf_id
+                    venue = (tick.exchange, facility) if facility else tick.exchange
+                    trades = track.trades
+                    if trade_id not in trades:
+                        trades[trade_id] = venue
+                    elif trades[trade_id] == venue or (trade_id, venue) in trades:
+                        repeated.append(tick)
+                        continue
+                    else:
+                        track.trade_elsewhere(trade_id, venue)
+                elif (its := _trade_without_id(tick)) and not track.add_content(its):
                     repeated.append(tick)
                     continue
             track.last = tick
@@ -110,7 +133,6 @@ class Seen:
         tracks = self._tracks.by_ticker
         if self._turning is None:
             self._turning = iter(tuple(tracks.values()))
-            self._others.turn()
         quota = 1 + PACE * count * len(tracks) // self._window
         turning = tuple(islice(self._turning, quota))
         for track in turning:
@@ -120,25 +142,46 @@ class Seen:
             self._tracks.forget_silent()
 
 
-class _Generations:
-    """Holds identities in two generations; one that comes again is young again."""
+def _content(tick: Tick) -> bytes:
+    """Return all that a tick says. Packed it takes less than half of what its fields do."""
+    return _pack((tick.event_type, _fields_of(tick.__class__)(tick)))
 
-    def __init__(self) -> None:
-        self._younger: set[Hashable] = set()
-        self._older: set[Hashable] = set()
 
-    def add(self, identity: Hashable) -> bool:
-        """Remember an identity; return whether it was not known."""
-        known = identity in self._younger or identity in self._older
-        self._younger.add(identity)
-        return not known
+def _trade_without_id(tick: Trade) -> bytes | None:
+    """Return what tells a trade of an option or a future; None for a stock's, which nothing tells."""
+    is_option = tick.ticker.startswith("O:")
+    if not tick.sequence or (tick.exchange is not None and not is_option):
+        return None
+    exchange = tick.exchange if is_option else None
+    return _pack(("T", exchange, tick.sequence, tick.event_ms, tick.price, tick.size))
 
-    def turn(self) -> None:
-        """Forget the older generation."""
-        self._younger, self._older = set(), self._younger
+
+def _pack(content: tuple[Any, ...]) -> bytes:
+    try:
+        return _encode(content)
+    except (OverflowError, ValueError):  # a number beyond 64 bits, a text that is no Unicode
+        return repr(content).encode()
+
+
+@cache
+def _fields_of(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*(name for name in kind.__struct_fields__ if name not in BESIDE_CONTENT))
 
 
 def conflation_key(tick: Any) -> Hashable | None:
-    """Return what a newer tick replaces an older one by: its kind and ticker; None for a trade, for ever."""
-    kind = type(tick)
-    return None if kind in TRADES else (kind, tick.ticker)
+    """Return what a newer tick replaces an older one by; None for what nothing replaces, as any trade.
+
+    A quote, a bar or a value is replaced by the next of its ticker; where each exchange has its own (crypto
+    quotes, imbalances before an auction) by the next of that exchange. What is not known to be such a state
+    is kept.
+    """
+    shared = _shared_by(tick.__class__)
+    return None if shared is None else (type(tick), shared(tick))
+
+
+@cache
+def _shared_by(kind: type[Any]) -> Callable[[Any], Hashable] | None:
+    names = STATES.get(kind.event_type)
+    if names is None:
+        return None
+    return attrgetter("ticker", *(name for name in names if name in kind.__struct_fields__))

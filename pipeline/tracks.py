@@ -1,52 +1,95 @@
-"""What is remembered of each ticker: its last tick, and what tells a copy of an older one."""
+"""What is remembered of each ticker: its last tick, and what copies are told by."""
 
 from bisect import bisect_left
 from collections.abc import Hashable
 from itertools import islice
 from typing import Any, Final
 
+from .tick_data import Number
 from .ticks import Tick
+from .trading_day import trading_day
 
-__all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks"]
+__all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks", "TradingDay"]
 
-LOWEST: Final = -(2**63) - 1
+LOWEST: Final = float("-inf")
 """Below every sequence number."""
 TICKERS_KEPT: Final = 250_000
-"""Of more, those that were silent are forgotten: a track takes about 250 bytes."""
+"""Of more, those that were silent are forgotten: a track takes about 270 bytes."""
+STRAYS: Final = 16
+"""So many numbers too high go out of the way of those that come next; more are forgotten within two turns."""
+DAYS_KEPT: Final = 16
+"""Of a ticker's other days; more than one or two come from a feed whose clock has gone mad."""
+NO_DAYS: Final[dict[Number, "TradingDay"]] = {}
+"""What nearly all tickers have besides today; never changed."""
 
 
-class Track:
-    """Is what is remembered of one ticker.
+class TradingDay:
+    """The quotes and trades of one ticker on one day: sequence numbers and ids begin anew with each.
 
     Attributes:
-        last: the last tick that passed; None before the first.
-        newest: the highest sequence number of its quotes, which is the last of ``sequences``.
-        sequences: of its quotes, each above the one before.
+        begins_ms: when the day begins.
+        ends_ms: when it ends.
+        newest: the highest sequence number of all that are remembered.
+        sequences: of its quotes, each above the one before. What is first may be long forgotten: it only
+            bounds the search.
+        aside: sequence numbers that had no place there, in the order of their coming.
         trades: ids of trades, and where each was made.
     """
 
-    __slots__ = ("_late", "_quotes_mark", "_trades_mark", "last", "newest", "sequences", "trades")
+    __slots__ = (
+        "_aside_mark",
+        "_quotes_mark",
+        "_trades_mark",
+        "aside",
+        "begins_ms",
+        "ends_ms",
+        "newest",
+        "sequences",
+        "trades",
+    )
 
     def __init__(self) -> None:
-        self.last: Tick | None = None
-        self.newest = LOWEST
-        self.sequences: list[int] = [LOWEST]
+        self.begins_ms: Number = 0
+        self.ends_ms: Number = 0
+        self.newest: float = LOWEST
+        self.sequences: list[float] = [LOWEST]
+        self.aside: dict[float, None] | None = None
         self.trades: dict[Hashable, Hashable] = {}
         self._quotes_mark = 0
+        self._aside_mark = 0
         self._trades_mark = 0
-        self._late = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it that a copy could be told by."""
         return self.newest == LOWEST and not self.trades
 
-    def has_quote(self, sequence: int) -> bool:
-        """Tell whether a number that is not above the last is among them."""
-        self._late = True
-        return self.sequences[bisect_left(self.sequences, sequence)] == sequence
+    def add_late(self, sequence: int) -> bool:
+        """Remember a number that is not above the newest; return whether it was not known.
 
-    def trade_elsewhere(self, trade_id: str, venue: Hashable) -> None:
+        If only a few numbers are in its way they go aside, so that a number gone mad does not make all those
+        late that come after it.
+        """
+        sequences, aside = self.sequences, self.aside
+        if aside is not None and sequence in aside:
+            return False
+        if sequence > sequences[-1]:
+            sequences.append(sequence)
+            return True
+        position = bisect_left(sequences, sequence)
+        if sequences[position] == sequence:
+            return False
+        if aside is None:
+            aside = self.aside = {}
+        if len(sequences) - position > STRAYS:
+            aside[sequence] = None
+        else:
+            aside.update(dict.fromkeys(sequences[position:]))
+            sequences[position:] = [sequence]
+            self._quotes_mark = min(self._quotes_mark, position)
+        return True
+
+    def trade_elsewhere(self, trade_id: Hashable, venue: Hashable) -> None:
         """Remember an id at one more venue; the id alone stays the youngest, for it is looked for first."""
         trades = self.trades
         older = trades.pop(trade_id)
@@ -56,13 +99,88 @@ class Track:
 
     def turn(self) -> None:
         """Forget what was there at the turn before; without any quote since, all its quotes."""
-        if self._quotes_mark < len(self.sequences) or self._late:
-            del self.sequences[: max(self._quotes_mark - 1, 0)]
+        sequences = self.sequences
+        if self._quotes_mark < len(sequences):
+            del sequences[: max(self._quotes_mark - 1, 0)]
         else:
-            self.newest, self.sequences = LOWEST, [LOWEST]
-        if self._trades_mark or self.trades:  # a dict holds its keys in the order of their coming
+            sequences = self.sequences = [LOWEST]
+        if self.aside:
+            self.aside = dict.fromkeys(islice(self.aside, self._aside_mark, None)) or None
+        if self._trades_mark or self.trades:
             self.trades = dict(islice(self.trades.items(), self._trades_mark, None))
-        self._quotes_mark, self._trades_mark, self._late = len(self.sequences), len(self.trades), False
+        self.newest = max(sequences[-1], *self.aside) if self.aside else sequences[-1]
+        self._quotes_mark = len(sequences)
+        self._aside_mark = len(self.aside or ())
+        self._trades_mark = len(self.trades)
+
+
+class Track(TradingDay):
+    """What is remembered of one ticker; what it inherits is of the day that its last quote or trade was on.
+
+    Attributes:
+        last: the last tick that passed; None before the first.
+        contents: of those ticks that are told apart by their content.
+        days: its other days, by when they begin.
+    """
+
+    __slots__ = ("_contents_mark", "contents", "days", "last")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: Tick | None = None
+        self.contents: dict[bytes, None] | None = None
+        self.days: dict[Number, TradingDay] = NO_DAYS
+        self._contents_mark = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it that a copy could be told by."""
+        return super().is_empty and not self.contents and not self.days
+
+    def enter(self, event_ms: Number) -> None:
+        """Change to the day of a time: the day that was is put by, and taken up again if it comes back."""
+        begins_ms, ends_ms = trading_day(event_ms)
+        if begins_ms == self.begins_ms:  # there are times that are within no bounds
+            return
+        if self.days or not super().is_empty:
+            self._put_by(begins_ms)
+        self.begins_ms, self.ends_ms = begins_ms, ends_ms
+
+    def _put_by(self, instead_of_it_ms: Number) -> None:
+        if not self.days:
+            self.days = {}
+        days = self.days
+        if not super().is_empty:
+            days[self.begins_ms] = TradingDay()
+            _move(self, days[self.begins_ms])
+        _move(days.pop(instead_of_it_ms) if instead_of_it_ms in days else TradingDay(), self)
+        if len(days) > DAYS_KEPT:
+            del days[next(iter(days))]  # dicts hold their keys in the order of their coming
+
+    def add_content(self, content: bytes) -> bool:
+        """Remember what a tick says; return whether it was not known."""
+        if self.contents is None:
+            self.contents = {}
+        elif content in self.contents:
+            return False
+        self.contents[content] = None
+        return True
+
+    def turn(self) -> None:
+        """Forget what was there at the turn before, in all its days; a day without anything is forgotten."""
+        super().turn()
+        if self.contents:
+            self.contents = dict.fromkeys(islice(self.contents, self._contents_mark, None)) or None
+            self._contents_mark = len(self.contents or ())
+        if self.days:
+            for day in self.days.values():
+                day.turn()
+            self.days = {begins: day for begins, day in self.days.items() if not day.is_empty} or NO_DAYS
+
+
+def _move(source: TradingDay, target: TradingDay) -> None:
+    for name in TradingDay.__slots__:
+        setattr(target, name, getattr(source, name))
 
 
 class Tracks:

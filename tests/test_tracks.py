@@ -1,13 +1,20 @@
+from collections import Counter
+
+import pytest
+
 from pipeline import tracks as module
 from pipeline.gaps import Gaps
-from pipeline.identity import Seen
+from pipeline.identity import PACE, Seen
 from pipeline.ticks import Quote
-from pipeline.tracks import Tracks
+from pipeline.tracks import DAYS_KEPT, STRAYS, Tracks
+
+NOON_MS = 1_773_072_000_000
+"""Of a day in New York."""
 
 
-def quote(ticker, sequence=None):
-    """Make a tick with nothing else in it."""
-    return Quote(ticker=ticker, event_ms=1, sequence=sequence)
+def quote(ticker, sequence=None, day=0):
+    """Make a tick of a day with nothing else in it."""
+    return Quote(ticker=ticker, event_ms=NOON_MS + day * 86_400_000, sequence=sequence)
 
 
 def test_the_last_tick_that_passed_is_kept():
@@ -49,3 +56,104 @@ def test_a_track_of_a_ticker_that_nobody_asked_for_is_not_made_by_looking():
     gaps.open("one", ["A"], 5)
     gaps.flush()
     assert tracks.last() == {}
+
+
+class Work:
+    """Counts what is done besides the comparison and the append that nearly every quote takes."""
+
+    def __init__(self, monkeypatch):
+        self.done = Counter()
+        for kind, name in [
+            (module.TradingDay, "add_late"),
+            (module.Track, "enter"),
+            (module.Track, "turn"),
+        ]:
+            monkeypatch.setattr(kind, name, self._counted(name, getattr(kind, name)))
+        monkeypatch.setattr(module, "bisect_left", self._counted("search", module.bisect_left))
+
+    def _counted(self, name, function):
+        def counted(*arguments):
+            self.done[name] += 1
+            return function(*arguments)
+
+        return counted
+
+    def of(self, seen, ticks):
+        """Let ticks pass; return what that took."""
+        self.done.clear()
+        assert seen(ticks) is ticks
+        return Counter(self.done)
+
+
+@pytest.mark.parametrize("strays", [1, 3, STRAYS])
+def test_numbers_gone_mad_do_not_make_all_those_late_that_come_after(monkeypatch, strays):
+    """One absurd number made every quote of its ticker take eight times as long, for the rest of the day."""
+    window = 100
+    seen, work = Seen(window, Tracks()), Work(monkeypatch)
+    seen([quote("A", number) for number in range(1, 50)])
+    mad = [2**62 + number for number in range(strays)]
+    assert work.of(seen, [quote("A", number) for number in mad])["search"] == 0
+    after = [quote("A", number) for number in range(50, 50 + 3 * window)]
+    assert work.of(seen, after[:window])["search"] == 1
+    assert seen([quote("A", mad[-1]), quote("A", 60)]) == []
+    for tick in after[window:]:
+        assert seen([tick]) == [tick]
+    assert work.of(seen, [quote("A", number) for number in range(500, 500 + window)])["add_late"] == 0
+
+
+def test_numbers_that_begin_anew_in_the_middle_of_a_day_are_searched_for_two_windows_at_most(monkeypatch):
+    """A server that is started again numbers from 1; all its quotes are known to be new as fast as before."""
+    window = 100
+    seen, work = Seen(window, Tracks()), Work(monkeypatch)
+    seen([quote("A", number) for number in range(10_000, 10_080)])
+    for number in range(1, 4 * window):
+        seen([quote("A", number)])
+    assert seen([quote("A", 4 * window - 5)]) == []
+    fast = [quote("A", number) for number in range(4 * window, 5 * window)]
+    assert work.of(seen, fast)["add_late"] == 0
+
+
+def test_a_new_day_is_as_fast_as_the_one_before(monkeypatch):
+    """Numbers begin anew: every quote of the second day was searched for among those of the first."""
+    seen, work = Seen(100_000, Tracks()), Work(monkeypatch)
+    for day in range(5):
+        ticks = [quote("A", number, day) for number in range(1, 5000)]
+        assert work.of(seen, ticks) == {"enter": 1}
+    late = [quote("A", 5000, 3), quote("A", 5001, 4), quote("A", 5000, 4)]
+    assert work.of(seen, late) == {"enter": 2, "add_late": 1, "search": 1}
+
+
+def test_ten_thousand_tickers_change_their_day_one_by_one(monkeypatch):
+    """Changing them all in the batch that brings the new day would stop the stream for 30 ms."""
+    window, size = 65_536, 400
+    seen, work = Seen(window, Tracks()), Work(monkeypatch)
+    tickers = [f"S{number}" for number in range(10_000)]
+    for day in range(2):
+        for number in range(1, 15):
+            for first in range(0, len(tickers), size):
+                ticks = [quote(ticker, number, day) for ticker in tickers[first : first + size]]
+                done = work.of(seen, ticks)
+                assert done["enter"] == (size if number == 1 else 0)
+                assert done["turn"] <= 1 + PACE * size * len(tickers) // window
+                assert done["add_late"] == 0
+
+
+def test_a_clock_gone_mad_costs_the_same_each_time():
+    """Quotes that say another day each time would fill the memory, and looking them through the time."""
+    tracks = Tracks()
+    seen = Seen(10**6, tracks)
+    for day in range(1000):
+        assert len(seen([quote("A", 1, day), quote("A", 1, day), quote("A", 2, day - 1)])) == 2
+    assert len(tracks.by_ticker["A"].days) == DAYS_KEPT
+    assert seen([quote("A", 1, day) for day in range(1000 - DAYS_KEPT, 1000)]) == []
+
+
+def test_a_ticker_of_which_only_yesterday_is_known_is_not_silent(monkeypatch):
+    """Forgetting it for its silence today would let the copies of its last quotes pass."""
+    monkeypatch.setattr(module, "TICKERS_KEPT", 1)
+    tracks = Tracks()
+    seen = Seen(4, tracks)
+    seen([quote("A", 1, 0), quote("B", 1, 0), quote("C", 1, 0)])
+    tracks.by_ticker["A"].enter(quote("A", 1, 1).event_ms)
+    tracks.forget_silent()
+    assert seen([quote("A", 1, 0)]) == []
