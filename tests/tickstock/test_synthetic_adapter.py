@@ -2,6 +2,7 @@ import pytest
 
 from pipeline import SettingsError, TickData
 from pipeline.tickstock import SyntheticDataAdapter
+from tests.conftest import wait_until
 from tests.tickstock.harness import FOREIGN
 
 CONFIG = {**FOREIGN, "SYNTHETIC_UPDATE_INTERVAL": "0.02", "MASSIVE_EVENT_TYPES": "T"}
@@ -56,7 +57,7 @@ def test_it_has_the_attributes_of_the_real_one(made, heard):
 def test_what_cannot_be_is_told(made, heard, caplog):
     """A watchlist with a slip would generate a ticker that does not exist, or nothing at all."""
     assert made.connect(["S1", "NO GOOD"]) is True
-    assert "add_tickers: left out 'NO GOOD'" in caplog.text
+    wait_until(lambda: "add_tickers: left out 'NO GOOD'" in caplog.text)
     assert made.stream.tickers() == {"synthetic": ("S1",)}
     with pytest.raises(SettingsError, match="SYNTHETIC_UPDATE_INTERVAL"):
         SyntheticDataAdapter({"SYNTHETIC_UPDATE_INTERVAL": "fast"}, heard.tick, heard.status).connect(["S1"])
