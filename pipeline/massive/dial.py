@@ -40,6 +40,7 @@ class Dial(abc.DisposableBase):
         ssl_context: for wss://; default: verify the server against the system's authorities.
         timeout_s: for all of it together.
         environ: where a proxy may be named.
+        avoided: addresses of which nothing came; kept for the next dial to the same host.
     """
 
     def __init__(
@@ -51,12 +52,13 @@ class Dial(abc.DisposableBase):
         ssl_context: ssl.SSLContext | None = None,
         timeout_s: float = CONNECT_TIMEOUT_S,
         environ: Mapping[str, str] = os.environ,
+        avoided: list[str] | None = None,
     ) -> None:
         self._url = url
         self._deliver = deliver
         self._ssl_context = ssl_context
         self._environ = environ
-        self._attempt = Attempt(timeout_s)
+        self._attempt = Attempt(timeout_s, avoided)
         try:
             threading.Thread(target=self._run, name=f"tickbraid-dial-{name}", daemon=True).start()
         except RuntimeError:  # the limit of threads; it is tried again as after any failure
@@ -70,9 +72,11 @@ class Dial(abc.DisposableBase):
         result: socket.socket | ConnectFailed | None = None
         try:
             result = self._open()
+            self._attempt.judge(good=True)
         except CalledOff:
             pass
         except ConnectFailed as failed:
+            self._attempt.judge(good=False)
             result = failed
         if not isinstance(result, socket.socket):
             self._attempt.close()

@@ -12,6 +12,8 @@ __all__ = ["LOOK_S", "Attempt", "CalledOff"]
 LOOK_S: Final = 0.25
 """A wait that no socket's end cuts short looks up so often whether it was called off."""
 
+MAX_AVOIDED: Final = 32
+
 _Socket = TypeVar("_Socket", bound=socket.socket)
 
 
@@ -24,10 +26,14 @@ class Attempt:
 
     Args:
         timeout_s: for all of it together.
+        avoided: addresses that were no good, the latest last; kept from one attempt to the next.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, avoided: list[str] | None = None) -> None:
         self.timeout_s = timeout_s
+        self.avoided = [] if avoided is None else avoided
+        self.address = ""
+        """What TCP is connected to."""
         self.awaits = "nothing was tried"
         """What has not happened yet; completes the sentence "not open after 10 s: …"."""
         self._deadline_s = time.monotonic() + timeout_s
@@ -48,6 +54,16 @@ class Attempt:
         if left_s <= 0:
             raise TimeoutError
         return left_s
+
+    def judge(self, *, good: bool) -> None:
+        """Note whether anything came of the address; one of which nothing does is tried last from now on."""
+        if self._called_off or not self.address:
+            return
+        if self.address in self.avoided:
+            self.avoided.remove(self.address)
+        if not good:
+            self.avoided.append(self.address)
+            del self.avoided[:-MAX_AVOIDED]
 
     def hold(self, sock: _Socket) -> _Socket:
         """Make a socket known to `call_off` before something blocks on it, in the place of the last one.

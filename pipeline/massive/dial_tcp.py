@@ -75,6 +75,8 @@ def lookup(host: str, port: int, attempt: Attempt) -> list[Address]:
 def connect_tcp(host: str, port: int, attempt: Attempt, peer: str) -> socket.socket:
     """Return a socket, held by the attempt, that is connected to the first address of a host that answers.
 
+    Those of which nothing came before are tried last.
+
     Args:
         host: name or address.
         port: there.
@@ -86,7 +88,9 @@ def connect_tcp(host: str, port: int, attempt: Attempt, peer: str) -> socket.soc
         ConnectFailed: no address can be connected to.
         TimeoutError: those that are left do not answer in time.
     """
+    avoided = attempt.avoided
     addresses = lookup(host, port, attempt)
+    addresses.sort(key=lambda info: avoided.index(info[4][0]) if info[4][0] in avoided else -1)
     return attempt.hold(_Race(addresses, attempt, peer).run())
 
 
@@ -126,6 +130,7 @@ class _Race:
                 self._selector.unregister(sock)
                 error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not error:
+                    self._attempt.address = key.data
                     return sock
                 self._fail(sock, key.data, error)
                 begin_s = now_s  # its place is free

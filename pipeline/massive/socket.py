@@ -219,6 +219,7 @@ def wire_opener(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Opener:
     """Return what opens real sockets to ``url``, read by ``loop``; the arguments are those of the parts."""
+    avoided: list[str] = []
 
     def open_transport(deliver: Callable[[Transport | ConnectFailed], None]) -> abc.DisposableBase:
         def dialled(result: socket.socket | ConnectFailed) -> None:
@@ -231,6 +232,6 @@ def wire_opener(
             if job.is_disposed and not isinstance(transport, ConnectFailed):
                 transport.close()  # the loop has ended meanwhile: nobody else will
 
-        return Dial(url, dialled, name=name, ssl_context=ssl_context)
+        return Dial(url, dialled, name=name, ssl_context=ssl_context, avoided=avoided)
 
     return open_transport

@@ -24,9 +24,9 @@ def dial(url, **options):
 class Listener:
     """A server on loopback: each connection is handed to ``serve`` on a thread, and then closed."""
 
-    def __init__(self, serve, host="127.0.0.1"):
+    def __init__(self, serve, host="127.0.0.1", port=0):
         self._serve = serve
-        self._listener = socket.create_server((host, 0))
+        self._listener = socket.create_server((host, port))
         self.port = self._listener.getsockname()[1]
         self.accepted = 0
         self._open = []

@@ -12,7 +12,7 @@ from pipeline.massive.dial_attempt import Attempt
 from pipeline.massive.dial_tcp import MAX_ADDRESSES, connect_tcp, lookup
 from pipeline.massive.simulator import Simulator
 from tests.conftest import our_threads, wait_until
-from tests.massive.dial_world import HOST, Listener, black_hole, dial, hold, names, pump, read_head
+from tests.massive.dial_world import HOST, Listener, answering, black_hole, dial, hold, names, pump, read_head
 
 
 def reach(port, **options):
@@ -62,6 +62,40 @@ def redirecting(dead_port, good_port):
         return begin(race, (*info[:4], (host, good_port if host == "127.0.0.1" else dead_port)))
 
     return begin_elsewhere
+
+
+def cut(sock):
+    """Hang up without an answer."""
+    read_head(sock)
+
+
+@pytest.mark.parametrize(
+    "serve", [hold, cut, answering(b"HTTP/1.1 503 Busy\r\n\r\n")], ids=["mute", "cut", "busy"]
+)
+def test_an_address_that_only_takes_connections_does_not_hide_a_good_second(monkeypatch, serve):
+    """A balancer without a server behind it wins every race, at each attempt anew."""
+    avoided = []
+    monkeypatch.setattr("pipeline.massive.dial_tcp.STAGGER_S", 1e9)
+    with Simulator([]) as simulator, Listener(serve, "127.0.0.2", simulator.port):
+        names(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+        url = f"ws://{HOST}:{simulator.port}/stocks"
+        assert isinstance(dial(url, timeout_s=2.0, avoided=avoided), ConnectFailed)
+        for _ in range(2):
+            result = dial(url, avoided=avoided)
+            assert isinstance(result, socket.socket), result
+            result.close()
+        assert avoided == ["127.0.0.2"]
+
+
+def test_where_no_address_is_good_they_take_turns(monkeypatch):
+    """The one that comes back first must be found, whichever it is."""
+    avoided = []
+    monkeypatch.setattr("pipeline.massive.dial_tcp.STAGGER_S", 1e9)
+    with Listener(cut, "127.0.0.2") as second, Listener(cut, "127.0.0.1", second.port) as first:
+        names(monkeypatch, ["127.0.0.1", "127.0.0.2"])
+        for _ in range(6):
+            assert isinstance(dial(f"ws://{HOST}:{first.port}/", avoided=avoided), ConnectFailed)
+        assert (first.accepted, second.accepted) == (3, 3)
 
 
 @pytest.mark.parametrize("dead", [["127.0.0.3"], ["::1"], ["127.0.0.3", "::1", "127.0.0.4"]])
