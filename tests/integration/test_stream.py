@@ -307,6 +307,7 @@ def test_health_is_plain_and_holds_no_secret(config):
     """It goes out as JSON to whoever asks; the key must not be in it."""
     with Run(config) as run:
         wait_until(lambda: run.stream.account("callback").delivered > 10)
+        wait_until(lambda: all(c["phase"] == "live" for c in run.stream.health()["connections"]))
         text = json.dumps(run.stream.health())
     assert KEY not in text
     health = json.loads(text)
