@@ -21,7 +21,7 @@ from .massive.protocol import ServerStatus
 from .settings import Settings
 from .sources import Carriage, MakeSources, Source
 from .status_stream import LossReporter, StatusStream
-from .symbols import WILDCARD, other_spellings
+from .symbols import other_spellings
 from .ticks import TickBatch
 from .tracks import Tracks
 
@@ -143,14 +143,9 @@ class Engine(abc.DisposableBase):
 
     def _homes(self) -> dict[str, str]:
         carried = {} if self.carriage is None else self.carriage.tickers()
-        homes: dict[str, str] = {}
-        for connection, tickers in carried.items():
-            if WILDCARD in tickers:  # so it carries whatever has ticked and is named by nobody
-                homes |= dict.fromkeys(self.tracks.by_ticker.copy(), connection)
-        for connection, tickers in carried.items():
-            for ticker in tickers:
-                homes |= dict.fromkeys((ticker, *other_spellings(ticker)), connection)
-        return homes
+        homes = {ticker: connection for connection, tickers in carried.items() for ticker in tickers}
+        pairs = [ticker for ticker in homes if "-" in ticker or "/" in ticker]
+        return {other: homes[pair] for pair in pairs for other in other_spellings(pair)} | homes
 
     def _lose(self, connection: str, count: int, from_ns: int, to_ns: int) -> None:
         self.losses.report("ingest", connection, "ingest_overflow", count, from_ns, to_ns)

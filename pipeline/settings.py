@@ -66,7 +66,7 @@ def load_settings(
     """Read all layers and return the settings they give.
 
     What is wrong and costs nothing but itself is logged as a warning: an odd symbol in a list of good ones,
-    and a key of a connection that is not opened.
+    and a key of what is not used.
 
     Args:
         config: a mapping of keys to values, or a dynaconf object; wins over everything else.
@@ -91,7 +91,9 @@ def load_settings(
     if config is not None:
         layers.append(config_layer(config, problems))
     reader = _Reader(layers, problems)
-    values = {name.lower(): reader.read(name, key) for name, key in KEYS.items()}
+    values: dict[str, Any] = {}
+    for name, key in KEYS.items():
+        values[name.lower()] = reader.read(name, key, idle=_is_idle(name, values))
     universes = reader.read_universes()
     connections = _read_connections(reader, values)
     _settle_redis(reader, values)
@@ -249,6 +251,17 @@ def _read_connections(reader: _Reader, values: Mapping[str, Any]) -> tuple[Conne
 
 def _name(number: int, part: str) -> str:
     return f"WEBSOCKET_CONNECTION_{number}_{part}"
+
+
+def _is_idle(name: str, values: Mapping[str, Any]) -> bool:
+    """Tell whether a key is a part of Redis's address that those before it leave unused.
+
+    Kubernetes sets ``REDIS_PORT=tcp://…`` in every pod beside a service named ``redis``.
+    """
+    if name not in {"REDIS_PORT", "REDIS_DB"}:
+        return False
+    enabled, wanted = values["redis_enabled"], values["redis_enabled"] or values["redis_host"]
+    return bool(values["redis_url"]) or enabled is False or not wanted
 
 
 def _settle_redis(reader: _Reader, values: dict[str, Any]) -> None:

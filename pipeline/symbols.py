@@ -38,10 +38,12 @@ SYMBOL_WORDS: Final = (
 )
 """Massive's own are made of letters, digits and ``. : / -``; the others are there for what is to come."""
 SHOWN_MAX_CHARS: Final = 40
-NEAR_LOOKED_FOR: Final = 5
+NEAR_ASKED: Final = 3
 """For so many of what was asked for in vain near names are looked for,"""
-NEAR_LOOKED_AT: Final = 200
-"""among so many of those that begin alike: 5 ms at most, since it is done on the loop's thread."""
+NEAR_LOOKED_AT: Final = 2000
+"""among so many of those that begin alike,"""
+NEAR_COMPARED: Final = 50
+"""of which so many are made of much the same letters; it is done on the loop's thread."""
 _OF_PAIRS: Final = ("C:", "X:")
 _SYMBOL: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9.:/_+=&#@-]{{0,{SYMBOL_MAX_CHARS - 1}}}")
 _OF_AN_INDEX: Final = re.compile(r"[\^$.]([A-Za-z0-9]+)")
@@ -172,17 +174,19 @@ def other_spellings(symbol: str) -> tuple[str, ...]:
 
 
 def near_symbols(unknown: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
-    """Return what is known and written nearly like the first few of the unknown ones."""
+    """Return what is known and written nearly like the first few of the unknown ones; some ms at most."""
+    asked = list(islice(unknown, NEAR_ASKED))
+    letters = {letter for symbol in asked for letter in (symbol[0].lower(), symbol[0].upper())}
+    alike = [other.lower() for other in islice((o for o in known if o[0] in letters), NEAR_LOOKED_AT)]
     near: dict[str, None] = {}
-    for symbol in islice(unknown, NEAR_LOOKED_FOR):
-        alike = (
-            other
-            for other in known
-            if other[:1].casefold() == symbol[:1].casefold() and abs(len(other) - len(symbol)) <= 1
+    for symbol in map(str.lower, asked):
+        its = set(symbol)
+        likely = (
+            other for other in alike if other[0] == symbol[0] and len(its.symmetric_difference(other)) <= 2
         )
-        folded = {other.casefold(): other for other in islice(alike, NEAR_LOOKED_AT)}
-        near |= {folded[match]: None for match in get_close_matches(symbol.casefold(), folded, n=1)}
-    return tuple(near)
+        near |= dict.fromkeys(get_close_matches(symbol, islice(likely, NEAR_COMPARED), n=1))
+    spelt = {other.lower(): other for other in known if other.lower() in near}
+    return tuple(spelt[other] for other in near)
 
 
 def _oddity(symbol: str) -> str:

@@ -93,6 +93,7 @@ def test_every_problem_at_once(problems_of):
     problems = problems_of(
         {
             "USE_MULTI_CONNECTION": "ja",
+            "REDIS_HOST": "h",
             "REDIS_PORT": "70000",
             "WEBSOCKET_CONNECTION_1_SYMBOLS": [True],
             "MASSIVE_API_KY": "x",
@@ -244,6 +245,18 @@ def test_what_is_set_beyond_the_last_connection_is_warned_of(load, caplog, multi
         " WEBSOCKET_CONNECTIONS_MAX, which is 2"
         for part, got in (("ENABLED", "true"), ("UNIVERSE_KEY", "'a:x'"))
     ]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"REDIS_URL": "redis://h"}, {"REDIS_ENABLED": False, "REDIS_HOST": "h"}]
+)
+def test_a_redis_port_that_is_not_used_refuses_nothing(load, problems_of, caplog, config):
+    """Kubernetes sets it to an address, beside any service that is named redis."""
+    settings = load(config, REDIS_PORT="tcp://10.0.0.1:6379")
+    assert settings.redis_port == 6379
+    (warning,) = caplog.messages
+    assert warning.startswith("REDIS_PORT (environment) is not used: got 'tcp://10.0.0.1:6379'")
+    assert problems_of({"REDIS_HOST": "h"}, REDIS_PORT="tcp://10.0.0.1:6379")
 
 
 def test_names_are_compared_of_what_is_opened(load):

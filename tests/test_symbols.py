@@ -78,8 +78,8 @@ def test_what_may_be_meant_otherwise(symbols, known, doubts):
     assert list(doubts_about(symbols, known)) == [Doubt(*each) for each in doubts]
 
 
-def test_near_names_cost_little():
-    """A list that is taken back twice would stop the reading."""
-    known = [f"S{number:05d}" for number in range(10_000)]
-    assert near_symbols(["s00001", "APPL", "S0001"], [*known, "AAPL"])[:2] == ("S00001", "AAPL")
-    assert near_symbols(["ZZZ"], known) == ()
+def test_near_names():
+    """Who mistypes what is to be removed would have to look for it among thousands."""
+    known = dict.fromkeys(["AAPL", "BACpL", "MSFT", *(f"S{number:05d}" for number in range(10_000))])
+    assert near_symbols(["s00001", "APPL", "bacpl"], known) == ("S00001", "AAPL", "BACpL")
+    assert near_symbols(["ZZZ", "*"], known) == ()

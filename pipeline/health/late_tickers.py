@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from pipeline.status import Late, OnTime, StatusEvent
+from pipeline.symbols import WILDCARD
 
 __all__ = ["LateTickers", "Sighting"]
 
@@ -61,7 +62,8 @@ class LateTickers:
     """Says which tickers become late by themselves, and when they are on time again. One thread.
 
     Args:
-        homes: returns the connection of each ticker; asked only where there is a choice, and a suspect.
+        homes: returns the connection of each ticker, and that of the wildcard for all others; asked only
+            where there is a choice, and a suspect.
     """
 
     def __init__(self, homes: Callable[[], Mapping[str, str]]) -> None:
@@ -109,7 +111,7 @@ class LateTickers:
         only = next(iter(floors)) if len(floors) == 1 else None
         homes: Mapping[str, str] = {} if only else self._homes()
         for ticker in new[: SUSPECTS_MAX - len(self._suspects)]:
-            connection = only or homes.get(ticker)
+            connection = only or homes.get(ticker) or homes.get(WILDCARD)
             if connection is not None:
                 self._suspects[ticker] = _Suspect(connection)
 

@@ -72,7 +72,11 @@ def unroutable(settings: Settings, universes: Universes) -> list[str]:
         for connection in settings.connections
         if connection.enabled and not connection.symbols
     }
-    keys["SYMBOL_UNIVERSE_KEY"] = settings.symbol_universe_key
+    first = settings.connections[0]
+    if settings.use_multi_connection or not (
+        first.symbols or universes.get_universe_tickers(first.universe_key)
+    ):  # one connection with tickers of its own has no use for others
+        keys["SYMBOL_UNIVERSE_KEY"] = settings.symbol_universe_key
     where = settings.provenance
     return [
         f"{name} ({where[name]}): got {key!r}, expected a universe with tickers"

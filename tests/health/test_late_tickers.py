@@ -15,14 +15,15 @@ HOMES = {ticker: "ab"[number % 2] for number, ticker in enumerate(TICKERS)}
 class World:
     """Each second, each ticker has a new tick, 40 ms late."""
 
-    def __init__(self):
+    def __init__(self, homes=HOMES):
         self.tickers = LateTickers(self._homes)
+        self.homes = homes
         self.asked = 0
         self.at_ns = 0
 
     def _homes(self):
         self.asked += 1
-        return HOMES
+        return self.homes
 
     def look(self, times=1, *, late_s=(), silent=(), floors=None):
         """Look so many times, and return the events; ``late_s`` is by ticker."""
@@ -53,6 +54,13 @@ def test_tickers_late_by_themselves_are_told_by_connection_and_so_is_their_end()
     ended = world.look(5, late_s={"T0": 4.0})
     assert {event.connection: event.tickers for event in ended} == {"a": ("T2",), "b": ("T1",)}
     assert world.tickers.suspects == ("T0",)
+
+
+def test_a_late_ticker_that_nobody_names_is_the_wildcard_s():
+    """Of all that comes over a connection that carries everything, nothing could be late."""
+    world = World({"*": "a", "T1": "b"})
+    events = world.look(2 * CONFIRM_SIGHTINGS, late_s={"T0": 4.0, "T1": 2.0})
+    assert {event.connection: event.tickers for event in events} == {"a": ("T0",), "b": ("T1",)}
 
 
 def test_one_late_tick_is_chance():

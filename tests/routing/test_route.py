@@ -83,3 +83,6 @@ def test_unroutable_names_what_has_no_tickers(load):
         f"SYMBOL_UNIVERSE_KEY {told('nobody:knows')}",
     ]
     assert unroutable(load(THREE), UNIVERSES) == []
+    alone = {"SYMBOL_UNIVERSE_KEY": "nobody:knows"}
+    assert len(unroutable(load(alone), UNIVERSES)) == 1
+    assert unroutable(load({**alone, "WEBSOCKET_CONNECTION_1_SYMBOLS": "SPY"}), UNIVERSES) == [], "not used"
