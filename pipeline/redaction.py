@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, Final
 from urllib.parse import quote, quote_plus, unquote
@@ -11,8 +11,10 @@ from .secret import MASK, Secret
 
 __all__ = ["RedactingFilter", "redact"]
 
+TELLING: Final = 12
+"""A known secret of so many letters is no word, and is taken out wherever it stands."""
 SHORTEST: Final = 4
-"""A known secret shorter than this is part of too many innocent words."""
+"""A shorter one is a word, whatever it is made of."""
 
 _NAME: Final = r"(?:api[_-]?key|token|secret|passw(?:or)?d|passphrase|credential)s?"
 _VALUE: Final = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'&,;)\]}\\]+)"""
@@ -43,6 +45,27 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
     )
 
 
+_ANYWHERE: Final = ("()", "")
+_ALONE: Final = (r"((?<![^\W_]))", r"(?![^\W_])")
+# Behind the word for it, and as the whole value of a parameter of a URL. The other places are those of
+# `_patterns`, which need not know the secret.
+_IN_PLACE: Final = (
+    r"""((?i:\b(?:key|token|secret|password|passphrase|bearer|basic)\s+['"]?)|[?&][\w.-]+=)""",
+    r"""(?=$|[\s"'&#,;.:)\]}])""",
+)
+
+
+def _patterns_of(secrets: Iterable[str]) -> Iterator[re.Pattern[str]]:
+    """Return what finds known secrets: anywhere, by themselves, or in their places; group 1 stays."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for secret in sorted(secrets, key=len, reverse=True):
+        is_word = len(secret) < SHORTEST or secret.isalpha() or secret.isdecimal()
+        kind = _ANYWHERE if len(secret) >= TELLING else _IN_PLACE if is_word else _ALONE
+        kinds.setdefault(kind, []).append(re.escape(secret))
+    for (before, behind), its in kinds.items():
+        yield re.compile(f"{before}(?:{'|'.join(its)}){behind}")
+
+
 _SECRET_NAME: Final = rf"(?:{_NAME}|authorization)$"
 _RECORD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 """What every record has; all else is a caller's ``extra``."""
@@ -63,12 +86,15 @@ class RedactingFilter(logging.Filter):
     are safe too: its arguments are gone into its message, its exception is there as text only. Any thread.
 
     Args:
-        secrets: what is known to be secret; it is found wherever it stands, quoted for a URL too.
+        secrets: what is known to be secret, quoted for a URL too. It is found wherever it stands if it has
+            12 letters; if it has four, and is no mere word or number (``k-3f9a``), where no letter or digit
+            touches it. Another (``test``, ``massive``) only where keys and passwords stand: it would take
+            the word out of every line, and tell by that what the secret is.
     """
 
     def __init__(self, *secrets: Secret | str) -> None:
         super().__init__()
-        self._known: re.Pattern[str] | None = None
+        self._known: tuple[re.Pattern[str], ...] = ()
         self._forms: set[str] = set()
         self.hide(*secrets)
 
@@ -85,8 +111,7 @@ class RedactingFilter(logging.Filter):
                 quote_plus(plain),
                 repr(plain)[1:-1],
             }
-        longest_first = sorted((f for f in self._forms if len(f) >= SHORTEST), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self._known = tuple(_patterns_of(filter(None, self._forms)))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean the record; it always passes."""
@@ -110,8 +135,8 @@ class RedactingFilter(logging.Filter):
 
     def clean(self, text: str) -> str:
         """Return a text without secrets, those that are known and those that look like one."""
-        if self._known is not None:
-            text = self._known.sub(MASK, text)
+        for pattern in self._known:
+            text = pattern.sub(rf"\1{MASK}", text)
         return redact(text)
 
     def clean_value(self, value: Any, name: str = "") -> Any:

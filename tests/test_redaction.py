@@ -63,14 +63,76 @@ def test_a_long_line_takes_no_time():
         assert redact(piece * 30_000) is not None  # the time-out of the test is the limit
 
 
-@given(secret=anything, before=anything, after=anything)
+telling = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="*"), min_size=12, max_size=40),
+    st.text(string.ascii_lowercase, min_size=12, max_size=40),
+)
+
+
+@given(secret=telling, before=anything, after=anything)
 @settings(max_examples=60)
 def test_a_known_secret_is_taken_out_wherever_it_stands(secret, before, after):
     """A password of odd characters would be in the log, as it is, in a repr or quoted for a URL."""
     hide = RedactingFilter(Secret(secret))
     for form in (secret, quote(secret, safe=""), repr(secret)[1:-1]):
-        if len(form) >= 4 and form not in MASK:
-            assert form not in hide.clean(f"{before}{form}{after}").replace(MASK, "\0")
+        assert form not in hide.clean(f"{before}{form}{after}").replace(MASK, "\0")
+
+
+@given(
+    secret=st.from_regex(r"[a-z]{2,5}[-_.]?[0-9]{2,5}", fullmatch=True),
+    before=st.sampled_from(["", " ", "'", '"', "(", "/", "=", ": "]),
+    after=st.sampled_from(["", " ", "'", ".", ")", "/", ",", "@"]),
+)
+def test_a_short_secret_is_taken_out_where_it_stands_alone(secret, before, after):
+    """A short password would be in the log as soon as a server quotes it."""
+    assert secret not in RedactingFilter(secret).clean(f"x{before or ' '}{secret}{after}")
+
+
+WORDS = """ticks from massive test connected to wss://socket.massive.com/stocks/test 1 connection, 2026 token
+tests attest a T.TEST any demo demos live alive: {'connection': 'any', 'count': 12, 'event': 'Massive'}"""
+LINES = [
+    *WORDS.splitlines(),
+    "connection_1: 12 channels confirmed (test), any of 2026",
+    'rejected, for example b\'{"ev":"T","sym":"test","p":12}\'',
+    "universe=any, test=2026",
+]
+word = st.one_of(
+    st.sampled_from(["test", "a", "massive", "any", "demo", "live", "12", "2026", "key", "", "token", "T"]),
+    st.from_regex(r"[a-z]{1,11}|[0-9]{1,11}", fullmatch=True),
+)
+
+
+@given(secret=word)
+def test_a_secret_that_is_a_word_takes_the_word_from_no_line(secret):
+    """With the key "test" or "a" every line would be asterisks, and tell by that what the key is."""
+    hide = RedactingFilter(secret, f"redis://{secret}:{secret}@h:6379/0")
+    for line in LINES:
+        assert hide.clean(line) == line
+
+
+@pytest.mark.parametrize("secret", ["test", "a", "massive", "12", "demo"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "GET https://api.massive.com/v3/trades?limit=10&apiKey={}",
+        "GET https://api.massive.com/v3/trades?k={}&limit=10",
+        "wss://h/stocks?x={}",
+        "redis://:{}@h:6379/0",
+        'sent {{"action":"auth","params":"{}"}}',
+        "Authorization: Bearer {}",
+        "refused: bearer {}",
+        "MASSIVE_API_KEY={}",
+        "invalid password '{}'",
+        "unknown API key {}.",
+        "password: {}",
+    ],
+)
+def test_a_secret_that_is_a_word_is_taken_out_where_secrets_stand(secret, template):
+    """The key would be in a URL, a header or a server's answer all the same."""
+    before, after = template.replace("{{", "{").replace("}}", "}").split("{}", 1)
+    clean = RedactingFilter(secret).clean(before + secret + after)
+    assert MASK in clean
+    assert not clean.endswith(secret + after)
 
 
 def test_the_password_of_an_address_is_known_without_the_address():
