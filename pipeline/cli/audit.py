@@ -7,7 +7,7 @@ from operators.account import Account
 
 from .simulator_process import Sent
 
-__all__ = ["check_redis", "check_sent", "failures", "imbalances"]
+__all__ = ["blanks", "check_redis", "check_sent", "failures", "imbalances"]
 
 
 def imbalances(accounts: Mapping[str, Mapping[str, Account]]) -> Iterator[str]:
@@ -44,6 +44,22 @@ def check_sent(accounts: Mapping[str, Mapping[str, Account]], sent: Sent) -> Ite
                 f"{subscriber}: {total.deduplicated:,} duplicates taken out, but the simulator sent "
                 f"{sent.repeated_elements:,} elements twice"
             )
+
+
+def blanks(accounts: Mapping[str, Mapping[str, Account]], health: Mapping[str, Any]) -> Iterator[str]:
+    """Say which subscribers had nothing at all, of which every account balances, and what may be the reason.
+
+    Args:
+        accounts: by subscriber and connection.
+        health: of the stream before it was closed.
+    """
+    reasons = [
+        f"{each['name']}: {each['last_trouble']}" for each in health["connections"] if each["last_trouble"]
+    ]
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    for subscriber, by_connection in accounts.items():
+        if not sum(by_connection.values(), Account()).delivered:
+            yield f"{subscriber}: nothing was delivered, so there is nothing to be checked{why}"
 
 
 def check_redis(account: Account, sink: Mapping[str, Any]) -> Iterator[str]:

@@ -32,9 +32,10 @@ def captures(
         if root != path:
             typer.echo(f"{root}:")
         typer.echo("\n".join(map(shown, _lines(found))))
-        for words in found.damage:
+        wrong = found.damage or (() if found.sessions else (f"{root}: there is nothing that can be read",))
+        for words in wrong:
             typer.echo(f"Error: {shown(words)}", err=True)
-        damaged = damaged or bool(found.damage)
+        damaged = damaged or bool(wrong)
     raise typer.Exit(1 if damaged else 0)
 
 
@@ -50,7 +51,10 @@ def _lines(found: "Survey") -> Iterator[str]:
         yield f"  {_time(loss.at_ns)} {loss.describe()}"
     for path in found.unfinished:
         yield f"  set aside, not readable: {path}"
-    yield "damaged" if found.damage else "every file is as it was written"
+    if found.damage:
+        yield "damaged"
+    elif found.sessions:
+        yield "every file is as it was written"
 
 
 def _session_line(session: "Session") -> str:

@@ -22,7 +22,7 @@ from pipeline.shown import json_line, shown
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
 
-from .audit import check_redis, check_sent, failures, imbalances
+from .audit import blanks, check_redis, check_sent, failures, imbalances
 from .screen import account_lines, account_values, event_line, screen, summary
 from .simulator_process import Sent, SimulatorProcess
 from .stop import Stop
@@ -153,7 +153,8 @@ class Demo:
 
     def finish(self) -> list[str]:
         """End the simulator, let all it sent come through, and say what is wrong with the account."""
-        problems = [f"the stream ended by itself: {words}" for words in failures(self._stream.health())]
+        health = self._stream.health()
+        problems = [f"the stream ended by itself: {words}" for words in failures(health)]
         try:
             self._sent = self._simulator.end()
             self._read_to_the_end()
@@ -161,7 +162,7 @@ class Demo:
             problems.append(str(error))
         self._stream.close()
         accounts = self._stream.accounts()
-        problems += imbalances(accounts)
+        problems += [*imbalances(accounts), *blanks(accounts, health)]
         if self._sent is not None:
             problems += check_sent(accounts, self._sent)
             had, sent = dict(self._kinds), self._sent.types

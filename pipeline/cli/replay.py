@@ -13,6 +13,7 @@ from pipeline.shown import shown
 
 from .audit import imbalances
 from .logs import LogFormat
+from .output import until_unread
 from .preflight import load_ready
 from .run import DRAIN_S, FAREWELL_S, Teller
 from .stop import Stop
@@ -54,8 +55,6 @@ def replay(
     """
     from pipeline.capture.replay import Replay  # noqa: PLC0415  # pyarrow and polars: only here
 
-    teller = Teller(log_format)
-    teller.take_logs(log_level)
     said = {
         "REPLAY_PATH": str(path),
         "REPLAY_SPEED": speed,
@@ -66,7 +65,9 @@ def replay(
     }
     if callback:
         said["TICK_CALLBACK"] = callback
-    with Stop() as stop:
+    with Stop() as stop, until_unread(stop.leave):
+        teller = Teller(log_format)
+        teller.take_logs(log_level)
         loaded = load_ready(said, file=settings)
         teller.hide(loaded)
         teller.tell_start(loaded)

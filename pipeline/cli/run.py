@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,10 +19,12 @@ from pipeline.settings import Settings
 from pipeline.shown import json_line, shown
 from pipeline.sources import is_generated
 from pipeline.status import StatusEvent
+from pipeline.status_event import counted, some_of
 from pipeline.stream import TickStream
 
 from .audit import failures, imbalances
 from .logs import LogFormat, LogHandler
+from .output import until_unread
 from .preflight import load_ready, said
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
@@ -59,9 +61,9 @@ def run(
     Events and, every 10 s, a summary go to stderr; the closing account goes to stdout. A signal drains what
     is queued, for 5 s at most; a second one ends the process at once.
     """
-    teller = Teller(log_format)
-    teller.take_logs(log_level)
-    with Stop() as stop:
+    with Stop() as stop, until_unread(stop.leave):
+        teller = Teller(log_format)
+        teller.take_logs(log_level)
         loaded = load_ready(said(callback=callback, record=record), file=settings, http=http)
         teller.hide(loaded)
         teller.tell_start(loaded)
@@ -103,13 +105,24 @@ def _run(stream: TickStream, stop: Stop, teller: "Teller") -> list[str]:
 
     stream.start(on_error, stop.ring)
     meter = Meter(stream, SUMMARY_EVERY_S)
+    looked = False
     while not stop.wait(SUMMARY_EVERY_S):
         teller.tell_summary(meter)
-    if stop.signal is not None:
+        if not looked:
+            teller.tell_silent(*silent_tickers(stream))
+            looked = True
+    if stop.asked:
         return []
     if stream.settings.replay_path:
         return broken
     return broken or [*failures(stream.health())] or ["the stream ended: no connection has any tickers"]
+
+
+def silent_tickers(stream: TickStream) -> tuple[list[str], int]:
+    """Return the tickers that are carried and had no tick yet, and how many are carried."""
+    carried = dict.fromkeys(ticker for its in stream.tickers().values() for ticker in its if ticker != "*")
+    seen = {} if stream.activity is None else stream.activity.counts()
+    return [ticker for ticker in carried if ticker not in seen], len(carried)
 
 
 class Teller:
@@ -162,6 +175,20 @@ class Teller:
             self._write({"event": "Summary", "at_ns": time.time_ns()} | reading_values(reading))
         else:
             self._write(f"{_now()} {summary(reading)}")
+
+    def tell_silent(self, tickers: Sequence[str], carried: int) -> None:
+        """Say which tickers had no tick since the start, if any: a name that nobody serves is no error."""
+        if not tickers:
+            return
+        if self._as_json:
+            self._write({"event": "Silent", "at_ns": time.time_ns(), "tickers": tickers, "carried": carried})
+            return
+        which = f"{len(tickers):,} of {counted(carried, 'ticker')}" if carried > 1 else "the one ticker"
+        why = "nobody serves them" if len(tickers) > 1 else "nobody serves it"
+        self._write(
+            f"{_now()} no tick yet of {which}: {some_of(tuple(tickers))}; "
+            f"{why}, its types are others (MASSIVE_EVENT_TYPES), or nothing happens there now"
+        )
 
     def tell_account(self, stream: TickStream) -> None:
         """Write what is left of the logs, and the closing account to stdout."""

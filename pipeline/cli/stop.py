@@ -26,6 +26,8 @@ class Stop:
     def __init__(self) -> None:
         self.signal: int | None = None
         """The first signal that came."""
+        self.unread = False
+        """Nobody reads our output any more."""
         self._inner, self._outer = socket.socketpair()
         self._inner.setblocking(False)
         self._previous: dict[signal.Signals, Any] = {}
@@ -44,6 +46,16 @@ class Stop:
         """Say that it is time to stop; from any thread and from a signal handler, also when all is over."""
         with contextlib.suppress(OSError):  # nobody waits any more, or it was rung too often to hold it all
             self._inner.send(b"\0")
+
+    def leave(self) -> None:
+        """Say that it is time to stop, since nobody reads our output any more; from any thread."""
+        self.unread = True
+        self.ring()
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody outside wants it to stop."""
+        return self.signal is not None or self.unread
 
     def wait(self, timeout_s: float) -> bool:
         """Wait at most so long and tell whether it is time to stop."""

@@ -23,15 +23,16 @@ def top(
 ) -> None:
     """Show a running instance, once a second: connections, subscribers, tickers and events.
 
-    It is one that runs with --http. Keys: s sort, t slowest or busiest tickers, p pause, ? help, q quit. The
-    environment's HTTP_TOKEN is sent, which an instance on another machine may want.
+    Where the output is no terminal, it is shown once. The instance is one that runs with --http. Keys: s
+    sort, t slowest or busiest tickers, p pause, ? help, q quit. The environment's HTTP_TOKEN is sent, which
+    an instance on another machine may want.
     """
     try:
         instance = Instance(url, os.environ.get("HTTP_TOKEN", ""))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="URL") from error
     try:
-        if once:
+        if once or not sys.stdout.isatty():
             console = Console(highlight=False, width=None if sys.stdout.isatty() else SCRIPT_WIDTH)
             console.print(picture(instance.read(), instance.url, console.width))
         else:

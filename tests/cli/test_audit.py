@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.account import Account
-from pipeline.cli.audit import check_redis, check_sent, failures, imbalances
+from pipeline.cli.audit import blanks, check_redis, check_sent, failures, imbalances
 from pipeline.cli.simulator_process import Sent
 
 COUNTS = st.integers(0, 10**9)
@@ -25,6 +25,21 @@ GOOD = {"callback": {"connection_1": Account(60, 55, 2, 0, 3), "connection_2": A
 def test_a_good_account_has_no_problems():
     """The demo would fail on a machine on which all is well."""
     assert [*imbalances(GOOD), *check_sent(GOOD, sent())] == []
+
+
+@given(received=st.integers(0, 9), lost=st.sampled_from(["deduplicated", "dropped", "rejected"]))
+def test_an_account_of_nothing_is_no_good_one(received, lost):
+    """Whatever kept all ticks away, the sums of zeros would agree."""
+    accounts = GOOD | {
+        "redis": {"connection_1": Account(received=received, **{lost: received})},
+        "batches": {},
+    }
+    connections = [{"name": "a", "last_trouble": "no route"}, {"name": "b", "last_trouble": None}]
+    assert [*blanks(accounts, {"connections": connections})] == [
+        f"{name}: nothing was delivered, so there is nothing to be checked (a: no route)"
+        for name in ("redis", "batches")
+    ]
+    assert [*blanks(GOOD, {"connections": connections})] == []
 
 
 @given(st.lists(COUNTS, min_size=5, max_size=5), st.integers(-(10**9), 10**9).filter(bool))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app, main
 from pipeline.cli.demo import Demo
+from pipeline.cli.demo import _settings as settings_of
 from pipeline.cli.simulator_process import SimulatorProcess
 from pipeline.cli.stop import Stop
 from pipeline.embedded import RedisServer
@@ -138,6 +139,7 @@ def test_a_simulator_that_breaks_off_is_told_and_the_account_is_printed_all_the_
 
     monkeypatch.setattr(SimulatorProcess, "end", broken)
     with Stop() as stop, Demo(1000.0, None, stop) as show:
+        wait_until(lambda: show._kinds.total() > 10, DEADLINE_S, "ticks")
         assert show.finish() == ["the simulator ended without a report"]
         assert show._stream.health()["state"] == "closed", "an account before that is not the closing one"
         assert next(show.account()).split()[:2] == ["received", "="]
@@ -197,6 +199,20 @@ def test_what_was_on_its_way_when_the_simulator_ended_is_read(monkeypatch):
 
         monkeypatch.setattr(SimulatorProcess, "end", end_while_nobody_reads)
         assert show.finish() == []
+
+
+def test_a_demo_that_received_nothing_fails_and_says_why(monkeypatch):
+    """Behind a proxy or a firewall nothing would come, every zero add up, and the exit code be 0."""
+    monkeypatch.setattr(
+        "pipeline.cli.demo._settings", lambda _url, _redis: settings_of("ws://127.0.0.1:1/x", None)
+    )
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1/0")
+    result = CliRunner().invoke(app, ["demo", "--seconds", "1"])
+    assert result.exit_code == 1
+    assert "balances" not in result.stdout
+    assert "Error: callback: nothing was delivered, so there is nothing to be checked (connection_1" in (
+        result.stderr.replace("primary", "connection_1")
+    )
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")

@@ -1,4 +1,7 @@
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.setting_keys import KEYS, connection_key, split_connection_key
-from tests.cli.conftest import DEADLINE_S, Running
+from tests.cli.conftest import COMMAND, DEADLINE_S, Running
 from tests.conftest import wait_until
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -41,3 +44,31 @@ def test_its_settings_are_as_it_says(name, default):
     number, part = split_connection_key(name) or (0, "")
     key = connection_key(number, part) if number else KEYS[name]
     assert key.kind.read(default.strip(" `")) == key.kind.read(key.default)
+
+
+def test_its_recipe_with_a_simulator_shows_ticks(tmp_path):
+    """The second thing a newcomer copies would show three ticks a second, or none, and a green light."""
+    (recipe,) = (it for it in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "tickbraid simulate" in it)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    recipe = recipe.replace(".venv/bin/tickbraid", COMMAND).replace(":8765", f":{port}")
+    recipe = recipe.replace(" simulate", f" simulate --port {port}").rstrip() + " --callback builtins:print\n"
+    assert recipe.count("\n") == 3
+    with subprocess.Popen(  # noqa: S603  # what stands in the README
+        ["/bin/sh", "-c", recipe],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    ) as process:
+        running = Running(process)
+        try:
+            wait_until(lambda: len(running.out) > 500, DEADLINE_S, "ticks")
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            running.wait()
+    kinds = {line.partition("(")[0] for line in running.out}
+    assert {"Trade", "Quote"} <= kinds
+    assert "Nobody serves" not in "".join(running.err)

@@ -1,4 +1,6 @@
+import os
 import signal
+import subprocess
 import sys
 
 import msgspec
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 from pipeline.callback import load_callback
 from pipeline.cli.app import app, main
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
-from tests.cli.conftest import DEADLINE_S
+from tests.cli.conftest import COMMAND, DEADLINE_S
 from tests.conftest import wait_until
 
 KEY = "k-3f9a-secret"
@@ -115,6 +117,43 @@ def test_summaries_come_while_it_runs(simulator, monkeypatch):
         assert result.stderr.count('"Summary"' if json else "connections; feed p50") == 3
 
 
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_tickers_that_nobody_serves_are_told(simulator, monkeypatch, log_format):
+    """With a wrong name or type there are no ticks, and everything is green."""
+    monkeypatch.setattr("pipeline.cli.run.SUMMARY_EVERY_S", 0.2)
+    monkeypatch.setattr("pipeline.cli.run.Stop", lambda: EndsAfter(5))
+    for name, value in (settings(simulator) | {"WEBSOCKET_CONNECTION_1_SYMBOLS": "ZZZ,YYY"}).items():
+        monkeypatch.setenv(name, value)
+    result = CliRunner().invoke(app, ["run", "--log-format", log_format])
+    assert result.exit_code == 0, result.output
+    if log_format == "human":
+        assert result.stderr.count("no tick yet of 2 of 2 tickers: ZZZ, YYY; nobody serves them") == 1
+    else:
+        assert result.stderr.count('"event":"Silent"') == 1
+        assert '"tickers":["ZZZ","YYY"],"carried":2' in result.stderr
+
+
+@pytest.mark.parametrize("log_format", ["human", "json"])
+def test_a_reader_that_goes_away_ends_it_quietly(simulator, tmp_path, log_format):
+    """``run --callback builtins:print | head`` would print a traceback for each tick, and never end."""
+    with subprocess.Popen(  # noqa: S603  # our own command
+        [COMMAND, "run", "--callback", "builtins:print", "--log-format", log_format],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | settings(simulator),
+    ) as process:
+        try:
+            assert "ticker=" in process.stdout.readline()
+            process.stdout.close()
+            err = process.stderr.read()
+            assert process.wait(DEADLINE_S) == 0
+        finally:
+            process.kill()
+    assert "Traceback" not in err
+    assert "BrokenPipe" not in err
+
+
 def test_generated_ticks_are_announced_as_such(monkeypatch):
     """Somebody would trade on made-up prices because USE_MASSIVE_API was forgotten."""
     monkeypatch.setattr("pipeline.cli.run.Stop", lambda: EndsAfter(0))
@@ -127,7 +166,15 @@ class EndsAfter:
 
     def __init__(self, waits):
         self.signal = None
+        self.unread = False
         self._waits = waits
+
+    @property
+    def asked(self):
+        return self.signal is not None
+
+    def leave(self):
+        self.unread = True
 
     def __enter__(self):
         return self

@@ -289,6 +289,28 @@ def test_once_prints_a_frame_or_says_in_a_sentence_why_not(instance, start):
     assert len(err.splitlines()) == 1
 
 
+def test_where_the_output_is_no_terminal_there_is_one_picture(instance, start):
+    """``tickbraid top > file`` would fill the file with the codes of a screen, for ever."""
+    with contextlib.closing(Instance(instance.url)) as asked:
+        wait_until(lambda: asked.read().now)
+    code, out, err = start("top", instance.url).wait()
+    assert (code, err) == (0, "")
+    assert out.count("imbalance 0") == 1
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+c"])
+def test_a_key_ends_it(key):
+    """Ctrl-C would show a hint which other key to press."""
+
+    async def press():
+        async with shown(frame(connection(1))) as (app, pilot, _):
+            await pilot.press(key)
+            await until(pilot, lambda: not app.is_running, "the end")
+
+    asyncio.run(press())
+
+
 def test_on_a_terminal_it_runs_is_resized_and_quit_and_leaves_it_as_it_was(instance):
     """The shell would be left on another screen, without a cursor."""
     controller, terminal = pty.openpty()

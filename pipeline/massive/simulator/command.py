@@ -1,6 +1,7 @@
 """The simulator as a command: ``tickbraid simulate``, or ``python -m pipeline.massive.simulator``."""
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import typer
 
 from pipeline.massive.frames import Frames
+from pipeline.setting_keys import DEFAULT_TICKERS
 from pipeline.symbols import WILDCARD, read_symbols, split_symbols
 
 from .feeds import Bursts, Feed, ReplayFeed, SyntheticFeed, packets_of, read_recording
@@ -27,7 +29,9 @@ def simulate(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8765,
-    tickers: Annotated[str, typer.Option(help="Tickers, AAPL,MSFT, or how many to make up.")] = "100",
+    tickers: Annotated[str, typer.Option(help="Tickers, AAPL,MSFT, or how many to make up.")] = ",".join(
+        DEFAULT_TICKERS  # so that `tickbraid run` has ticks without further words
+    ),
     types: Annotated[str, typer.Option(help="Event types of the synthetic market.")] = "T,Q,A,AM",
     rate: Annotated[float, typer.Option(help="Synthetic ticks a second; inf is full speed.")] = 1000.0,
     bursts: Annotated[bool, typer.Option(help="Open-bell bursts, tenfold, once a minute.")] = False,
@@ -88,7 +92,7 @@ def simulate(
         raise typer.BadParameter(str(error)) from None
     try:
         report = _serve(Simulator(feeds, options, faults))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         typer.echo(f"Cannot listen on {host}:{port}: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(_as_json(report) if as_json else _in_words(report))
@@ -102,10 +106,10 @@ def _names(tickers: str) -> Sequence[str]:
     Raises:
         ValueError: there is none.
     """
-    if tickers.isdecimal():
-        return [f"SIM{n:03d}" for n in range(int(tickers))]
-    symbols, odd = read_symbols(split_symbols(tickers))
+    symbols, odd = read_symbols([] if tickers.isdecimal() else split_symbols(tickers))
     names = [symbol for symbol in symbols if symbol != WILDCARD]  # a market has symbols of its own
+    if tickers.isdecimal():
+        names = [f"SIM{n:03d}" for n in range(int(tickers))]
     if not names:
         raise ValueError(f"--tickers must name tickers, or how many to make up, not {tickers!r}")
     for each in odd:
@@ -131,6 +135,8 @@ def _serve(simulator: Simulator) -> Report:
     # SIGINT too: a shell starts background jobs with it ignored, and Python would leave it so.
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, signal.default_int_handler) for number in signals]
+    log, said = logging.getLogger("tickbraid.simulator"), logging.StreamHandler()
+    log.addHandler(said)
     try:
         with simulator:
             with contextlib.suppress(KeyboardInterrupt):
@@ -145,6 +151,7 @@ def _serve(simulator: Simulator) -> Report:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+        log.removeHandler(said)
 
 
 def _in_words(report: Report) -> str:

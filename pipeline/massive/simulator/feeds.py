@@ -14,15 +14,25 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
 
 import msgspec
 
 from pipeline.market import Element, SyntheticMarket
+from pipeline.status_event import some_of
 
 from .wire import encode_frame
 
-__all__ = ["Bursts", "Feed", "Packet", "ReplayFeed", "SyntheticFeed", "packets_of", "read_recording"]
+__all__ = [
+    "Bursts",
+    "Feed",
+    "Listed",
+    "Packet",
+    "ReplayFeed",
+    "SyntheticFeed",
+    "packets_of",
+    "read_recording",
+]
 
 FRAME_ELEMENTS: Final = 100
 """Elements a synthetic frame holds at most."""
@@ -76,6 +86,20 @@ class Feed(Protocol):
 
     def wait_s(self, elapsed_s: float) -> float | None:
         """Return how long from now nothing will be due, None when it is over."""
+        ...
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """Is a feed that knows beforehand what it serves."""
+
+    @property
+    def words(self) -> str:
+        """What it serves, for people."""
+        ...
+
+    def unserved(self, channels: Iterable[str]) -> set[str]:
+        """Return those of the channels that it will never serve."""
         ...
 
 
@@ -146,9 +170,23 @@ class SyntheticFeed:
         self._slot_s = slot_s
         self._clock_ns = clock_ns
         self._happened = 0
+        self._types = tuple(event_types)
         self._market = SyntheticMarket(
-            tickers, seed=seed, start_ms=clock_ns() // 1_000_000, event_types=event_types
+            tickers, seed=seed, start_ms=clock_ns() // 1_000_000, event_types=self._types
         )
+
+    @property
+    def words(self) -> str:
+        """Its event types and tickers."""
+        return f"{', '.join(self._types)} of {some_of(self._market.tickers)}"
+
+    def unserved(self, channels: Iterable[str]) -> set[str]:
+        """Return those of the channels whose type or ticker this market has not."""
+        tickers = {"*", *self._market.tickers}
+        parted = ((channel, *channel.partition(".")) for channel in channels)
+        return {
+            channel for channel, kind, _, symbol in parted if kind not in self._types or symbol not in tickers
+        }
 
     def take(self, elapsed_s: float) -> Sequence[Packet]:
         """Let happen what is due, now."""

@@ -8,6 +8,7 @@ from typing import Final
 __all__ = ["CHANNEL_TYPES", "Acks", "Eviction", "Faults", "Options", "Silence"]
 
 CHANNEL_TYPES: Final = frozenset({"T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V"})
+PORT_MAX: Final = 65_535
 
 
 class Acks(StrEnum):
@@ -112,6 +113,8 @@ class Options:
     """Of the faults."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= PORT_MAX:
+            raise ValueError(f"port must be between 0 and {PORT_MAX}, not {self.port!r}")
         if self.max_connections is not None and self.max_connections < 1:
             raise ValueError(f"max_connections must be at least 1, not {self.max_connections!r}")
         if self.start_after is not None and self.start_after < 0:

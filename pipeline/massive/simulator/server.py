@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar
 
+from pipeline.status_event import some_of
+
 from .client import Client
-from .feeds import Feed
+from .feeds import Feed, Listed
 from .options import Eviction, Faults, Options, Silence
 from .report import Attempt, ClientReport, Report, Tally
 from .wire import encode_frame
@@ -61,6 +63,8 @@ class Simulator:
         self._gone: deque[ClientReport] = deque(maxlen=KEPT_CLIENTS)
         self._attempts: deque[Attempt] = deque(maxlen=KEPT_ATTEMPTS)
         self._feed_errors: deque[str] = deque(maxlen=10)
+        self._judged: set[str] = set()
+        """Channels of which it is known whether somebody serves them."""
 
     # --- from any thread
 
@@ -69,6 +73,7 @@ class Simulator:
 
         Raises:
             OSError: the port cannot be had.
+            UnicodeError: the host's name is none.
             RuntimeError: it is running.
         """
         if self._thread is not None:
@@ -80,7 +85,7 @@ class Simulator:
         thread.start()
         try:
             listening.result()
-        except OSError:
+        except BaseException:
             thread.join()
             raise
         self._thread = thread
@@ -199,7 +204,7 @@ class Simulator:
         self._server: asyncio.Server | None = None
         try:
             await self._listen()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # whoever starts it waits for the one or the other
             listening.set_exception(error)
             return
         listening.set_result(None)
@@ -321,6 +326,16 @@ class Simulator:
     def subscriptions_changed(self) -> None:
         """Look again who holds channels."""
         self._changed.set()
+        if len(listed := [feed for feed in self._feeds if isinstance(feed, Listed)]) == len(self._feeds):
+            self._tell_unserved(listed)
+
+    def _tell_unserved(self, feeds: Sequence[Listed]) -> None:
+        """Log which channels nobody serves, each once: Massive acknowledges them, and so does this server."""
+        held = set().union(*(client.session.held for client in self._clients)) - self._judged
+        self._judged |= held
+        if unserved := sorted(set[str](held).intersection(*(feed.unserved(held) for feed in feeds))):
+            served = "; ".join(feed.words for feed in feeds) or "nothing at all"
+            log.warning("Nobody serves %s; there is %s", some_of(tuple(unserved)), served)
 
     def drops_auth(self) -> bool:
         """Tell whether to drop the client that sends its key now."""

@@ -121,6 +121,12 @@ def test_bad_recording_ends_with_an_error(tmp_path):
         (["--recording", "/no/such/file"], "recording"),
         (["--max-connections", "0"], "max_connections"),
         (["--tickers", "^VIX,*"], "--tickers"),
+        (["--port", "99999"], "port"),
+        (["--port", "-1"], "port"),
+        (["--tickers", "0"], "tickers"),
+        (["--tickers", ","], "tickers"),
+        (["--rate", "nan"], "rate"),
+        (["--count", "-1"], "count"),
     ],
 )
 def test_bad_arguments_are_named(arguments, said):
@@ -132,6 +138,19 @@ def test_bad_arguments_are_named(arguments, said):
 
 def test_address_that_cannot_be_had_is_said():
     """The user would see a traceback."""
-    result = invoke("--host", "192.0.2.1")
-    assert result.exit_code == 1
-    assert "Cannot listen on 192.0.2.1" in result.output
+    for host in ("192.0.2.1", "a..b"):
+        result = invoke("--host", host)
+        assert result.exit_code == 1
+        assert f"Cannot listen on {host}" in result.output
+
+
+def test_channels_that_nobody_serves_are_said_once_and_acknowledged_all_the_same(start):
+    """Massive says nothing of them either: a client of the wrong tickers would wait beside a green light."""
+    process, url = start("--tickers", "AAPL,MSFT", "--types", "T,Q", "--rate", "500")
+    reader = Reader(url)
+    reader.subscribe("T.AAPL,T.ZZZ,A.AAPL,Q.*").wait(lambda r: r.data)
+    reader.subscribe("T.ZZZ,T.MSFT").wait(lambda r: any(one["sym"] == "MSFT" for one in r.data))
+    reader.close()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert err.splitlines() == ["Nobody serves A.AAPL, T.ZZZ; there is T, Q of AAPL, MSFT"]
