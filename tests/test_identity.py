@@ -206,3 +206,27 @@ def test_kinds_are_not_conflated_with_each_other():
     ticks = read(*(example.wire for example in EXAMPLES))
     keys = {(type(tick), tick.ticker): conflation_key(tick) for tick in ticks if conflation_key(tick)}
     assert len(set(keys.values())) == len(keys)
+
+
+def on(day, **fields):
+    """Make an element of AAPL on a day of March 2026."""
+    return {"sym": "AAPL", "t": 1_772_550_000_000 + (day - 3) * 86_400_000} | fields
+
+
+def test_two_days_of_trades_with_the_same_ids_are_all_new():
+    """The second day of a stream that runs overnight was taken for a copy of the first, trade by trade."""
+    trades = read(
+        *(on(3, ev="T", x=4, i=str(number), p=10, s=number) for number in range(1, 51)),
+        *(on(4, ev="T", x=4, i=str(number), p=11, s=2 * number) for number in range(1, 51)),
+    )
+    assert seen()(list(trades)) == trades
+
+
+def test_two_days_of_quotes_with_the_same_numbers_are_all_new():
+    """As with the trades; a print of the first day that comes on the second is still of the first."""
+    quotes = read(*(on(day, ev="Q", bp=day, q=number) for day in (3, 4) for number in range(5001, 5301)))
+    memory = seen()
+    assert memory(list(quotes)) == quotes
+    assert memory(read(on(3, ev="Q", bp=3, q=5300), on(4, ev="Q", bp=4, q=5001))) == []
+    late = read(on(3, ev="Q", bp=3, q=5301))
+    assert memory(late) == late
