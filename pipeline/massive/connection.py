@@ -251,6 +251,7 @@ class Connection:
         self._live_since_s = self._monotonic()
         self._phase_timer.disposable = Disposable()
         if self._transport is not None:
+            self._transport.approve()
             self._transport.let_hold()
         self._tell(status.Authenticated)
         self._subscriptions.begin()

@@ -40,7 +40,8 @@ class Dial(abc.DisposableBase):
         ssl_context: for wss://; default: verify the server against the system's authorities.
         timeout_s: for all of it together.
         environ: where a proxy may be named.
-        avoided: addresses of which nothing came; kept for the next dial to the same host.
+        avoided: addresses of which nothing came, kept from dial to dial; the one that is connected to is
+            among them until somebody takes it away.
     """
 
     def __init__(
@@ -72,12 +73,11 @@ class Dial(abc.DisposableBase):
         result: socket.socket | ConnectFailed | None = None
         try:
             result = self._open()
-            self._attempt.judge(good=True)
         except CalledOff:
             pass
         except ConnectFailed as failed:
-            self._attempt.judge(good=False)
             result = failed
+        self._attempt.doubt()
         if not isinstance(result, socket.socket):
             self._attempt.close()
         if result is not None and not self._attempt.conclude(lambda: self._deliver(result)):

@@ -26,7 +26,7 @@ class Attempt:
 
     Args:
         timeout_s: for all of it together.
-        avoided: addresses that were no good, the latest last; kept from one attempt to the next.
+        avoided: addresses of which nothing came, the latest last; kept from one attempt to the next.
     """
 
     def __init__(self, timeout_s: float, avoided: list[str] | None = None) -> None:
@@ -55,13 +55,11 @@ class Attempt:
             raise TimeoutError
         return left_s
 
-    def judge(self, *, good: bool) -> None:
-        """Note whether anything came of the address; one of which nothing does is tried last from now on."""
-        if self._called_off or not self.address:
-            return
-        if self.address in self.avoided:
-            self.avoided.remove(self.address)
-        if not good:
+    def doubt(self) -> None:
+        """Have the address tried last from now on, unless something comes of it."""
+        if self.address and not self._called_off:
+            with contextlib.suppress(ValueError):
+                self.avoided.remove(self.address)
             self.avoided.append(self.address)
             del self.avoided[:-MAX_AVOIDED]
 

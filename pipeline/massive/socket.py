@@ -44,6 +44,9 @@ class Transport(Protocol):
         ``on_trouble`` is called at most once, and nothing after it.
         """
 
+    def approve(self) -> None:
+        """Note that the server is good for something: of its addresses this one is dialled first again."""
+
     def let_hold(self) -> None:
         """From now on reads may be held back when more comes than can be handled."""
 
@@ -69,6 +72,7 @@ class WireSocket:
         loop: whose thread reads.
         clock: wall clock, ns; read once a read.
         max_message_bytes: what is longer ends the connection (1009).
+        on_approval: called when the server has taken the key.
     """
 
     def __init__(
@@ -78,8 +82,10 @@ class WireSocket:
         *,
         clock: Callable[[], int] = time.time_ns,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        on_approval: Callable[[], None] = lambda: None,
     ) -> None:
         self._sock = sock
+        self._on_approval = on_approval
         self._loop = loop
         self._clock = clock
         self._splitter = FrameSplitter(max_message_bytes)
@@ -99,6 +105,10 @@ class WireSocket:
         self._loop.watch(self._sock, self._readable)
         if self._decrypted is not None and self._decrypted():
             self._readable()  # TLS may have read ahead during the handshake; the selector would not tell
+
+    def approve(self) -> None:
+        """See `Transport`."""
+        self._on_approval()
 
     def let_hold(self) -> None:
         """See `Transport`."""
@@ -223,11 +233,18 @@ def wire_opener(
 
     def open_transport(deliver: Callable[[Transport | ConnectFailed], None]) -> abc.DisposableBase:
         def dialled(result: socket.socket | ConnectFailed) -> None:
-            transport = (
-                result
-                if isinstance(result, ConnectFailed)
-                else WireSocket(result, loop, clock=clock, max_message_bytes=max_message_bytes)
-            )
+            transport: Transport | ConnectFailed
+            if isinstance(result, ConnectFailed):
+                transport = result
+            else:
+                doubted = avoided[-1:]
+
+                def approve() -> None:
+                    avoided[:] = [address for address in avoided if address not in doubted]
+
+                transport = WireSocket(
+                    result, loop, clock=clock, max_message_bytes=max_message_bytes, on_approval=approve
+                )
             job = loop.schedule(lambda *_: deliver(transport))
             if job.is_disposed and not isinstance(transport, ConnectFailed):
                 transport.close()  # the loop has ended meanwhile: nobody else will

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from pipeline import status
-from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
+from pipeline.massive.simulator import Faults, Options, Simulator, SyntheticFeed
 from tests.conftest import our_threads, wait_until
 from tests.integration.harness import KEY, Run, config_for
 from tests.massive.dial_world import Listener, answering, black_hole, hold, names
@@ -33,6 +33,22 @@ def test_a_stream_over_a_name_whose_first_address_is_dead(monkeypatch):
         with Run(config_for(At(NAME, server.port), ["A"], MASSIVE_EVENT_TYPES="T")) as run:
             wait_until(lambda: run.count > 100)
             assert not run.of(status.Disconnected)
+
+
+def test_an_address_that_drops_each_session_does_not_hide_a_good_second(monkeypatch):
+    """A server that opens WebSockets and takes no key wins each race: no tick would come for ever."""
+    feed = SyntheticFeed(["A"], rate=500, event_types=("T",))
+    keys = frozenset({KEY})
+    with (
+        Simulator([], Options(keys=keys, host="127.0.0.2"), Faults(drop_auth=10**6)) as bad,
+        Simulator([feed], Options(keys=keys, port=bad.port)) as good,
+    ):
+        names(monkeypatch, ["127.0.0.2", "127.0.0.1"], NAME)
+        with Run(config_for(At(NAME, good.port), ["A"], MASSIVE_EVENT_TYPES="T")) as run:
+            wait_until(lambda: run.count > 100)
+            good.close_clients(1001, "rotation")
+            count = run.count
+            wait_until(lambda: run.count > count + 100)
 
 
 @pytest.mark.parametrize("where", ["name", "connect", "answer"])

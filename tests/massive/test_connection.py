@@ -29,6 +29,15 @@ def test_the_way_to_live():
     assert world.phase is Phase.LIVE
 
 
+def test_a_server_is_approved_of_when_it_has_taken_the_key():
+    """An address that opens WebSockets and no more would be dialled first for ever."""
+    world = World().start()
+    world.wire.greet()
+    assert not world.wire.approved
+    world.wire.status("auth_success", "authenticated")
+    assert world.wire.approved
+
+
 def test_the_old_wording_of_auth_success_is_taken():
     """Logs of 2019 show success/authenticated; a server that still says so must not time out."""
     world = World().start()

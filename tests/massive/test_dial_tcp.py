@@ -84,6 +84,7 @@ def test_an_address_that_only_takes_connections_does_not_hide_a_good_second(monk
             result = dial(url, avoided=avoided)
             assert isinstance(result, socket.socket), result
             result.close()
+            avoided.remove("127.0.0.1")  # as `wire_opener` does when the server has taken the key
         assert avoided == ["127.0.0.2"]
 
 

@@ -20,10 +20,14 @@ class Wire:
         self.sent = []
         self.pings = 0
         self.closed = None
+        self.approved = False
         self.on_read = self.on_trouble = None
 
     def start(self, on_read, on_trouble):
         self.on_read, self.on_trouble = on_read, on_trouble
+
+    def approve(self):
+        self.approved = True
 
     def let_hold(self):
         assert self.closed is None
