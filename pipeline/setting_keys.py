@@ -160,7 +160,7 @@ class Settings:
         WEBSOCKET_ADDRESS, "wss://socket.massive.com/stocks", "address, of all connections without their own"
     )
     massive_event_types: tuple[str, ...] = _massive(
-        EVENT_TYPES, "A", "what to subscribe to: T, Q, A, AM, LULD, NOI, FMV, LV, V"
+        EVENT_TYPES, "A", "what to subscribe to, as T, Q, A; what there is depends on the market"
     )
     massive_websocket_max_retries: int = _massive(
         whole(0, 1_000_000), 0, "attempts to connect again before giving up; 0: for ever"

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pipeline.markets import EVENT_TYPES as FEED_TYPES
 from pipeline.redis_address import fault_of
 from pipeline.secret import Secret, mask_url
 from pipeline.symbols import OddSymbol, read_symbols
@@ -47,7 +48,6 @@ __all__ = [
 ]
 
 RECORDED: Final = ("frames", "ticks")
-FEED_EVENT_TYPES: Final = ("T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V")
 SHOWN_MAX_CHARS: Final = 60
 SPEED_MIN: Final = 0.001
 SPEED_MAX: Final = 1_000_000.0
@@ -274,10 +274,10 @@ def _event_types(value: object) -> tuple[str, ...]:
     types: dict[str, None] = {}
     for item in _listed(value):
         name = item.strip().upper() if isinstance(item, str) else ""
-        if name in FEED_EVENT_TYPES:
+        if name in FEED_TYPES:
             types[name] = None
         elif item != "":
-            raise Misfit(shown(item), f"{_EVENT_WORDS}{nearest(str(item).upper(), FEED_EVENT_TYPES)}")
+            raise Misfit(shown(item), f"{_EVENT_WORDS}{nearest(str(item).upper(), FEED_TYPES)}")
     if not types:
         raise Misfit("none")
     return tuple(types)
@@ -327,7 +327,7 @@ def _unquoted(value: object) -> str:
     return f"{shown(value)}, which is no text (write it in quotes)"
 
 
-_EVENT_WORDS = "event types out of " + ", ".join(FEED_EVENT_TYPES)
+_EVENT_WORDS = "event types out of " + ", ".join(FEED_TYPES)
 
 FLAG = Kind("true or false (yes, no, on, off, 1, 0)", _flag)
 TEXT = Kind("text", _text, blank_is_unset=False)

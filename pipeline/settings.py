@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.loopback import is_loopback
+from pipeline.markets import OPTION_CONTRACTS_MAX, contracts_max, market_of, not_in_market, words_of
 from pipeline.secret import MASK, Secret, mask_url
 from pipeline.session_hours import session_hours
 from pipeline.setting_keys import (
@@ -304,6 +305,8 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
         reader.reject(name, where[name], shown(delay_s), least)
     if settings.massive_api_key:
         _check_encrypted(reader, settings)
+    if needs_key:
+        _check_markets(reader, settings)
     if settings.use_multi_connection and not settings.websocket_start_empty:
         _check_tickers(reader, settings)
     _check_calendar(reader, settings.market_calendar)
@@ -346,6 +349,31 @@ def _check_encrypted(reader: _Reader, settings: Settings) -> None:
         if connection.enabled and exposed and reader.is_sound(name):
             expected = "wss:// (the key would travel in the clear; only this machine may be reached by ws://)"
             reader.reject(name, settings.provenance[name], shown(connection.url), expected)
+
+
+def _check_markets(reader: _Reader, settings: Settings) -> None:
+    """Reject event types that a connection's market does not have, and what it does not serve."""
+    for connection in settings.connections:
+        name = _name(connection.number, "EVENT_TYPES")
+        name = name if reader.is_set(name) else "MASSIVE_EVENT_TYPES"
+        market = market_of(connection.url)
+        if not connection.enabled or market is None or not reader.is_sound(name):
+            continue
+        if strange := not_in_market(connection.url, connection.event_types):
+            expected = f"event types of {connection.id}, {mask_url(connection.url)}: {words_of(market)}"
+            reader.reject(name, settings.provenance[name], ", ".join(strange), expected)
+        elif contracts_max(connection.url, connection.event_types) and "*" in _named(settings, connection):
+            expected = (
+                f"no * with Q or FMV of options on {connection.id}: "
+                f"Massive serves them for at most {OPTION_CONTRACTS_MAX:,} contracts, by name"
+            )
+            reader.reject(name, settings.provenance[name], ", ".join(connection.event_types), expected)
+
+
+def _named(settings: Settings, connection: ConnectionSettings) -> set[str]:
+    """Return what a connection names, as far as the settings themselves say."""
+    keys = [key.strip() for key in f"{connection.universe_key}+{settings.symbol_universe_key}".split("+")]
+    return {*connection.symbols, *(symbol for key in keys for symbol in settings.universes.get(key, ()))}
 
 
 def _check_tickers(reader: _Reader, settings: Settings) -> None:

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+from pipeline.markets import contracts_max
 from pipeline.routing.assign import Assignment, Line, assign
 from pipeline.routing.universe import Universes, connection_tickers
 from pipeline.setting_kinds import nearest
-from pipeline.settings import DEFAULT_TICKERS, Settings
+from pipeline.settings import DEFAULT_TICKERS, ConnectionSettings, Settings
 from pipeline.symbols import Doubt, doubts_about
 
 __all__ = ["Plan", "plan", "route", "unroutable"]
@@ -35,11 +36,12 @@ def plan(settings: Settings, universes: Universes) -> Plan:
     one to be skipped. Runs on the caller's thread, and so do the providers of the universes.
     """
     feeds = {each.id: f"{each.url} {','.join(sorted(each.event_types))}" for each in settings.connections}
+    caps = {connection.id: _max_tickers(settings, connection) for connection in settings.connections}
     lines = tuple(
         Line(
             id=id_,
             tickers=tickers,
-            max_tickers=settings.websocket_connection_max_tickers,
+            max_tickers=caps[id_],
             max_ticks_per_s=settings.websocket_connection_max_ticks_per_s,
             feed=feeds[id_],
         )
@@ -55,6 +57,12 @@ def plan(settings: Settings, universes: Universes) -> Plan:
     of_universes = (symbol for its in settings.universes.values() for symbol in its if not symbol.islower())
     doubts = doubts_about(dict.fromkeys(wanted), {*of_universes, *DEFAULT_TICKERS})
     return Plan(lines, frozenset(redundant), assignment, tuple(doubts))
+
+
+def _max_tickers(settings: Settings, connection: ConnectionSettings) -> int:
+    """Return the lower of the user's limit and the feed's; 0: there is none."""
+    limits = settings.websocket_connection_max_tickers, contracts_max(connection.url, connection.event_types)
+    return min(filter(None, limits), default=0)
 
 
 def route(settings: Settings, universes: Universes) -> Assignment:
