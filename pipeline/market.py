@@ -5,18 +5,18 @@ add up to. The caller's clock makes the event times; the market has no thread an
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import accumulate
 from random import Random
 from typing import Final
 
+from pipeline.markets import EVENT_TYPES
+
 __all__ = ["EVENT_TYPES", "Element", "SyntheticMarket"]
 
 Element = tuple[str, bytes]
 """A channel (``T.AAPL``) and the JSON object that goes out on it."""
-
-EVENT_TYPES: Final = ("T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V")
 
 SHARE: Final = 10_000
 """Parts of a share that sizes are counted in."""
@@ -25,10 +25,17 @@ SIZES: Final = (100, 100, 100, 100, 100, 200, 300, 500, 1000, 1, 5, 10, 17, 25, 
 EXCHANGES: Final = (4, 4, 4, 8, 10, 11, 12, 12, 12, 12, 15, 16, 17, 19, 20, 21)
 """Exchange ids by share of volume; 4 is FINRA, whose trades carry a reporting facility."""
 FINRA: Final = 4
-WINDOWS_MS: Final = {"A": 1000, "AM": 60_000}
+WINDOWS_MS: Final = {
+    "A": 1000,
+    "AM": 60_000,
+    "CAS": 1000,
+    "CA": 60_000,
+    "XAS": 1000,
+    "XA": 60_000,
+}
 """Lengths of the bars."""
 DAY_MS: Final = 86_400_000
-WEIGHTS: Final = {"T": 20.0, "Q": 80.0}
+WEIGHTS: Final = {"T": 20.0, "Q": 80.0, "C": 80.0, "XT": 20.0, "XQ": 80.0}
 """How often a type happens; any other is `RARE`."""
 RARE: Final = 1.0
 
@@ -53,7 +60,7 @@ class _Book:
     The makers take the time twice, as a number and as its text: one formatting serves a whole batch.
     """
 
-    def __init__(self, ticker: str, seed: int, now_ms: int, tail: str) -> None:
+    def __init__(self, ticker: str, seed: int, now_ms: int, tail: str, bars: Mapping[str, int]) -> None:
         self._bits = Random(f"{seed}:{ticker}").getrandbits  # noqa: S311  # a market, not a secret
         self._name = json.dumps(ticker)
         self._tail = tail
@@ -61,6 +68,7 @@ class _Book:
         # A ticker that is listed again must not use the same identities again.
         self._q = self._trades = now_ms % DAY_MS * 16
         self._day_volume = self._day_notional = 0
+        self._windows_ms = bars
         self._bars: dict[str, _Bar] = {}
         self.channels = {kind: f"{kind}.{ticker}" for kind in EVENT_TYPES}
 
@@ -108,7 +116,7 @@ class _Book:
         )
 
     def _count(self, now_ms: int, cents: int, volume: int) -> None:
-        for kind, length_ms in WINDOWS_MS.items():
+        for kind, length_ms in self._windows_ms.items():
             bar = self._bars.get(kind)
             if bar is None:
                 bar = self._bars[kind] = _Bar(now_ms - now_ms % length_ms, cents)
@@ -126,6 +134,8 @@ class _Book:
         bar = self._bars.pop(kind, None)
         if bar is None:
             return None
+        if kind not in {"A", "AM"}:
+            return self._pair_bar(kind, bar)
         day = self._day_volume
         fractions = ""
         if bar.volume % SHARE or day % SHARE:
@@ -136,6 +146,44 @@ class _Book:
             f'"o":{_price(bar.open)},"c":{_price(bar.close)},"h":{_price(bar.high)},"l":{_price(bar.low)},'
             f'"a":{_vwap(self._day_notional, day)},"z":{bar.volume // SHARE // bar.count},'
             f'"s":{bar.start_ms},"e":{bar.start_ms + WINDOWS_MS[kind]}{fractions}{self._tail}'
+        )
+
+    def _pair_bar(self, kind: str, bar: _Bar) -> str:
+        end = f',"e":{bar.start_ms + WINDOWS_MS[kind]}' if kind in {"XA", "XAS"} else ""
+        volume = _shares(bar.volume) if end else str(bar.count)  # of forex the number of quotes
+        return (
+            f'{{"ev":"{kind}","pair":{self._name},"v":{volume},"vw":{_vwap(bar.notional, bar.volume)},'
+            f'"z":{bar.volume // SHARE // bar.count},"o":{_price(bar.open)},"c":{_price(bar.close)},'
+            f'"h":{_price(bar.high)},"l":{_price(bar.low)},"s":{bar.start_ms}{end}{self._tail}'
+        )
+
+    def currency_quote(self, _now_ms: int, now: str) -> str:
+        mid = self._walk(self._bits(16))
+        half = 1 + mid // 20_000
+        return (
+            f'{{"ev":"C","p":{self._name},"x":44,"a":{_price(mid + half)},"b":{_price(mid - half)},'
+            f'"t":{now}{self._tail}'
+        )
+
+    def crypto_trade(self, now_ms: int, now: str) -> str:
+        bits = self._bits(38)
+        cents = self._walk(bits & 0xFFFF)
+        volume = 1 + (bits >> 18)
+        self._count(now_ms, cents, volume)
+        self._trades += 1
+        return (
+            f'{{"ev":"XT","pair":{self._name},"p":{_price(cents)},"t":{now},"s":{_shares(volume)},'
+            f'"c":[{1 + (bits >> 16 & 1)}],"i":{self._trades},"x":1,"r":{now_ms + 5}{self._tail}'
+        )
+
+    def crypto_quote(self, now_ms: int, now: str) -> str:
+        bits = self._bits(32)
+        mid = self._walk(bits & 0xFFFF)
+        half = 1 + mid // 20_000
+        sizes = _shares(1 + (bits >> 16 & 0xFF)), _shares(1 + (bits >> 24))
+        return (
+            f'{{"ev":"XQ","pair":{self._name},"bp":{_price(mid - half)},"bs":{sizes[0]},'
+            f'"ap":{_price(mid + half)},"as":{sizes[1]},"t":{now},"x":1,"r":{now_ms + 5}{self._tail}'
         )
 
     def luld(self, _now_ms: int, now: str) -> str:
@@ -173,6 +221,9 @@ _MAKERS: Final[dict[str, Callable[[_Book, int, str], str]]] = {
     "FMV": _Book.fair_value,
     "LV": _Book.launchpad,
     "V": _Book.index,
+    "C": _Book.currency_quote,
+    "XT": _Book.crypto_trade,
+    "XQ": _Book.crypto_quote,
 }
 
 
@@ -207,14 +258,15 @@ class SyntheticMarket:
         if unknown := self._wanted - set(EVENT_TYPES):
             raise ValueError(f"event_types must be of {', '.join(EVENT_TYPES)}, not {sorted(unknown)}")
         self._kinds = [kind for kind in _MAKERS if kind in self._wanted]
-        if "T" not in self._kinds and self._wanted & {"A", "AM"}:
+        self._windows_ms = {kind: length_ms for kind, length_ms in WINDOWS_MS.items() if kind in self._wanted}
+        if self._windows_ms and not {"T", "XT"} & set(self._kinds):
             self._kinds.append("T")
         self._kind_weights = list(accumulate(WEIGHTS.get(kind, RARE) for kind in self._kinds))
         self._random = Random(seed)  # noqa: S311  # a market, not a secret
         self._seed = seed
         self._tail = f',"source":{json.dumps(source)}}}' if source else "}"
         self._window_ends_ms = {
-            kind: start_ms - start_ms % length_ms + length_ms for kind, length_ms in WINDOWS_MS.items()
+            kind: start_ms - start_ms % length_ms + length_ms for kind, length_ms in self._windows_ms.items()
         }
         self._books: dict[str, _Book] = {}
         self._ranked: tuple[_Book, ...] = ()
@@ -232,7 +284,7 @@ class SyntheticMarket:
             if not ticker:
                 raise ValueError("tickers must not be empty")
             if ticker not in self._books:
-                self._books[ticker] = _Book(ticker, self._seed, now_ms, self._tail)
+                self._books[ticker] = _Book(ticker, self._seed, now_ms, self._tail, self._windows_ms)
         self._rank()
 
     def remove(self, tickers: Iterable[str]) -> None:

@@ -39,7 +39,7 @@ class SyntheticSource:
         connection_id: goes into the `Frames`.
         tickers: what is generated; `add_tickers` and `remove_tickers` change it at run time. The wildcard
             stands for `DEFAULT_TICKERS`.
-        event_types: of T, Q, A, AM, LULD, NOI, FMV, LV, V.
+        event_types: of `pipeline.market.EVENT_TYPES`.
         interval_s: seconds between two rounds (``SYNTHETIC_UPDATE_INTERVAL``), at least 0.001.
         seed: the same seed gives the same prices.
         clock_ns: wall clock, ns since the epoch; makes the event times, and the receive times.

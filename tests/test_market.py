@@ -10,32 +10,12 @@ from hypothesis import strategies as st
 
 from pipeline.identity import Seen
 from pipeline.market import EVENT_TYPES, SyntheticMarket
-from pipeline.ticks import (
-    FairMarketValue,
-    IndexValue,
-    LaunchpadValue,
-    LimitUpLimitDown,
-    MinuteAggregate,
-    NetOrderImbalance,
-    Quote,
-    SecondAggregate,
-    Trade,
-)
+from pipeline.massive.decode import TickElement
+from pipeline.ticks import MinuteAggregate, Quote, SecondAggregate, Trade
 from pipeline.tracks import Tracks
 
 START_MS = 1_700_000_000_000
-TYPES = (
-    Trade
-    | Quote
-    | SecondAggregate
-    | MinuteAggregate
-    | LimitUpLimitDown
-    | NetOrderImbalance
-    | FairMarketValue
-    | LaunchpadValue
-    | IndexValue
-)
-decode = msgspec.json.Decoder(TYPES).decode
+decode = msgspec.json.Decoder(TickElement).decode
 
 
 def run(market, steps, *, count=50, step_ms=250):
@@ -64,6 +44,25 @@ def test_every_type_comes_when_asked_for():
     market = SyntheticMarket(["AAPL", "MSFT"], start_ms=START_MS, event_types=EVENT_TYPES)
     ticks = run(market, 260)
     assert {tick.event_type for tick in ticks} == set(EVENT_TYPES)
+
+
+@pytest.mark.parametrize(("bars", "window_ms"), [("XAS", 1000), ("XA", 60_000)])
+def test_bars_of_crypto_are_what_its_trades_add_up_to(bars, window_ms):
+    """A test of bars against trades would fail on a market that does not keep its own books."""
+    market = SyntheticMarket(["BTC-USD"], start_ms=START_MS, event_types=["XT", bars])
+    windows = defaultdict(list)
+    seen = 0
+    for tick in run(market, 600, count=3):
+        if tick.event_type == "XT":
+            windows[tick.event_ms // window_ms].append(tick)
+            continue
+        trades = windows[tick.start_ms // window_ms]
+        assert (tick.tick_open, tick.tick_close) == (trades[0].price, trades[-1].price)
+        assert tick.tick_high == max(trade.price for trade in trades)
+        assert tick.tick_volume == pytest.approx(sum(trade.size for trade in trades))
+        assert tick.event_ms == tick.start_ms + window_ms
+        seen += 1
+    assert seen > 1
 
 
 def test_same_seed_gives_same_bytes_and_another_does_not():

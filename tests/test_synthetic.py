@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex.scheduler import VirtualTimeScheduler
 
-from pipeline.market import EVENT_TYPES
+from pipeline.market import EVENT_TYPES, WINDOWS_MS
 from pipeline.synthetic import SyntheticSource
 
 START_S = 1_700_000_040  # a whole minute
@@ -50,10 +50,11 @@ def test_each_round_brings_each_ticker_its_types(types, interval_s, rounds):
     counts = {}
     for element in elements_of(seen):
         assert element["source"] == "synthetic"
-        key = element["ev"], element.get("sym") or element["T"]
+        names = ("p",) if element["ev"] == "C" else ("sym", "T", "pair")
+        key = element["ev"], next(element[name] for name in names if name in element)
         counts[key] = counts.get(key, 0) + 1
     for kind in types:
-        window_s = {"A": 1, "AM": 60}.get(kind, 0)
+        window_s = WINDOWS_MS.get(kind, 0) // 1000
         due = min(rounds, int(rounds * interval_s / window_s)) if window_s else rounds
         assert counts.pop((kind, "AAPL"), 0) == counts.pop((kind, "BRK.B"), 0) == due
     assert not counts

@@ -38,7 +38,12 @@ FRAME_ELEMENTS: Final = 100
 """Elements a synthetic frame holds at most."""
 PACKETS_A_TAKE: Final = 64
 """Packets a feed gives at once, so that one feed does not keep the loop for itself."""
-TIME_FIELDS: Final = {"T": ("t", "pt", "trft"), "Q": ("t", "pt"), "A": ("s", "e"), "AM": ("s", "e")}
+TIME_FIELDS: Final = {
+    "T": ("t", "pt", "trft"),
+    "Q": ("t", "pt", "bt", "at"),
+    **dict.fromkeys(("XT", "XQ", "XL2"), ("t", "r")),
+    **dict.fromkeys(("A", "AM", "CA", "CAS", "XA", "XAS"), ("s", "e")),
+}
 """Which fields are times in ms, by type; ``s`` is a size in a trade."""
 
 
@@ -325,6 +330,9 @@ class _Head(msgspec.Struct):
     ev: str
     sym: str | None = None
     T: str | None = None
+    pair: str | None = None
+    p: Any = None
+    """Of a currency quote the pair, of anything else a price."""
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
@@ -334,10 +342,10 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 
 def _channel(element: msgspec.Raw) -> str | None:
     head = _decode_head(element)
-    symbol = head.sym or head.T
+    symbol = head.p if head.ev == "C" else head.sym or head.T or head.pair
     if head.ev == "status":
         return None
-    if symbol is None:
+    if not isinstance(symbol, str):
         raise msgspec.ValidationError("an element without a symbol")
     return f"{head.ev}.{symbol}"
 

@@ -5,9 +5,12 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Final
 
+from pipeline.markets import EVENT_TYPES
+
 __all__ = ["CHANNEL_TYPES", "Acks", "Eviction", "Faults", "Options", "Silence"]
 
-CHANNEL_TYPES: Final = frozenset({"T", "Q", "A", "AM", "LULD", "NOI", "FMV", "LV", "V"})
+CHANNEL_TYPES: Final = frozenset({*EVENT_TYPES, "XL2"})
+"""All that Massive has, and the book of crypto, which it had until 2024: recordings have it."""
 PORT_MAX: Final = 65_535
 
 
