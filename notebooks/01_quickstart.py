@@ -130,7 +130,7 @@ assert done.wait(10)
 # ## Close, and look at the account
 #
 # `close` lets subscribers have what is queued. Then every element that came is somewhere: `received =
-# delivered + deduplicated + dropped + rejected + queued`. That holds at any moment, and for each connection
+# delivered + deduplicated + dropped + failed + rejected + queued`. That holds at any moment, and for each connection
 # and subscriber by itself.
 
 # %%

@@ -15,11 +15,13 @@ class Account:
     received: int = 0
     """Elements that the feed sent, status messages not counted."""
     delivered: int = 0
-    """Ticks that the subscriber was given, its exceptions included."""
+    """Ticks that the subscriber took: its function, or the `write` of its sink, returned."""
     deduplicated: int = 0
     """Ticks that had come before."""
     dropped: int = 0
     """Ticks given up because a buffer was full or its subscriber left."""
+    failed: int = 0
+    """Ticks on which the subscriber raised, or that its server refused."""
     rejected: int = 0
     """Elements that are no tick: malformed, of an unknown type, or without what the subscriber needs."""
     queued: int = 0
@@ -29,7 +31,7 @@ class Account:
     def imbalance(self) -> int:
         """Elements that are nowhere: zero, or there is a defect."""
         return self.received - (
-            self.delivered + self.deduplicated + self.dropped + self.rejected + self.queued
+            self.delivered + self.deduplicated + self.dropped + self.failed + self.rejected + self.queued
         )
 
     def to_dict(self) -> dict[str, int]:
@@ -39,6 +41,7 @@ class Account:
             "delivered": self.delivered,
             "deduplicated": self.deduplicated,
             "dropped": self.dropped,
+            "failed": self.failed,
             "rejected": self.rejected,
             "queued": self.queued,
             "imbalance": self.imbalance,
@@ -50,5 +53,6 @@ class Account:
     def __str__(self) -> str:
         return (
             f"received {self.received:,} = delivered {self.delivered:,} + deduplicated {self.deduplicated:,}"
-            f" + dropped {self.dropped:,} + rejected {self.rejected:,} + queued {self.queued:,}"
+            f" + dropped {self.dropped:,} + failed {self.failed:,} + rejected {self.rejected:,}"
+            f" + queued {self.queued:,}"
         )

@@ -48,10 +48,11 @@ def buffered(
     - ``error``: what fits is still delivered, then comes ``on_error(BufferOverflow)``.
 
     The subscriber gets items one at a time, then the source's end, and nothing after it disposed; what is on
-    its way to it in that moment, one item at most, counts as delivered. What it raises is counted, logged at
-    most once in 10 s, and the next item still comes. A batch without ticks is counted and not delivered:
-    what a batch says of duplicates and losses goes into the account as it arrives, and nobody behind the
-    buffer should count it again.
+    its way to it in that moment, one item at most, counts as delivered. Whatever it raises, be it no
+    `Exception`, the ticks in its hand count as failed, that is logged at most once in 10 s, and the next item
+    still comes; only `KeyboardInterrupt` and `SystemExit` on the main thread go through to who runs the
+    scheduler there. A batch without ticks is counted and not delivered: what a batch says of duplicates and
+    losses goes into the account as it arrives, and nobody behind the buffer should count it again.
 
     Args:
         capacity: ticks that may wait; those in the subscriber's hand do not count.
@@ -72,6 +73,7 @@ def buffered(
 
     Raises:
         ValueError: a parameter is out of range, or ``conflate`` and ``conflate_key`` come without each other.
+        RuntimeError: its thread cannot be started; from ``subscribe``, as the stream's error.
     """
     if capacity < 1:
         raise ValueError(f"capacity must be 1 or more ticks, not {capacity!r}")
@@ -88,7 +90,7 @@ def buffered(
         ) -> abc.DisposableBase:
             its_gauge = gauge or BufferGauge()
             its_gauge.claim()
-            own = BufferingScheduler(name, pastime=pastime) if scheduler is None else None
+            own = _started(name, pastime) if scheduler is None else None
             buffer = Buffer(
                 observer,
                 own or scheduler,
@@ -109,11 +111,22 @@ def buffered(
                 if own:
                     own.dispose()
 
-            subscription.disposable = source.subscribe(
-                buffer.on_next, buffer.on_error, buffer.on_completed, scheduler=upstream_scheduler
-            )
+            try:
+                subscription.disposable = source.subscribe(
+                    buffer.on_next, buffer.on_error, buffer.on_completed, scheduler=upstream_scheduler
+                )
+            except BaseException:
+                dispose()
+                raise
             return Disposable(dispose)
 
         return Observable(subscribe)
 
     return operator
+
+
+def _started(name: str, pastime: Pastime | None) -> BufferingScheduler:
+    """Return a scheduler whose thread runs: now it can still be told to who subscribes that there is none."""
+    scheduler = BufferingScheduler(name, pastime=pastime)
+    scheduler.start()
+    return scheduler

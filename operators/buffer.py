@@ -10,6 +10,7 @@ from reactivex import abc
 from .batch import Batch
 from .errors import BufferOverflow
 from .gauge import BufferGauge, Dropped
+from .isolation import ends_the_program
 from .throttled_log import ThrottledLog
 from .tick_queue import Segment, TickQueue
 
@@ -155,10 +156,10 @@ class Buffer:
         """Bring the queue back under its capacity; only the keys are found without the lock."""
         key_of: Any = self._conflate_key
         try:
-            keys = {segment: list(map(key_of, segment.ticks)) for segment in unkeyed}
-        except Exception as error:  # noqa: BLE001 - the end of the stream, as in any operator with a selector
+            keys = {segment: [key_of(tick) for tick in segment.ticks] for segment in unkeyed}
+        except BaseException as error:  # noqa: BLE001 - the end of the stream, as in any operator with a selector
             keys = {}
-            self.on_error(error)
+            self._finish(partial(self._observer.on_error, error))  # type: ignore[arg-type]  # reactivex's
         with self._lock:
             self._queue.conflate(keys)
             self._queue.drop_oldest()
@@ -176,7 +177,7 @@ class Buffer:
         for loss in losses:
             try:
                 self._on_drop(loss)
-            except Exception as error:  # noqa: BLE001 - a defect in the accounting must not stop the ticks
+            except BaseException as error:  # noqa: BLE001 - a defect in the accounting must not stop the ticks
                 self._drop_log(error)
 
     def _wake(self) -> bool:
@@ -195,6 +196,22 @@ class Buffer:
                 self._observer.on_error(error)
 
     def _drain(self, _scheduler: abc.SchedulerBase, _state: object = None) -> None:
+        try:
+            end = self._deliver()
+        except BaseException:
+            # Thrown into this thread between two deliveries (a time-out of gevent's), or it ends the program.
+            with self._lock:
+                self._consumer = None
+                self._draining = False
+                wake = self._wake()
+            if wake:
+                self._schedule()
+            raise
+        if end:
+            end()
+
+    def _deliver(self) -> Callable[[], None] | None:
+        """Deliver for one turn; return how to end, if that is all there ever was."""
         observer = self._observer
         for _ in range(BITE):
             if getattr(observer, "is_stopped", False):
@@ -203,20 +220,20 @@ class Buffer:
                 batches = self._take()
                 end = None if self._draining or self._closed else self._end
             if not batches:
-                break
+                return end
             try:
                 observer.on_next(batches if self._gather else batches[0])
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is the subscriber's
-                self._gauge.errors += 1
+            except BaseException as error:
+                with self._lock:
+                    self._gauge.failed()
                 self._log(error)
-        else:
-            with self._lock:
-                self._gauge.delivered()
-                self._consumer = None
-            self._schedule()
-            return
-        if end:
-            end()
+                if ends_the_program(error):
+                    raise
+        with self._lock:
+            self._gauge.delivered()
+            self._consumer = None
+        self._schedule()
+        return None
 
     def _take(self) -> list[Batch]:
         """Count what was in hand as delivered and take more; without more, note that the loop ends."""

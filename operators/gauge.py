@@ -38,12 +38,19 @@ class _Tally:
     delivered: int = 0
     deduplicated: int = 0
     dropped: int = 0
+    failed: int = 0
     rejected: int = 0
     queued: int = 0
 
     def account(self) -> Account:
         return Account(
-            self.received, self.delivered, self.deduplicated, self.dropped, self.rejected, self.queued
+            received=self.received,
+            delivered=self.delivered,
+            deduplicated=self.deduplicated,
+            dropped=self.dropped,
+            failed=self.failed,
+            rejected=self.rejected,
+            queued=self.queued,
         )
 
 
@@ -51,14 +58,14 @@ class BufferGauge:
     """Account for every tick of one `buffered`, exactly and at any moment.
 
     Whatever moves a tick moves it here under the lock of the buffer, so every reading balances to zero. Read
-    it from any thread. ``reject`` and ``drop`` are for the subscriber, while its ``on_next`` runs.
+    it from any thread. ``reject``, ``drop`` and ``fail`` are for the subscriber, while its ``on_next`` runs.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         """The buffer's own; `buffered` holds it when it calls the methods that say so."""
         self.errors = 0
-        """Exceptions that came out of the subscriber; their ticks count as delivered."""
+        """Exceptions that came out of the subscriber; what was in its hand then counts as failed."""
         self._tallies: dict[str, _Tally] = {}
         self._reasons: Counter[str] = Counter()
         self._in_hand: dict[str, int] = {}
@@ -105,6 +112,22 @@ class BufferGauge:
             self._take_from_hand(connection, count).dropped += count
             if count:
                 self._reasons[reason] += count
+
+    def fail(self, connection: str, count: int) -> None:
+        """Say that the subscriber raised on ticks of the batch in hand, or that they were refused.
+
+        Raises:
+            ValueError: ``count`` is negative, or more than is in hand from this connection.
+        """
+        with self.lock:
+            self._take_from_hand(connection, count).failed += count
+
+    def fail_rest(self, connection: str) -> int:
+        """Say that the subscriber raised on all that is still in hand from a connection; return how many."""
+        with self.lock:
+            count = self._in_hand.get(connection, 0)
+            self._take_from_hand(connection, count).failed += count
+            return count
 
     def _take_from_hand(self, connection: str, count: int) -> _Tally:
         in_hand = self._in_hand.get(connection, 0)
@@ -168,4 +191,13 @@ class BufferGauge:
             tally = self._tallies[connection]
             tally.queued -= count
             tally.delivered += count
+        self._in_hand.clear()
+
+    def failed(self) -> None:
+        """Count an exception, and what is still in the subscriber's hand as failed. Called under the lock."""
+        self.errors += 1
+        for connection, count in self._in_hand.items():
+            tally = self._tallies[connection]
+            tally.queued -= count
+            tally.failed += count
         self._in_hand.clear()

@@ -16,6 +16,7 @@ from reactivex.internal.exceptions import DisposedException
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .errors import BufferOverflow
+from .throttled_log import ThrottledLog
 
 __all__ = ["BufferingScheduler", "Pastime"]
 
@@ -44,10 +45,10 @@ class Pastime(Protocol):
 class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
     """Run actions one after another on one thread of its own, from a queue with a limit.
 
-    The thread is a daemon named ``tickbraid-{name}``. It starts with the first action and belongs to whoever
-    made the scheduler: `dispose` ends it. Methods may be called from any thread. reactivex's own
-    `EventLoopScheduler` has no limit and wakes its thread through a Condition; here a C-level
-    `queue.SimpleQueue` does, which costs the caller a put.
+    The thread is a daemon named ``tickbraid-{name}``. It starts with `start` or the first action and belongs
+    to whoever made the scheduler: `dispose` ends it, and nothing else does, whatever an action raises.
+    Methods may be called from any thread. reactivex's own `EventLoopScheduler` has no limit and wakes its
+    thread through a Condition; here a C-level `queue.SimpleQueue` does, which costs the caller a put.
 
     Args:
         name: of the thread.
@@ -74,6 +75,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         self._disposed = False
         self._pastime = pastime
         self._lent = False
+        self._log = ThrottledLog(f"the thread tickbraid-{name} was interrupted; it goes on")
 
     def schedule(
         self, action: abc.ScheduledAction[_State], state: _State | None = None
@@ -83,6 +85,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         Raises:
             BufferOverflow: ``capacity`` actions are waiting.
             DisposedException: after `dispose`.
+            RuntimeError: its thread cannot be started; the action was not taken.
         """
         scheduled = _Scheduled(action, state)
         with self._lock:
@@ -116,6 +119,16 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         at: datetime = self.to_datetime(duetime)
         return self.schedule_relative(at - self.now, action, state)
 
+    def start(self) -> None:
+        """Start the thread now and not with the first action.
+
+        Raises:
+            DisposedException: after `dispose`.
+            RuntimeError: it cannot be started.
+        """
+        with self._lock:
+            self._admit()
+
     def dispose(self) -> None:
         """Drop what waits and end the thread; wait for it up to 2 s, except on the thread itself."""
         with self._lock:
@@ -142,21 +155,28 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             if len(self._ready) + len(self._delayed) >= self._capacity:
                 raise BufferOverflow(f"{self._capacity} actions wait for the thread tickbraid-{self._name}")
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"tickbraid-{self._name}", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"tickbraid-{self._name}", daemon=True)
+            thread.start()
+            self._thread = thread  # only now: where there are no threads the next action tries again
 
     def _run(self) -> None:
         while not self._disposed:
-            scheduled, wait_s = self._next_delayed() if self._delayed else (None, None)
-            if scheduled is None:
-                try:
-                    self._await(wait_s)
-                    scheduled = self._ready.popleft()
-                except (queue.Empty, IndexError):
-                    continue  # a delayed action is due or new, or this is the end
-            if not scheduled.is_disposed:
-                scheduled.run(self)
-            del scheduled  # what it holds must not live until the next one comes
+            try:
+                self._take_turn()
+            except BaseException as error:  # noqa: BLE001 - thrown in from outside, as gevent's time-outs are
+                self._log(error)
+                self._wake.put(None)  # in the place of one that may have been taken
+
+    def _take_turn(self) -> None:
+        scheduled, wait_s = self._next_delayed() if self._delayed else (None, None)
+        if scheduled is None:
+            try:
+                self._await(wait_s)
+                scheduled = self._ready.popleft()
+            except (queue.Empty, IndexError):
+                return  # a delayed action is due or new, or this is the end
+        if not scheduled.is_disposed:
+            scheduled.run(self)
 
     def _await(self, wait_s: float | None) -> None:
         pastime = self._pastime
@@ -167,6 +187,8 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             self._lent = True
             try:
                 pastime.lend(self._is_wanted)
+            except BaseException as error:  # noqa: BLE001 - the actions are not the pastime's to lose
+                self._log(error)
             finally:
                 self._lent = False
         self._wake.get(timeout=wait_s)
@@ -204,7 +226,7 @@ class _Scheduled(abc.DisposableBase):
     def run(self, scheduler: abc.SchedulerBase) -> None:
         try:
             self._returned = self._action(scheduler, self._state)
-        except Exception:  # noqa: BLE001 - the thread serves the actions after it as well
+        except BaseException:  # noqa: BLE001 - the thread serves the actions after it as well
             _LOG.exception("an action of a scheduler raised")
         # Whichever of `run` and `dispose` comes second sees what the other wrote, so it is never missed.
         if self.is_disposed:

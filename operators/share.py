@@ -71,7 +71,11 @@ class _Hub(Generic[_T]):
             end(observer)
             return Disposable()
         if first:
-            connection.subscription.disposable = self._connect(connection, scheduler)
+            try:
+                connection.subscription.disposable = self._connect(connection, scheduler)
+            except BaseException:
+                self._leave(connection, observer)  # so that the next one tries again
+                raise
         return Disposable(lambda: self._leave(connection, observer))
 
     def _connect(
@@ -81,7 +85,7 @@ class _Hub(Generic[_T]):
             for observer in connection.observers:
                 try:
                     observer.on_next(item)
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is not the next one's fault
+                except BaseException as error:  # noqa: BLE001 - whatever it is, it is not the next one's fault
                     self._log(error)
 
         def on_error(error: Exception) -> None:
@@ -101,7 +105,7 @@ class _Hub(Generic[_T]):
         for observer in observers:
             try:
                 end(observer)
-            except Exception as error:  # noqa: BLE001 - as above
+            except BaseException as error:  # noqa: BLE001 - as above
                 self._log(error)
 
     def _leave(self, connection: _Connection[_T], observer: abc.ObserverBase[_T]) -> None:

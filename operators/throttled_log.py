@@ -1,5 +1,6 @@
 """Logs for what may go wrong ten thousand times a second: a line now and then, and how many it stands for."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -111,4 +112,5 @@ class ThrottledLog:
         held = self._throttle.admit(None)
         if held is not None:
             more = f" ({held} more since the last line)" if held else ""
-            self._log.error("%s%s", self._what, more, exc_info=error)
+            with contextlib.suppress(Exception):  # of a filter or handler: the log must not cost a tick
+                self._log.error("%s%s", self._what, more, exc_info=error)

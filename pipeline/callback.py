@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .callables import check_callable
+
 __all__ = ["load_callback"]
 
 
@@ -28,4 +30,8 @@ def load_callback(path: str) -> Callable[[Any], None]:
         raise ValueError(f"cannot load {path!r}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ValueError(f"{path!r} cannot be called")  # noqa: TRY004  # the path is at fault, not a type
+    try:
+        check_callable(found, path)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
     return found  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from .massive.patience import DEFAULT_PATIENCE_BYTES, Patience
 from .massive.protocol import ServerStatus
 from .settings import Settings
 from .sources import Carriage, MakeSources, Source
-from .status_stream import LossReporter, StatusStream
+from .status_stream import FailureReporter, LossReporter, StatusStream
 from .symbols import other_spellings
 from .ticks import TickBatch
 from .tracks import Tracks
@@ -59,6 +59,7 @@ class Engine(abc.DisposableBase):
         self.clock = clock
         self.loop = SocketLoop()
         self.losses = LossReporter(status.emit, self.loop, clock)
+        self.failures = FailureReporter(status.emit, self.loop, clock)
         self.ingest = Ingest(
             settings.ingest_buffer_bytes,
             self.loop,
@@ -95,16 +96,43 @@ class Engine(abc.DisposableBase):
         self._disposed = False
 
     def start(self, braid: "Braid") -> None:
-        """Open the sources and let their ticks flow to the output, on ``tickbraid-io``. Once."""
+        """Open the sources and let their ticks flow to the output, on ``tickbraid-io``. Once.
+
+        Raises:
+            RuntimeError: there is no thread for it. So is whatever else makes it impossible.
+        """
         with self._lock:
             if self._started or self._disposed:
                 return
-            self._started = True
+            self.loop.start()
             self.sources, self.carriage = self._make_sources(
                 self.settings, self.loop, self.status, self.clock, self.gaps, self.activity
             )
-        self._subscription.disposable = braid(self).subscribe(self._output)
+            self._started = True
+        try:
+            self._flow(braid)
+        except BaseException:
+            self._started = False  # the next subscriber tries again
+            self.close_sources()
+            raise
         self.attribution.start()
+
+    def _flow(self, braid: "Braid") -> None:
+        refused: list[Exception] = []
+        caller: int | None = threading.get_ident()
+
+        def on_error(error: Exception) -> None:
+            if threading.get_ident() == caller:
+                refused.append(error)
+            else:
+                self._output.on_error(error)
+
+        self._subscription.disposable = braid(self).subscribe(
+            self._output.on_next, on_error, self._output.on_completed
+        )
+        caller = None
+        if refused:
+            raise refused[0]
 
     def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:
         """Hand back to a connection what the decoder found of its server's words."""
@@ -134,8 +162,10 @@ class Engine(abc.DisposableBase):
         if first:
             self.gaps.flush()
             self.losses.flush()
+            self.failures.flush()
 
     def _sample(self) -> Sample:
+        self.status.go_on()
         connections = [source.snapshot() for source in self.sources]
         queues: dict[str | None, int] = {None: self.ingest.queued_bytes}
         held = self._latencies

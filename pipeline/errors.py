@@ -7,6 +7,8 @@
      ├── TickRejected             a tick that cannot become what is asked of it (a quote without a side)
      ├── BufferOverflow           a buffer with the policy "error" was full
      ├── Closed                   the stream was used after it was closed
+     ├── WrongProcess             the stream was used in a fork of the process that started it
+     ├── UnknownSubscriber        there is no subscriber of that name
      ├── UnknownConnection        there is no connection of that id
      ├── CaptureUnusable          a directory cannot be recorded into, or has no capture that can be read
      ├── ServerUnavailable        no server of our own, Redis or simulator, could be started
@@ -21,6 +23,8 @@
           ├── StaleFeed           pongs came, but no ticks, far longer than ever and when asked for anew
           └── ReconnectAsked      somebody wants a new connection
 """
+
+from typing import Final
 
 from operators.backpressure import BufferOverflow
 
@@ -43,8 +47,15 @@ __all__ = [
     "TickRejected",
     "TickbraidError",
     "UnknownConnection",
+    "UnknownSubscriber",
+    "WrongProcess",
     "retryable",
+    "words_of",
 ]
+
+
+MESSAGE_CHARACTERS: Final = 300
+"""Of an exception of somebody else's; the rest of it is in the log."""
 
 
 class TickbraidError(Exception):
@@ -75,6 +86,17 @@ class TickRejected(TickbraidError, ValueError):
 
 class Closed(TickbraidError):
     """Says that the stream, or a part of it, was already closed."""
+
+
+class WrongProcess(TickbraidError, RuntimeError):
+    """Says that a stream belongs to another process, of which this one is a fork."""
+
+
+class UnknownSubscriber(TickbraidError, KeyError):
+    """Says that there is no subscriber of that name, and which there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError shows its argument in quotes
 
 
 class UnknownConnection(TickbraidError, LookupError):
@@ -149,3 +171,13 @@ class ReconnectAsked(ConnectionTrouble):
 def retryable(trouble: ConnectionTrouble) -> bool:
     """Tell whether to connect again: always, except where the server refused the key."""
     return not isinstance(trouble, AuthFailed)
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception of anybody's as its type and message, which may be of any length or raise."""
+    try:
+        message = str(error)
+    except BaseException:  # noqa: BLE001  # user code: some raise even then
+        message = "(it has no message: its __str__ raises)"
+    short = message if len(message) <= MESSAGE_CHARACTERS else message[:MESSAGE_CHARACTERS] + "…"
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__

@@ -1,24 +1,30 @@
 """Where the shared stream is left: one subscriber, its bounded buffer, its account and its latency."""
 
+import contextlib
 import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from reactivex import Observable, abc
 
 from operators.account import Account
 from operators.backpressure import Dropped, Overflow, buffered
 from operators.gauge import BufferGauge
+from operators.isolation import ends_the_program
 from operators.latency_stamp import Latencies
 from operators.scheduler import Pastime
+from operators.throttled_log import ThrottledLog
 
+from .callables import refuse_unrun
+from .errors import words_of
 from .identity import conflation_key
 from .sinks.sink import DELIVERED, Acknowledged, Outcome, Sink
+from .subscriber_log import subscriber_log
 from .ticks import TickBatch
 
-__all__ = ["Outlet", "numbered", "remember"]
+__all__ = ["Outlet", "dispose_all", "numbered", "remember"]
 
 ENDED_OUTLETS_KEPT: Final = 16
 GATHER_TICKS: Final = 2000
@@ -33,6 +39,7 @@ class Outlet(abc.DisposableBase):
         capacity: ticks that may wait in front of it.
         overflow: what happens to more.
         on_drop: told outlet name and what was dropped.
+        on_failure: told outlet name, how many ticks failed, and why.
         on_room: called when it may be `full` no more.
         latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
             server, to its begin, and from there to the server's answer.
@@ -47,6 +54,7 @@ class Outlet(abc.DisposableBase):
         capacity: int,
         overflow: Overflow,
         on_drop: Callable[[str, Dropped], None],
+        on_failure: Callable[[str, int, BaseException], None],
         on_room: Callable[[], None],
         latencies: Latencies,
         pastime: Pastime | None = None,
@@ -59,10 +67,16 @@ class Outlet(abc.DisposableBase):
         self.gauge = BufferGauge()
         self.ended = threading.Event()
         """Set once the sink has had all there was, or nothing will come any more."""
+        self.errors = 0
+        """Exceptions that came out of the sink's `write`; those that it counts itself are not among them."""
+        self.last_error: str | None = None
+        """Why ticks failed the last time."""
         self.completed = False
         """Whether it ended because the stream did, and not because its subscriber left or failed."""
         self._capacity = capacity
         self._on_drop = on_drop
+        self._on_failure = on_failure
+        self._log = ThrottledLog(f"{self.name} raised; it gets what comes next", logger=subscriber_log.name)
         self._on_room = on_room
         self._delivered = latencies.delivered[self.name]
         self._acknowledged = sink if isinstance(sink, Acknowledged) else None
@@ -95,11 +109,19 @@ class Outlet(abc.DisposableBase):
         on_error: Callable[[Exception], None] | None = None,
         on_completed: Callable[[], None] | None = None,
     ) -> None:
-        """Begin to take batches; how they end is told on the outlet's thread."""
+        """Begin to take batches; how they end is told on the outlet's thread.
+
+        Raises:
+            RuntimeError: the outlet's thread cannot be started. So is whatever else makes it impossible.
+        """
+        caller: int | None = threading.get_ident()
+        refused: list[Exception] = []
 
         def failed(error: Exception) -> None:
             self._end()
-            if on_error is not None:
+            if threading.get_ident() == caller:
+                refused.append(error)
+            elif on_error is not None:
                 on_error(error)
 
         def completed() -> None:
@@ -109,14 +131,19 @@ class Outlet(abc.DisposableBase):
                 on_completed()
 
         self._subscription = batches.pipe(self._operator).subscribe(self._write, failed, completed)
+        caller = None
+        if refused:
+            raise refused[0]
 
     def dispose(self) -> None:
         """Stop now, from any thread, within 2 s; what waits is dropped and counted. Idempotent."""
-        self.sink.stop()
-        if self._subscription is not None:
-            self._subscription.dispose()
-        self._end()
-        self.sink.close()
+        try:
+            self._call(self.sink.stop)
+        finally:
+            if self._subscription is not None:
+                self._subscription.dispose()
+            self._end()
+            self._call(self.sink.close)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until it has ended, but not on its own thread: a callback may close the stream."""
@@ -140,6 +167,29 @@ class Outlet(abc.DisposableBase):
             accounts[connection] = accounts.get(connection, Account()) + unseen
         return accounts
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return what the sink tells of itself, or why it does not; from any thread."""
+        try:
+            told: object = self.sink.snapshot()
+            if isinstance(told, dict):
+                return told
+            refuse_unrun(told, f"the snapshot of {self.name}")
+            raise TypeError(f"the snapshot of {self.name} is {told!r:.100} and no dict")  # noqa: TRY301  # told below
+        except BaseException as error:
+            if ends_the_program(error):
+                raise
+            self._log(error)
+            return {"snapshot_error": words_of(error)}
+
+    def _call(self, what: Callable[[], object]) -> None:
+        """Call what has no outcome; what it raises is logged, for the others have to be stopped, too."""
+        try:
+            what()
+        except BaseException as error:
+            self._log(error)
+            if ends_the_program(error):
+                raise
+
     def _write(self, batches: Sequence[TickBatch]) -> None:
         self._thread = threading.get_ident()
         try:
@@ -149,21 +199,54 @@ class Outlet(abc.DisposableBase):
                 self._on_room()
 
     def _give(self, batches: Sequence[TickBatch]) -> None:
-        outcome = self.sink.write(batches)
-        if outcome is not DELIVERED:
-            self._count(outcome, batches)
+        try:
+            outcome = self.sink.write(batches)
+            if outcome is not None and outcome is not DELIVERED:
+                self._count(outcome, batches)
+        except BaseException as error:  # noqa: BLE001  # user code; SystemExit would only end this thread
+            self.errors += 1
+            self._fail(batches, error)
+            return
         now_ns = self._clock() if self._acknowledged is None else self._acknowledged.taken_ns
         for batch in batches:
             self._delivered.record(now_ns - batch.received_ns, len(batch.ticks))
 
-    def _count(self, outcome: Outcome, batches: Sequence[TickBatch]) -> None:
-        """Count what was not delivered, and tell what was given up."""
+    def _count(self, outcome: object, batches: Sequence[TickBatch]) -> None:
+        """Count what was not delivered, and tell what was given up and what failed.
+
+        Raises:
+            TypeError: it is no `Outcome`.
+            ValueError: it has more ticks, or others, than it was given.
+        """
+        if not isinstance(outcome, Outcome):
+            refuse_unrun(outcome, f"the write of {self.name}")
+            raise TypeError(
+                f"the write of {self.name} returned {outcome!r:.100}; it has to return an Outcome, or None"
+                " where it took everything"
+            )
         for connection, count in outcome.rejected.items():
             self.gauge.reject(connection, count)
         for connection, count in outcome.dropped.items():
             self.gauge.drop(connection, count, "closed")
             received_ns = [b.received_ns for b in batches if b.connection == connection]
             self._on_drop(self.name, Dropped(connection, "closed", count, min(received_ns), max(received_ns)))
+
+        for connection, count in outcome.failed.items():
+            self.gauge.fail(connection, count)
+        if failed := sum(outcome.failed.values()):
+            self._tell_failure(failed, outcome.error or RuntimeError("it does not say why"))
+
+    def _fail(self, batches: Sequence[TickBatch], error: BaseException) -> None:
+        """Count as failed all that is still in the sink's hand."""
+        failed = 0
+        for connection in dict.fromkeys(batch.connection for batch in batches):
+            failed += self.gauge.fail_rest(connection)
+        self._tell_failure(failed, error)
+
+    def _tell_failure(self, count: int, error: BaseException) -> None:
+        self.last_error = words_of(error)
+        self._log(error)
+        self._on_failure(self.name, count, error)
 
     def _end(self) -> None:
         self.ended.set()
@@ -179,6 +262,13 @@ def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:
     ended = [old for old in known if old.ended.is_set() and old.name != new.name]
     present = [old for old in known if not old.ended.is_set()]
     return [*ended[-ENDED_OUTLETS_KEPT:], *present, new]
+
+
+def dispose_all(*outlets: Outlet) -> None:
+    """Dispose all, though one may be interrupted by Ctrl-C, or by a sink that exits the program."""
+    with contextlib.ExitStack() as stack:
+        for outlet in reversed(outlets):
+            stack.callback(outlet.dispose)
 
 
 def numbered(kind: str) -> Iterator[str]:

@@ -39,6 +39,7 @@ __all__ = [
     "Stale",
     "StatusEvent",
     "Subscribed",
+    "SubscriberFailed",
     "TickersDoubtful",
     "TickersNotCarried",
     "TickersRefused",
@@ -381,3 +382,22 @@ class ChannelRefused(StatusEvent, frozen=True):
     def _words(self) -> str:
         messages = counted(self.count, "message")
         return f"{self.sink} may not send to {self.channel}: {messages} refused ({self.reason})"
+
+
+class SubscriberFailed(StatusEvent, frozen=True):
+    """Ticks on which a subscriber's code raised, or that its server refused; it gets those that come next.
+
+    At most one a second and subscriber; the counts add up.
+
+    Args:
+        subscriber: its name in the account.
+        count: how many ticks, since the event before.
+        error: the last exception, its type and message.
+    """
+
+    subscriber: str
+    count: int
+    error: str
+
+    def _words(self) -> str:
+        return f"{self.subscriber} failed on {counted(self.count, 'tick')}: {self.error}"

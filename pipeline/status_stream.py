@@ -10,9 +10,13 @@ from reactivex import abc
 from reactivex.disposable import Disposable
 
 from . import status
-from .piped import Piped
+from .callables import refuse_unrun
+from .errors import words_of
+from .observing import Observed
+from .ownership import Owner
+from .subscriber_log import subscriber_log
 
-__all__ = ["LossReporter", "StatusStream", "is_warning"]
+__all__ = ["FailureReporter", "LossReporter", "StatusStream", "is_warning"]
 
 log = logging.getLogger("tickbraid.status")
 
@@ -32,6 +36,7 @@ _WARNINGS: Final = (
     status.ServerMessage,
     status.SinkDown,
     status.Skipped,
+    status.SubscriberFailed,
     status.TickersDoubtful,
     status.TickersNotCarried,
     status.TickersRefused,
@@ -45,17 +50,20 @@ def is_warning(event: status.StatusEvent) -> bool:
     return isinstance(event, _WARNINGS)
 
 
-class StatusStream(Piped[status.StatusEvent]):
+class StatusStream(Observed[status.StatusEvent]):
     """Delivers what was emitted, in order, on the thread ``tickbraid-status``.
 
-    The thread lives only while there is something to deliver, so there is none to stop. A subscriber that
-    raises is logged and keeps its subscription; one that is slow delays the other status subscribers and
-    nobody else. Of more than 10,000 waiting events the oldest are dropped and their number is logged. Every
-    event is also logged under ``tickbraid.status``.
+    The thread lives only while there is something to deliver, so there is none to stop; where none can be
+    started, what was emitted waits until one can. A subscriber that raises, whatever it is, is logged and
+    keeps its subscription; one that is slow delays the other status subscribers and nobody else. Of more than
+    10,000 waiting events the oldest are dropped and their number is logged. Every event is also logged under
+    ``tickbraid.status``.
     """
 
     def __init__(self) -> None:
         super().__init__(self._add)
+        self.owner = Owner()
+        """The process that runs the stream."""
         self._state_lock = threading.Lock()
         self._observers: tuple[abc.ObserverBase[status.StatusEvent], ...] = ()
         self._waiting: deque[status.StatusEvent] = deque(maxlen=CAPACITY_EVENTS)
@@ -65,7 +73,7 @@ class StatusStream(Piped[status.StatusEvent]):
         self._completed = False
 
     def emit(self, event: status.StatusEvent) -> None:
-        """Deliver ``event`` soon. From any thread; never blocks. Nothing is taken after `complete`."""
+        """Deliver ``event`` soon, from any thread; never blocks nor raises. After `complete`, do nothing."""
         with self._state_lock:
             if self._completed:
                 return
@@ -73,7 +81,10 @@ class StatusStream(Piped[status.StatusEvent]):
                 self._dropped += 1
             self._waiting.append(event)
         for overhear in self._overhearers:
-            overhear(event)
+            try:
+                overhear(event)
+            except BaseException:  # whoever emits is about to do something that must be done
+                log.exception("who overhears the status stream raised; this is a defect")
         self._start()
 
     def overhear(self, hear: Callable[[status.StatusEvent], object]) -> abc.DisposableBase:
@@ -88,14 +99,21 @@ class StatusStream(Piped[status.StatusEvent]):
         return Disposable(leave)
 
     def complete(self) -> None:
-        """End the stream once all that was emitted is delivered. From any thread."""
+        """End the stream once all that was emitted is delivered; on this thread, if there is no other."""
         with self._state_lock:
             self._completed = True
-        self._start()
+        if not self._start():
+            self._deliver()
+
+    def go_on(self) -> None:
+        """Deliver what waits because no thread could be started; from any thread."""
+        if self._waiting and not self._delivering:
+            self._start()
 
     def _add(
         self, observer: abc.ObserverBase[status.StatusEvent], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        self.owner.check()
         with self._state_lock:
             over = self._completed and not self._delivering
             if not over:
@@ -109,42 +127,97 @@ class StatusStream(Piped[status.StatusEvent]):
 
         return Disposable(remove)
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Return whether somebody delivers."""
         with self._state_lock:
             if self._delivering:
-                return
+                return True
             self._delivering = True
-        threading.Thread(target=self._deliver, name="tickbraid-status", daemon=True).start()
+        try:
+            threading.Thread(target=self._deliver, name="tickbraid-status", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            with self._state_lock:
+                self._delivering = False
+            return False
+        return True
 
     def _deliver(self) -> None:
-        while True:
+        try:
+            while self._deliver_one():
+                pass
+        except BaseException:  # thrown into the thread from outside: a time-out of gevent's or eventlet's
             with self._state_lock:
-                observers, dropped = self._observers, self._dropped
-                self._dropped = 0
-                event = self._waiting.popleft() if self._waiting else None
-                if event is None:
-                    self._delivering = False
-                    completed = self._completed
-                    if completed:
-                        self._observers = ()
-                    break
-            if dropped:
-                log.error("%d status events were dropped: a subscriber of the status stream is slow", dropped)
+                self._delivering = False
+            log.exception("the thread of the status stream was interrupted; it goes on with the next event")
+            self.go_on()
+
+    def _deliver_one(self) -> bool:
+        """Deliver an event, or the end; return whether there may be more."""
+        with self._state_lock:
+            observers, dropped = self._observers, self._dropped
+            self._dropped = 0
+            event = self._waiting.popleft() if self._waiting else None
+            if event is None:
+                self._delivering = False
+                if not self._completed:
+                    return False
+                self._observers = ()
+        if dropped:
+            log.error("%d status events were dropped: a subscriber of the status stream is slow", dropped)
+        if event is not None:
             log.log(logging.WARNING if is_warning(event) else logging.INFO, event.describe())
-            for observer in observers:
-                try:
-                    observer.on_next(event)
-                except Exception:
-                    log.exception("a subscriber of the status stream raised on %s", type(event).__name__)
-        if completed:
-            for observer in observers:
-                observer.on_completed()
+        for observer in observers:
+            try:
+                _tell(observer, event)
+            except BaseException:  # noqa: BLE001  # user code
+                what = "its end" if event is None else type(event).__name__
+                subscriber_log.exception("a subscriber of the status stream raised on %s", what)
+        return event is not None
+
+
+def _tell(observer: abc.ObserverBase[status.StatusEvent], event: status.StatusEvent | None) -> None:
+    """Give an event to a subscriber, or the end.
+
+    Raises:
+        TypeError: it made a coroutine of it, which nobody runs.
+    """
+    if event is None:
+        observer.on_completed()
+    elif not getattr(observer, "is_stopped", False):
+        # Not its own on_next, which drops what the user's function returns.
+        returned = getattr(observer, "_on_next", observer.on_next)(event)
+        if returned is not None:
+            refuse_unrun(returned, "a subscriber of the status stream")
 
 
 class _Key(NamedTuple):
     where: str
     connection: str | None
     reason: str
+
+
+class _Window:
+    """Calls ``flush`` a second after it was opened, once for all who opened it meanwhile."""
+
+    def __init__(self, scheduler: abc.SchedulerBase, flush: Callable[[], None]) -> None:
+        self._scheduler = scheduler
+        self._flush = flush
+        self._lock = threading.Lock()
+        self._is_open = False
+
+    def open(self) -> None:
+        with self._lock:
+            first, self._is_open = not self._is_open, True
+        if first:
+            try:
+                self._scheduler.schedule_relative(LOSS_WINDOW_S, self._close)
+            except BaseException:
+                self._is_open = False  # so that the next tries again
+                raise
+
+    def _close(self, *_: object) -> None:
+        self._is_open = False  # first: what is reported from now on has a window of its own
+        self._flush()
 
 
 class LossReporter:
@@ -166,9 +239,9 @@ class LossReporter:
         clock: Callable[[], int],
     ) -> None:
         self._emit = emit
-        self._scheduler = scheduler
         self._clock = clock
         self._lock = threading.Lock()
+        self._window = _Window(scheduler, self.flush)
         self._open: dict[_Key, tuple[int, int, int]] = {}
 
     def report(  # noqa: PLR0917  # the fields of a Loss, in their order
@@ -177,11 +250,9 @@ class LossReporter:
         """Add ``count`` elements received between ``from_ns`` and ``to_ns``."""
         key = _Key(where, connection, reason)
         with self._lock:
-            first = not self._open
             before, since_ns, until_ns = self._open.get(key, (0, from_ns, to_ns))
             self._open[key] = (before + count, min(since_ns, from_ns), max(until_ns, to_ns))
-        if first:
-            self._scheduler.schedule_relative(LOSS_WINDOW_S, lambda *_: self.flush())
+        self._window.open()
 
     def flush(self) -> None:
         """Announce now what was reported."""
@@ -198,4 +269,45 @@ class LossReporter:
                     from_ns=from_ns,
                     to_ns=to_ns,
                 )
+            )
+
+
+class FailureReporter:
+    """Turns failures, of which there may be one a tick, into a `SubscriberFailed` a second and subscriber.
+
+    `report` and `flush` may be called from any thread.
+
+    Args:
+        emit: takes the events.
+        scheduler: for the second's end.
+        clock: wall clock, ns.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[status.StatusEvent], None],
+        scheduler: abc.SchedulerBase,
+        clock: Callable[[], int],
+    ) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._window = _Window(scheduler, self.flush)
+        self._open: dict[str, tuple[int, str]] = {}
+
+    def report(self, subscriber: str, count: int, error: BaseException) -> None:
+        """Add ``count`` ticks on which a subscriber failed."""
+        words = words_of(error)
+        with self._lock:
+            before, _ = self._open.get(subscriber, (0, ""))
+            self._open[subscriber] = before + count, words
+        self._window.open()
+
+    def flush(self) -> None:
+        """Announce now what was reported."""
+        with self._lock:
+            failures, self._open = self._open, {}
+        for subscriber, (count, words) in failures.items():
+            self._emit(
+                status.SubscriberFailed(at_ns=self._clock(), subscriber=subscriber, count=count, error=words)
             )

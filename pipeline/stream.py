@@ -18,19 +18,20 @@ from operators.latency_stamp import Latencies
 from operators.share import share
 
 from .activity import Activity
+from .callables import check_callable
 from .callback import load_callback
 from .engine import Braid, Engine
-from .errors import Closed
+from .errors import Closed, UnknownSubscriber
 from .health.figures import Figures
 from .health.snapshot import stream_figures, stream_health
 from .massive.deputy import Deputy
 from .massive.loop import SocketLoop
-from .outlet import Outlet, numbered, remember
-from .piped import Piped
+from .observing import Observed, bare
+from .outlet import Outlet, dispose_all, numbered, remember
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
-from .sinks.sink import CAPTURE, Configured, Sink
+from .sinks.sink import CAPTURE, Configured, Sink, check_sink
 from .sources import Carriage, MakeSources, make_sources
 from .status_stream import StatusStream
 from .steered import Steered
@@ -45,7 +46,7 @@ REDIS: Final = "redis"
 """The name of the configured sink; nobody else may have it."""
 
 
-class TickStream(Piped[Tick], Steered):
+class TickStream(Observed[Tick], Steered):
     """Is an Observable of ticks, hot and shared: the first subscriber connects, the last to leave closes.
 
     Each subscriber has a bounded buffer and a thread ``tickbraid-NAME`` of its own, on which it is called: a
@@ -73,8 +74,9 @@ class TickStream(Piped[Tick], Steered):
         self.tap = tap or Tap()
         self.latencies = latencies
         """Histograms: event to receipt by connection, receipt to delivery by subscriber."""
-        self.batches: Piped[TickBatch] = self._observable("batches", BatchSink)
+        self.batches: Observed[TickBatch] = self._observable("batches", BatchSink)
         """The same ticks, a `TickBatch` at a time; a batch is shared, so it must not be changed."""
+        self._owner = status.owner
         self._braid = braid
         self._make_sinks = sinks
         self._clock = clock
@@ -130,8 +132,11 @@ class TickStream(Piped[Tick], Steered):
 
         Raises:
             Closed: the stream was closed.
+            TypeError: it is no sink; names what it has not.
             ValueError: a present subscriber has the sink's name, or an argument is out of its range.
         """
+        check_sink(sink)
+        check_callable(on_error, "on_error")
         outlet = self._outlet(sink, capacity, overflow)
         self._reserve([sink.name])
         return self._enter(outlet, None if on_error is None else Observer(on_error=on_error))
@@ -156,22 +161,23 @@ class TickStream(Piped[Tick], Steered):
     def _subscribe_ticks(
         self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        # The observer's own on_next looks a tick for its end, which here ends the sink at once: 80 ns a tick.
-        on_next = getattr(observer, "_on_next", observer.on_next)
-        sink = CallbackSink(on_next, self._reserve(numbered("callback")))
+        sink = CallbackSink(bare(observer), self._reserve(numbered("callback")))
         return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
-    def _observable(self, kind: str, make_sink: Callable[[Callable[[Any], None], str], Sink]) -> Piped[Any]:
+    def _observable(
+        self, kind: str, make_sink: Callable[[Callable[[Any], object], str], Sink]
+    ) -> Observed[Any]:
         def subscribe(
             observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            sink = make_sink(observer.on_next, self._reserve(numbered(kind)))
+            sink = make_sink(bare(observer), self._reserve(numbered(kind)))
             return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
 
-        return Piped(subscribe)
+        return Observed(subscribe)
 
     def _reserve(self, names: Iterable[str]) -> str:
         """Take the first of these names that no present subscriber has: the account goes by names."""
+        self._owner.claim()
         with self._state_lock:
             if self._closed:
                 raise Closed("the stream was closed")
@@ -193,6 +199,7 @@ class TickStream(Piped[Tick], Steered):
             capacity=capacity or self.settings.subscriber_buffer_ticks,
             overflow=overflow or self.settings.subscriber_overflow,
             on_drop=self._report_drop,
+            on_failure=self._report_failure,
             on_room=self._resume,
             latencies=self.latencies,
             pastime=deputy,
@@ -213,14 +220,18 @@ class TickStream(Piped[Tick], Steered):
             except BaseException:
                 self._leave(outlet)
                 raise
-        outlet.connect(
-            self._shared,
-            None if observer is None else observer.on_error,
-            None if observer is None else observer.on_completed,
-        )
-        # Only now that all are listening, so that the first tick reaches each of them.
-        if self._engine is not None:
-            self._engine.start(self._braid)
+        try:
+            outlet.connect(
+                self._shared,
+                None if observer is None else observer.on_error,
+                None if observer is None else observer.on_completed,
+            )
+            # Only now that all are listening, so that the first tick reaches each of them.
+            if self._engine is not None:
+                self._engine.start(self._braid)
+        except BaseException:
+            self._leave(outlet)
+            raise
         return Disposable(lambda: self._leave(outlet))
 
     def _leave(self, outlet: Outlet) -> None:
@@ -231,11 +242,15 @@ class TickStream(Piped[Tick], Steered):
             # Where the stream has ended the sinks still have what is queued, and then end by themselves.
             if not self._users and not outlet.completed:
                 sinks, self._sink_outlets = self._sink_outlets, []
-        for leaving in (outlet, *sinks):
-            leaving.dispose()
+        dispose_all(outlet, *sinks)
 
     def _connect_sinks(self) -> None:
-        outlets = [self._outlet(*configured) for configured in self._make_sinks()]
+        outlets: list[Outlet] = []
+        try:
+            outlets.extend(self._outlet(*configured) for configured in self._make_sinks())
+        except BaseException:
+            dispose_all(*outlets)
+            raise
         with self._state_lock:
             self._sink_outlets = outlets
             for outlet in outlets:
@@ -274,6 +289,10 @@ class TickStream(Piped[Tick], Steered):
                 name, dropped.connection, dropped.reason, dropped.count, dropped.from_ns, dropped.to_ns
             )
 
+    def _report_failure(self, name: str, count: int, error: BaseException) -> None:
+        if self._engine is not None:
+            self._engine.failures.report(name, count, error)
+
     # -- steering -------------------------------------------------------------------------------------------
 
     def _now_ns(self) -> int:
@@ -281,10 +300,12 @@ class TickStream(Piped[Tick], Steered):
 
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to the tickers it is to carry; empty while nobody is subscribed."""
+        self._owner.check()
         engine = self._engine
         return {} if engine is None or engine.carriage is None else engine.carriage.tickers()
 
     def _carriage(self) -> Carriage:
+        self._owner.check()
         engine = self._engine
         if engine is None or engine.carriage is None or not self._users:
             raise Closed("the stream is not running: subscribe first")
@@ -295,27 +316,22 @@ class TickStream(Piped[Tick], Steered):
     def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         """Close the sockets, let subscribers and sinks have what is queued, and end everything.
 
-        From any thread. What is not delivered after ``timeout_s`` is dropped and counted. Idempotent.
+        From any thread. What is not delivered after ``timeout_s`` is dropped and counted. Idempotent. In a
+        fork of the process that runs it there is nothing to close, and nothing is done.
         """
+        if self._owner.is_elsewhere:
+            return
         with self._state_lock:
             if self._closed:
                 return
             self._closed = True
             outlets = tuple(self._outlets)  # those that have ended, too: a sink may have files to finish
             engine = self._engine
-        if engine is not None:
-            engine.close_sources()
-            deadline_s = time.monotonic() + timeout_s
-            for outlet in outlets:
-                outlet.wait(max(0.0, deadline_s - time.monotonic()))
-            late = [outlet for outlet in outlets if not outlet.ended.is_set()]
-            for outlet in outlets:
-                outlet.dispose()
-            engine.dispose()
-            undecoded = engine.ingest.waiting()
-            for outlet in late:
-                outlet.lose_undecoded(undecoded)
-        self.status.complete()
+        try:
+            if engine is not None:
+                _drain(engine, outlets, time.monotonic() + timeout_s)
+        finally:
+            self.status.complete()
 
     def __enter__(self) -> Self:
         return self
@@ -334,9 +350,16 @@ class TickStream(Piped[Tick], Steered):
         return {outlet.name: outlet.accounts(waiting) for outlet in tuple(self._outlets)}
 
     def account(self, subscriber: str | None = None) -> Account:
-        """Return the account of a subscriber over all connections, of all subscribers by default."""
+        """Return the account of a subscriber over all connections, of all subscribers by default.
+
+        Raises:
+            UnknownSubscriber: there is none of that name, a `KeyError`; says which there are.
+        """
         accounts = self.accounts()
-        chosen = accounts.values() if subscriber is None else (accounts.get(subscriber, {}),)
+        if subscriber is not None and subscriber not in accounts:
+            there = ", ".join(accounts) or "none"
+            raise UnknownSubscriber(f"there is no subscriber {subscriber!r}; there are: {there}")
+        chosen = accounts.values() if subscriber is None else (accounts[subscriber],)
         return sum((each for by_connection in chosen for each in by_connection.values()), Account())
 
     def figures(self) -> Figures:
@@ -354,6 +377,7 @@ class TickStream(Piped[Tick], Steered):
 
     def beats(self, timeout_s: float) -> bool:
         """Tell whether the thread ``tickbraid-io`` turns, or need not; waits so long at most."""
+        self._owner.check()
         return self._engine is None or self._engine.loop.beats(timeout_s)
 
     @property
@@ -362,5 +386,21 @@ class TickStream(Piped[Tick], Steered):
         return None if self._engine is None else self._engine.activity
 
     def _waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:
+        self._owner.check()  # before any lock
         engine = self._engine
         return Counter() if engine is None else engine.ingest.waiting(look_at_bytes)
+
+
+def _drain(engine: Engine, outlets: Sequence[Outlet], deadline_s: float) -> None:
+    """Close the sources, wait for what they brought to be taken, and stop everything."""
+    engine.close_sources()
+    for outlet in outlets:
+        outlet.wait(max(0.0, deadline_s - time.monotonic()))
+    late = [outlet for outlet in outlets if not outlet.ended.is_set()]
+    try:
+        dispose_all(*outlets)
+    finally:
+        engine.dispose()
+    undecoded = engine.ingest.waiting()
+    for outlet in late:
+        outlet.lose_undecoded(undecoded)

@@ -21,6 +21,8 @@ log = logging.getLogger("tickbraid.synthetic")
 MESSAGE_ELEMENTS: Final = 200
 """Elements in a message, of which each read brings one: about 40 KiB."""
 JOIN_TIMEOUT_S: Final = 2.0
+FAILED_S: Final = 1.0
+"""Until the next round after one that raised."""
 
 
 class SyntheticSource:
@@ -119,9 +121,9 @@ class SyntheticSource:
             nonlocal last_ms
             # A timer may be early by a hair, and the wall clock may be set back.
             due_ms = (self._clock_ns() // 1_000_000 + 1) // interval_ms * interval_ms
-            if due_ms > last_ms:
+            is_due, last_ms = due_ms > last_ms, due_ms  # first: a round that fails is not done twice
+            if is_due:
                 self._emit(market, due_ms, observer)
-            last_ms = due_ms
             return max(0.0, (due_ms + interval_ms) / 1e3 - self._clock_ns() / 1e9)
 
         return _run_on_thread(wake) if self._scheduler is None else _run_on(self._scheduler, wake)
@@ -142,11 +144,12 @@ def _run_on_thread(wake: Callable[[], float]) -> abc.DisposableBase:
 
     def run() -> None:
         delay_s = 0.0
-        try:
-            while not ended.wait(delay_s):
+        while not ended.wait(delay_s):
+            try:
                 delay_s = wake()
-        except Exception:
-            log.exception("A subscriber of synthetic frames raised; it gets no more")
+            except BaseException:
+                delay_s = FAILED_S
+                log.exception("a round of synthetic ticks failed; the next one comes in %g s", FAILED_S)
 
     def end() -> None:
         ended.set()

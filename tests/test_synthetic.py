@@ -187,19 +187,24 @@ def test_disposing_within_a_frame_does_not_wait_for_itself():
     assert took[0] < 1.5
 
 
-def test_raising_subscriber_is_logged_and_ends_the_source(caplog):
-    """The thread would die with nothing but a traceback on stderr."""
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, BaseException])
+def test_a_round_that_fails_is_logged_and_the_next_one_comes(caplog, monkeypatch, kind):
+    """The thread would die with nothing but a traceback on stderr, and the stream stand still."""
+    monkeypatch.setattr("pipeline.synthetic.FAILED_S", 0.01)
     source = SyntheticSource("c1", ["AAPL"], event_types=["Q"], interval_s=0.001)
-    raised = threading.Event()
+    calls = []
+    again = threading.Event()
 
     def see(_frames):
-        raised.set()
-        raise RuntimeError("no")
+        calls.append(1)
+        if len(calls) == 1:
+            raise kind("no")
+        again.set()
 
     subscription = source.frames.subscribe(see)
-    assert raised.wait(10)
+    assert again.wait(10)
     subscription.dispose()
-    assert "raised" in caplog.text
+    assert "a round of synthetic ticks failed" in caplog.text
 
 
 @pytest.mark.parametrize("interval_s", [0, -1, 0.0001, float("nan")])

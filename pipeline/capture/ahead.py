@@ -16,8 +16,9 @@ _T = TypeVar("_T")
 class Ahead(Iterator[_T], Generic[_T]):
     """Iterates over the items of chunks, of which ``tickbraid-replay`` makes some ahead.
 
-    The thread starts with the first item that is asked for and ends after the last chunk, or with `close`.
-    One thread iterates; what making a chunk raises is raised there, in its place.
+    The thread starts with the first item that is asked for, or as soon as one can be started; it ends after
+    the last chunk, or with `close`. One thread iterates; what making a chunk raises is raised there, in its
+    place.
 
     Args:
         chunks: are made on the thread; this has to be all that uses them.
@@ -28,7 +29,7 @@ class Ahead(Iterator[_T], Generic[_T]):
         self._changed = threading.Condition()
         self._ready: deque[list[_T]] = deque()
         self._over = False
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._items: Iterator[_T] = iter(())
         self._thread: threading.Thread | None = None
 
@@ -48,10 +49,9 @@ class Ahead(Iterator[_T], Generic[_T]):
             self._thread.join(JOIN_TIMEOUT_S)
 
     def _next_chunk(self) -> list[_T]:
+        if self._thread is None and not self._over and not self._start():
+            return next(self._chunks)
         with self._changed:
-            if self._thread is None and not self._over:
-                self._thread = threading.Thread(target=self._run, name="tickbraid-replay", daemon=True)
-                self._thread.start()
             self._changed.wait_for(lambda: self._ready or self._over)
             if self._ready:
                 self._changed.notify_all()
@@ -60,6 +60,16 @@ class Ahead(Iterator[_T], Generic[_T]):
                 error, self._error = self._error, None
                 raise error
         raise StopIteration
+
+    def _start(self) -> bool:
+        """Return whether there is a thread; without one each chunk is made when it is needed."""
+        thread = threading.Thread(target=self._run, name="tickbraid-replay", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
         try:
@@ -70,7 +80,7 @@ class Ahead(Iterator[_T], Generic[_T]):
                         return
                     self._ready.append(chunk)
                     self._changed.notify_all()
-        except Exception as error:  # noqa: BLE001  # whoever iterates gets it
+        except BaseException as error:  # noqa: BLE001  # whoever iterates gets it
             self._error = error
         finally:
             with self._changed:

@@ -129,6 +129,15 @@ class CaptureSink:
         def parts(kind: str, schema: Any) -> Parts:
             return Parts(self._folder, kind, schema, rotate_rows=rotate_rows, rotate_s=rotate_s)
 
+        try:
+            self._begin(kinds, parts, tap, waits=waits)
+        except BaseException:
+            self.close()  # there was no thread for the second, say: the first must not keep the directory
+            raise
+
+    def _begin(
+        self, kinds: Collection[str], parts: Callable[[str, Any], Parts], tap: Tap, *, waits: bool
+    ) -> None:
         if TICKS in kinds:
             self._ticks = Writer(
                 TICKS,
@@ -139,10 +148,10 @@ class CaptureSink:
             )
         if FRAMES in kinds:
             self._frames = _FrameRecorder(
-                parts(FRAMES, FRAME_SCHEMA), self._fail, status_stream.emit, waits=waits, clock=clock
+                parts(FRAMES, FRAME_SCHEMA), self._fail, self._status.emit, waits=waits, clock=self._clock
             )
             self._sources.add(tap.look(self._frames.see))
-            self._sources.add(status_stream.overhear(self._frames.hear))
+            self._sources.add(self._status.overhear(self._frames.hear))
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Make columns of the ticks and hand them to the thread that writes them."""
@@ -188,7 +197,7 @@ class CaptureSink:
             "unfit": dict(self._columns.unfit),
         }
 
-    def _fail(self, kind: str, error: Exception, rows: int) -> None:
+    def _fail(self, kind: str, error: BaseException, rows: int) -> None:
         words = getattr(error, "strerror", None) or str(error)
         self._failed[kind] = words
         reason = f"{words}; no more {kind} are recorded, and the last {rows:,} rows are lost"
@@ -204,7 +213,7 @@ class _FrameRecorder:
     def __init__(
         self,
         parts: Parts,
-        on_failure: Callable[[str, Exception, int], None],
+        on_failure: Callable[[str, BaseException, int], None],
         emit: Callable[[status.StatusEvent], None],
         *,
         waits: bool,

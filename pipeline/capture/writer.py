@@ -39,7 +39,7 @@ class Writer(Generic[_Item]):
         pack: Callable[[Sequence[_Item]], Any],
         *,
         capacity: int,
-        on_failure: Callable[[Exception, int], None],
+        on_failure: Callable[[BaseException, int], None],
         at_rest: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -108,7 +108,7 @@ class Writer(Generic[_Item]):
                 self.parts.rotate()
                 self._at_rest()
             self.parts.finish()
-        except Exception as error:  # noqa: BLE001  # whatever it is, it ends the capture and not the stream
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it ends the capture and not the stream
             self._fail(error)
         finally:
             self.stop()
@@ -128,7 +128,7 @@ class Writer(Generic[_Item]):
             self._changed.notify_all()
             return items
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         with self._changed:
             self._stopped = True
             waiting = [item for item, _ in self._items]

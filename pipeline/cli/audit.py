@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from operators.account import Account
+from pipeline.status_event import counted
 
 from .simulator_process import Sent
 
-__all__ = ["blanks", "check_redis", "check_sent", "failures", "imbalances"]
+__all__ = ["blanks", "check_redis", "check_sent", "failed_ticks", "failures", "imbalances"]
 
 
 def imbalances(accounts: Mapping[str, Mapping[str, Account]]) -> Iterator[str]:
@@ -85,3 +86,14 @@ def failures(health: Mapping[str, Any]) -> Iterator[str]:
     for connection in health["connections"]:
         if connection["phase"] == "failed":
             yield f"{connection['name']}: {connection['last_trouble']}"
+
+
+def failed_ticks(health: Mapping[str, Any]) -> Iterator[str]:
+    """Say which subscribers failed on how many ticks, and why the last time.
+
+    Args:
+        health: as above.
+    """
+    for name, subscriber in health["subscribers"].items():
+        if failed := subscriber["account"]["failed"]:
+            yield f"{name} failed on {counted(failed, 'tick')}; the last: {subscriber['last_error']}"

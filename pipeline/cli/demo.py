@@ -22,7 +22,7 @@ from pipeline.shown import json_line, shown
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
 
-from .audit import blanks, check_redis, check_sent, failures, imbalances
+from .audit import blanks, check_redis, check_sent, failed_ticks, failures, imbalances
 from .screen import account_lines, account_values, event_line, screen, summary
 from .simulator_process import Sent, SimulatorProcess
 from .stop import Stop
@@ -162,7 +162,7 @@ class Demo:
             problems.append(str(error))
         self._stream.close()
         accounts = self._stream.accounts()
-        problems += [*imbalances(accounts), *blanks(accounts, health)]
+        problems += [*imbalances(accounts), *blanks(accounts, health), *failed_ticks(self._stream.health())]
         if self._sent is not None:
             problems += check_sent(accounts, self._sent)
             had, sent = dict(self._kinds), self._sent.types

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from pipeline.shown import shown
 
-from .audit import imbalances
+from .audit import failed_ticks, imbalances
 from .logs import LogFormat
 from .output import until_unread
 from .preflight import load_ready
@@ -85,7 +85,7 @@ def replay(
         _watch(replayed, stop, shown=log_format == "human" and sys.stderr.isatty())
         stream.close(DRAIN_S)
         all_told.wait(FAREWELL_S)
-        trouble += imbalances(stream.accounts())
+        trouble += [*imbalances(stream.accounts()), *failed_ticks(stream.health())]
         teller.tell_account(stream)
     for words in trouble:
         typer.echo(f"Error: {shown(words)}", err=True)

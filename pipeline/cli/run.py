@@ -22,7 +22,7 @@ from pipeline.status import StatusEvent
 from pipeline.status_event import counted, some_of
 from pipeline.stream import TickStream
 
-from .audit import failures, imbalances
+from .audit import failed_ticks, failures, imbalances
 from .logs import LogFormat, LogHandler
 from .output import until_unread
 from .preflight import load_ready, said
@@ -59,7 +59,8 @@ def run(
     """Run the stream that the settings describe, until Ctrl-C or SIGTERM, or until nothing can come again.
 
     Events and, every 10 s, a summary go to stderr; the closing account goes to stdout. A signal drains what
-    is queued, for 5 s at most; a second one ends the process at once.
+    is queued, for 5 s at most; a second one ends the process at once. Exit code 1 says that something went
+    wrong on the way: a callback that raised, say.
     """
     with Stop() as stop, until_unread(stop.leave):
         teller = Teller(log_format)
@@ -74,7 +75,7 @@ def run(
             trouble = _run(stream, stop, teller)
         stream.close(DRAIN_S)
         all_told.wait(FAREWELL_S)
-        trouble += imbalances(stream.accounts())
+        trouble += [*imbalances(stream.accounts()), *failed_ticks(stream.health())]
         teller.tell_account(stream)
     for words in trouble:
         teller.tell_trouble(words)

@@ -197,10 +197,11 @@ def figure(ms: float | None) -> str:
 
 def _in_short(line: SubscriberLine) -> str:
     state = f" {shown(line.state)}" if line.state else ""
+    failed = f", {line.failed:,} failed" if line.failed else ""
     messages = "" if line.messages_per_s is None else f" ({line.messages_per_s:,.0f} messages/s)"
     return (
         f"{shown(line.name)}{state} {line.delivered_per_s:,.0f} ticks/s{messages}"
-        f" p99 {figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped"
+        f" p99 {figure(line.p99_ms)} ms, {line.queued:,} queued, {line.dropped:,} dropped{failed}"
     )
 
 

@@ -114,7 +114,8 @@ class TopApp(App[None]):
     def on_unmount(self) -> None:
         """Ask no more; a question that is open is not waited for longer than 2 s."""
         self._over.set()
-        self._asking.join(END_WITHIN_S)
+        if self._asking.ident is not None:  # it was started
+            self._asking.join(END_WITHIN_S)
 
     def on_top_app_answered(self, message: Answered) -> None:
         """Show an answer, unless paused."""

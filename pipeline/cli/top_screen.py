@@ -147,6 +147,7 @@ def subscribers(lines: Iterable[SubscriberPoint], width: int) -> Table:
         count("delivered", from_width=WIDEST),
         count("deduplicated", "duplicates", from_width=WIDEST),
         count("dropped"),
+        count("failed", from_width=ROOMY),
         count("rejected", from_width=ROOMY),
         count("queued"),
         count("imbalance"),

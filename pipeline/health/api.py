@@ -154,7 +154,7 @@ def _add_reads(app: FastAPI, stream: TickStream) -> None:
 
     @app.get("/api/account", tags=["reading"], response_model=models.AccountAnswer)
     def account() -> dict[str, Any]:
-        """Return where every received element is: delivered, deduplicated, dropped, rejected or queued."""
+        """Return where every element is: delivered, deduplicated, dropped, failed, rejected or queued."""
         return answers.account(stream)
 
 

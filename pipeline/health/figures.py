@@ -39,6 +39,7 @@ class SubscriberFigures:
         accounts: by connection.
         dropped: ticks by reason.
         errors: exceptions that came out of it, where its sink does not count them.
+        last_error: why ticks failed the last time, None where none has.
         sink: the snapshot of its sink.
         undecoded: of what the accounts call received and queued, what waits undecoded, by connection. It is
             an estimate, and has status messages in it, so it can be more than what is decoded in the end.
@@ -51,6 +52,7 @@ class SubscriberFigures:
     errors: int
     sink: dict[str, Any]
     undecoded: dict[str, int] = field(default_factory=dict)
+    last_error: str | None = None
 
     def counted(self) -> dict[str, Account]:
         """Return the accounts of what was decoded, by connection: nothing that they count is taken back."""

@@ -69,7 +69,7 @@ class SubscriberPoint(SubscriberLine):
     """Says how a subscriber does, and where every element of it is.
 
     Args:
-        account: received, delivered, deduplicated, dropped, rejected, queued, and the imbalance, which is 0.
+        account: received, delivered, deduplicated, dropped, failed, rejected, queued, and the imbalance, 0.
     """
 
     account: dict[str, int]
@@ -218,9 +218,10 @@ class History:
 
     def start(self) -> None:
         """Begin to read, once; from any thread."""
+        thread = threading.Thread(target=self._run, name="tickbraid-history", daemon=True)
+        thread.start()
+        self._thread = thread
         self._status.disposable = self._stream.status.subscribe(self.take)
-        self._thread = threading.Thread(target=self._run, name="tickbraid-history", daemon=True)
-        self._thread.start()
 
     def close(self) -> None:
         """Stop reading, from any thread, within 2 s; what was read can still be asked for. Idempotent."""
@@ -317,7 +318,7 @@ class History:
                     next_s = now_s + EVERY_S
             try:
                 self.sample(keep=due)
-            except Exception:  # a defect in one figure must not blind the operator for the rest of the day
+            except BaseException:  # a defect in one figure must not blind the operator all day
                 log.exception("the stream could not be read")
             self._closed.wait(min(SOONEST_S, max(0.0, next_s - self._monotonic())))
             if self._happened.wait(max(0.0, next_s - self._monotonic())):

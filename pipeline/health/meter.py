@@ -63,7 +63,7 @@ class SubscriberLine:
     """Says how a subscriber does; counts are since the start.
 
     Args:
-        state: the sink's, ``up``, or how many exceptions it raised; "" where there is nothing to tell.
+        state: the sink's, ``up``, or how many ticks failed; "" where there is nothing to tell.
         p50_ms: from received until delivered, of the last seconds; None where nothing was.
         p99_ms: as above.
         messages_per_s: to Redis; None for other subscribers.
@@ -77,6 +77,7 @@ class SubscriberLine:
     delivered_per_s: float
     queued: int
     dropped: int
+    failed: int
     rejected: int
     p50_ms: float | None
     p99_ms: float | None
@@ -231,15 +232,16 @@ def _subscriber(
     messages = None
     if "acknowledged" in sink:
         messages = _rate(sink["acknowledged"] - (before["sink"]["acknowledged"] if before else 0), seconds)
-    errors = now["errors"] + sink.get("errors", 0)
+    failed = account["failed"]
     p50_ms, p99_ms = _p50_p99_ms(latency)
     sink_p50_ms, sink_p99_ms = _p50_p99_ms(acknowledged)
     return SubscriberLine(
         name=name,
-        state=sink.get("state") or (f"{errors:,} errors" if errors else ""),
+        state=sink.get("state") or (f"{failed:,} failed" if failed else ""),
         delivered_per_s=_rate(delivered, seconds),
         queued=account["queued"],
         dropped=account["dropped"],
+        failed=failed,
         rejected=account["rejected"],
         p50_ms=p50_ms,
         p99_ms=p99_ms,

@@ -158,6 +158,7 @@ class Balance(BaseModel):
     delivered: int
     deduplicated: int
     dropped: int
+    failed: int = Field(description="its code raised, or its server refused")
     rejected: int
     queued: int
     imbalance: int = Field(description="elements that are nowhere: 0, or there is a defect")
@@ -186,6 +187,7 @@ class Subscriber(_Open):
     account: Balance
     dropped: dict[str, int] = Field(description="ticks by reason")
     errors: int = Field(description="exceptions that came out of it")
+    last_error: str | None = Field(description="why ticks failed the last time")
 
 
 class Health(_Open):

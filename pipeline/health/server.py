@@ -55,12 +55,17 @@ class HttpServer:
         """
         listener = listen(self._host, self._port)
         self._port = listener.getsockname()[1]
-        self._server = _Server(self._app)
-        self._thread = threading.Thread(
-            target=self._server.serve_on, args=(listener,), name="tickbraid-http", daemon=True
+        server = _Server(self._app)
+        thread = threading.Thread(
+            target=server.serve_on, args=(listener,), name="tickbraid-http", daemon=True
         )
-        self._thread.start()
-        if not (self._server.answers.wait(START_TIMEOUT_S) and self._server.started):
+        try:
+            thread.start()
+        except RuntimeError as error:
+            listener.close()
+            raise ServerUnavailable(f"the HTTP interface has no thread to run on: {error}") from error
+        self._server, self._thread = server, thread
+        if not (server.answers.wait(START_TIMEOUT_S) and server.started):
             self.close()
             raise ServerUnavailable("the HTTP interface could not be started; the log says why")
 

@@ -161,9 +161,10 @@ def _subscriber_figures(outlet: Outlet, waiting: Mapping[str, int]) -> Subscribe
         ended=ended,
         accounts=outlet.accounts(waiting),
         dropped=outlet.gauge.dropped_by_reason(),
-        errors=outlet.gauge.errors,
-        sink=outlet.sink.snapshot(),
+        errors=outlet.errors + outlet.gauge.errors,
+        sink=outlet.snapshot(),
         undecoded={} if ended else dict(waiting),
+        last_error=outlet.last_error,
     )
 
 
@@ -176,5 +177,6 @@ def _subscriber(figures: SubscriberFigures) -> dict[str, Any]:
         "connections": {connection: account.to_dict() for connection, account in figures.accounts.items()},
         "dropped": figures.dropped,
         "errors": figures.errors,
+        "last_error": figures.last_error,
         "sink": figures.sink,
     }

@@ -1,5 +1,6 @@
 """One connection to Massive that stays: connect, authenticate, subscribe, watch, and again after any end."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -40,6 +41,8 @@ from .subscriptions import Subscriptions
 from .watch import Watch
 
 __all__ = ["Connection"]
+
+log = logging.getLogger("tickbraid.massive.connection")
 
 DIAL_GRACE_S: Final = 1.0
 EVICTION_CLOSE_S: Final = 10.0
@@ -405,4 +408,7 @@ class Connection:
         return self._scheduler.schedule_relative(max(0.0, delay_s), lambda *_: action())
 
     def _tell(self, event: Callable[..., status.StatusEvent], **values: Any) -> None:
-        self._on_status(event(connection=self.id, at_ns=self._clock(), **values))
+        try:
+            self._on_status(event(connection=self.id, at_ns=self._clock(), **values))
+        except BaseException:  # what has to be done next must be done: it would back off for ever
+            log.exception("%s: telling of a %s raised; this is a defect", self.id, event)

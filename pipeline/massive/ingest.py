@@ -200,7 +200,7 @@ class Ingest:
     def _emit(self, frames: Frames, observer: abc.ObserverBase[Frames]) -> None:
         try:
             observer.on_next(frames)
-        except Exception:
+        except BaseException:
             log.exception("the pipeline failed on frames of %s; this is a defect", frames.connection)
             if frames.messages:
                 with self._lock:

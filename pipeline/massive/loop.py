@@ -74,10 +74,10 @@ class _Watched:
 class SocketLoop(Scheduler, abc.DisposableBase):
     """Runs reads, writes and timers of many sockets one by one, on the thread that leads.
 
-    That is ``tickbraid-io``, which starts with the first `schedule` and ends with `dispose`, or one that
-    called `lead`. It is a reactivex scheduler, so that a connection's timers run in virtual time in the
-    tests. `schedule` and `dispose` may be called from any thread; `watch`, `set_writer` and `unwatch` on the
-    one that leads.
+    That is ``tickbraid-io``, which starts with `start` or the first `schedule` and ends with `dispose`, or
+    one that called `lead`. It is a reactivex scheduler, so that a connection's timers run in virtual time in
+    the tests. `schedule` and `dispose` may be called from any thread; `watch`, `set_writer` and `unwatch` on
+    the one that leads.
 
     Args:
         monotonic: seconds, for the timers.
@@ -108,19 +108,32 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         self._volunteer: Callable[[], bool] | None = None
         self._summons: queue.SimpleQueue[None] = queue.SimpleQueue()
 
+    def start(self) -> None:
+        """Start the thread, if it does not run yet; from any thread.
+
+        Raises:
+            RuntimeError: it cannot be.
+        """
+        with self._lock:
+            if self._thread is None and not self._disposed:
+                self._start()
+
     def schedule(self, action: typing.ScheduledAction[_State], state: _State | None = None) -> _Job:
         """Run ``action`` on the loop's thread soon.
 
         Once the loop is disposed nothing runs any more; what is returned is then disposed already.
+
+        Raises:
+            RuntimeError: the loop's thread, which the first action starts, cannot be; nothing was taken.
         """
         job = _Job(action, state)
         with self._lock:
             if self._disposed:
                 job.is_disposed = True
                 return job
-            self._jobs.append(job)
             if self._thread is None:
                 self._start()
+            self._jobs.append(job)
         self._wake()
         return job
 
@@ -136,9 +149,9 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         with self._lock:
             if self._disposed:
                 return job
-            heapq.heappush(self._timers, (due_s, next(self._order), job))
             if self._thread is None:
                 self._start()
+            heapq.heappush(self._timers, (due_s, next(self._order), job))
         self._wake()
         return job
 
@@ -252,14 +265,18 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             thread.join(JOIN_TIMEOUT_S)
 
     def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="tickbraid-io", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="tickbraid-io", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: where there are no threads the next action tries again
 
     def _run(self) -> None:
         while not self._disposed:
-            with self._lead:
-                self._take_turns(self._is_relieved)
-            self._stand_by()
+            try:
+                with self._lead:
+                    self._take_turns(self._is_relieved)
+                self._stand_by()
+            except BaseException:  # thrown in from outside, as gevent's and eventlet's time-outs are
+                log.exception("the loop's thread was interrupted; it goes on")
         with self._lead:
             self._leader = threading.get_ident()
             try:
@@ -318,7 +335,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                     more = watched.on_readable() or more
                 if events & selectors.EVENT_WRITE and watched.on_writable is not None:
                     watched.on_writable()
-            except Exception:
+            except BaseException:
                 log.exception("a socket's callback raised; this is a defect")
         return more
 
@@ -342,7 +359,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             return
         try:
             job.action(self, job.state)
-        except Exception:  # the other connections live on
+        except BaseException:  # the other connections live on
             log.exception("an action on the loop's thread raised; this is a defect")
 
     def _wake(self) -> None:

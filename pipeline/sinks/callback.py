@@ -1,12 +1,10 @@
 """Hands every tick to the user's function."""
 
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from operator import length_hint
 from typing import Any
 
-from operators.throttled_log import ThrottledLog
+from pipeline.callables import refuse_unrun
+from pipeline.errors import words_of
 from pipeline.ticks import TickBatch
 
 from .sink import DELIVERED, Outcome
@@ -17,21 +15,16 @@ __all__ = ["CallbackSink"]
 class CallbackSink:
     """Calls ``callback`` with one tick after the other, whatever it raises.
 
-    A tick on which the callback raised counts as delivered: the callback had it.
+    A tick on which it raised has failed, and the next one comes: `SystemExit` and `KeyboardInterrupt` too, as
+    on a thread they would end that thread and nothing else. So has one for which it returned a coroutine,
+    since nothing has run.
 
     Args:
         callback: runs on the thread of the buffer in front of the sink, one call at a time.
-        name: in the log and in metrics.
-        monotonic: tells when to log again, s.
+        name: in the account, in the log and in metrics.
     """
 
-    def __init__(
-        self,
-        callback: Callable[[Any], object],
-        name: str = "callback",
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, callback: Callable[[Any], object], name: str = "callback") -> None:
         self.name = name
         self._callback = callback
         self._stopped = False
@@ -39,18 +32,25 @@ class CallbackSink:
         self._left: list[Any] = []
         self._calls = 0
         self._errors = 0
+        self._error: BaseException | None = None
         self._last_error: str | None = None
-        self._log = ThrottledLog(f"{name} raised", logger="tickbraid.sinks.callback", monotonic=monotonic)
 
     def write(self, batches: Sequence[TickBatch]) -> Outcome:
         """Call the callback with every tick, until `stop` is called."""
         dropped: dict[str, int] = {}
+        failed: dict[str, int] = {}
         for batch in batches:
+            before = self._errors
             left = self._call(batch.ticks)
             self._calls += len(batch.ticks) - left
             if left:
                 dropped[batch.connection] = dropped.get(batch.connection, 0) + left
-        return Outcome(dropped=dropped) if dropped else DELIVERED
+            if self._errors > before:
+                failed[batch.connection] = failed.get(batch.connection, 0) + self._errors - before
+        if not dropped and not failed:
+            return DELIVERED
+        error, self._error = self._error, None
+        return Outcome(dropped=dropped, failed=failed, error=error)
 
     def stop(self) -> None:
         """Let the call that runs be the last one; nobody can end it but the callback."""
@@ -67,25 +67,23 @@ class CallbackSink:
     def _call(self, ticks: Sequence[Any]) -> int:
         """Call the callback with each; return how many were left when it was told to stop.
 
-        The loop is in C: measured, 67 ns a tick instead of 132.
+        Measured, the loop takes as long as one in C, since Python calls Python functions without leaving its
+        own: 2 ns a tick less for them, 4 to 10 ns more for others. And it sees what they return.
         """
         rest = self._rest = iter(ticks)
         if self._stopped:  # after `rest`, as in `stop` it is before
             return len(ticks)
+        callback = self._callback
         while True:
             try:
-                deque(map(self._callback, rest), maxlen=0)
-            # SystemExit too: on a thread it would end the stream without a word.
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # user code
-                self._report(error)
+                for tick in rest:
+                    if (returned := callback(tick)) is not None:
+                        refuse_unrun(returned, self.name)
+            except BaseException as error:  # noqa: BLE001  # user code
+                self._errors += 1
+                self._error = error
+                self._last_error = words_of(error)
             else:
-                if not length_hint(rest):
-                    break
-                self._report(StopIteration("the callback raised it"))  # which `map` takes for the end
+                break
         self._left.extend(rest)
         return len(self._left)
-
-    def _report(self, error: BaseException) -> None:
-        self._errors += 1
-        self._last_error = f"{type(error).__name__}: {error}"
-        self._log(error)

@@ -137,8 +137,9 @@ class RedisSink:
         failed = self._window.take_failed()
         if failed and sum(self._window.taken) == taken:
             self._state = "refused"
-        counts = Counter({connection: len(ticks) for connection, ticks in dropped.items()})
-        return Outcome(rejected, counts + Counter(failed))
+        counts = {connection: len(ticks) for connection, ticks in dropped.items()}
+        error = PermissionError(f"no channel may have them: {self._last_error}") if failed else None
+        return Outcome(rejected, counts, failed, error)
 
     def _pack(self, batch: TickBatch, rejected: Counter[str]) -> Iterator[Parcel]:
         connection = batch.connection

@@ -10,9 +10,10 @@ from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from operators.buffer import Overflow
 from operators.histogram import LatencyHistogram
+from pipeline.callables import check_callable
 from pipeline.ticks import TickBatch
 
-__all__ = ["CAPTURE", "DELIVERED", "Acknowledged", "Configured", "Outcome", "Sink"]
+__all__ = ["CAPTURE", "DELIVERED", "Acknowledged", "Configured", "Outcome", "Sink", "check_sink"]
 
 CAPTURE: Final = "capture"
 """The name of the sink that records."""
@@ -20,15 +21,19 @@ _NONE: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class Outcome(NamedTuple):
-    """Tells what became of the ticks of one write; what is in neither count was delivered.
+    """Tells what became of the ticks of one write; what is in none of the counts was delivered.
 
     Args:
         rejected: ticks by connection id that cannot be written: a quote without a side has no price.
         dropped: ticks by connection id that were given up because the sink was told to stop.
+        failed: ticks by connection id on which the user's function raised, or that the server refused.
+        error: why they failed, or the last of them.
     """
 
     rejected: Mapping[str, int] = _NONE
     dropped: Mapping[str, int] = _NONE
+    failed: Mapping[str, int] = _NONE
+    error: BaseException | None = None
 
 
 DELIVERED: Final = Outcome()
@@ -49,14 +54,15 @@ class Configured(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes ticks out of the pipeline; `write` never raises for what a server or a tick may do."""
+    """Takes ticks out of the pipeline; `write` should not raise for what a server or a tick may do."""
 
     name: str
 
-    def write(self, batches: Sequence[TickBatch]) -> Outcome:
+    def write(self, batches: Sequence[TickBatch]) -> Outcome | None:
         """Deliver the ticks, in order; on the sink's own thread, one call at a time.
 
-        Blocks, and tries again, until all are delivered or `stop` was called.
+        Blocks, and tries again, until all are delivered or `stop` was called. None says that all were. Where
+        it raises, all of them have failed, and the next come all the same.
         """
         ...
 
@@ -81,3 +87,25 @@ class Acknowledged(Protocol):
     """Is recorded into on the sink's thread: from taken until acknowledged, weighted by messages."""
     taken_ns: int
     """When the last `Sink.write` began, wall clock."""
+
+
+def check_sink(sink: object) -> None:
+    """Refuse what is no sink, before anything starts.
+
+    Raises:
+        TypeError: something of a `Sink` is missing, or cannot be called; names it.
+    """
+    if isinstance(sink, type):
+        raise TypeError(f"sink must be an object, not the class {sink.__name__} itself: {sink.__name__}(…)")
+    wrong = [f"{name}()" for name in ("write", "stop", "close", "snapshot") if not _has(sink, name)]
+    name = getattr(sink, "name", None)
+    if not isinstance(name, str) or not name:
+        wrong.insert(0, "name, a text")
+    if wrong:
+        raise TypeError(f"sink must have {', '.join(wrong)}, which {type(sink).__name__} has not")
+    for method in ("write", "stop", "close", "snapshot"):
+        check_callable(getattr(sink, method), f"{method} of the sink {name}")
+
+
+def _has(sink: object, method: str) -> bool:
+    return callable(getattr(sink, method, None))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.callables import check_callable
 from pipeline.stream import TickStream
 
 from .client import MassiveWebSocketClient
@@ -33,6 +34,8 @@ class RealTimeDataAdapter:
     def __init__(
         self, config: Mapping[str, Any], tick_callback: TickCallback, status_callback: StatusCallback
     ) -> None:
+        check_callable(tick_callback, "tick_callback")
+        check_callable(status_callback, "status_callback")
         self.config = config
         self.tick_callback = tick_callback
         self.status_callback = status_callback

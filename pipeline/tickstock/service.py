@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from pipeline.callables import check_callable
 from pipeline.settings import DEFAULT_TICKERS
 from pipeline.stream import REDIS
 from pipeline.tick_data import TickData
@@ -60,9 +61,11 @@ class MarketDataService:
 
     Raises:
         SettingsError: ``config`` has a value that its key does not take.
+        TypeError: the ``emit`` of ``socketio`` is an ``async def``: it is that of an AsyncServer.
     """
 
     def __init__(self, config: Mapping[str, Any], socketio: SocketIO | None = None) -> None:
+        check_callable(getattr(socketio, "emit", None), "socketio.emit")
         self.config = config
         self.socketio = socketio
         self.data_adapter: RealTimeDataAdapter | SyntheticDataAdapter | None = None

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipeline import status
 from pipeline.build import build_pipeline
+from pipeline.callables import check_callable, refuse_unrun
 from pipeline.errors import Closed
 from pipeline.massive.protocol import channels_for
 from pipeline.massive.snapshot import Phase
@@ -46,11 +47,16 @@ class Session:
         settings: of the stream.
         on_tick: is given every tick.
         on_status: is given every status event, in TickStock's words.
+
+    Raises:
+        TypeError: one of them is an ``async def`` or a generator function, of which a call would run nothing.
     """
 
     def __init__(
         self, settings: Settings, on_tick: TickCallback | None, on_status: StatusCallback | None
     ) -> None:
+        check_callable(on_tick, "the tick callback")
+        check_callable(on_status, "the status callback")
         self.settings = settings
         self.stream: TickStream | None = None
         """The stream, from `open` on; a closed one still tells its last counts."""
@@ -70,6 +76,8 @@ class Session:
 
         Returns as soon as every connection is up or has failed for good, after 15 s at most.
         """
+        if self.stream is not None:
+            self.stream.status.owner.check()  # before the lock, which a fork may have left held
         with self._opening:
             if self.stream is not None and self.up():
                 return True
@@ -112,9 +120,11 @@ class Session:
         return {connection["id"]: connection for connection in health.get("connections", ())}
 
     def delivered(self) -> Mapping[str, int]:
-        """Return connection id to the ticks that the callback was given."""
+        """Return connection id to the ticks that the callback was given, whether or not it raised."""
         accounts = {} if self.stream is None else self.stream.accounts()
-        return {name: account.delivered for name, account in accounts.get(CALLBACK, {}).items()}
+        return {
+            name: account.delivered + account.failed for name, account in accounts.get(CALLBACK, {}).items()
+        }
 
     def callback_errors(self) -> int:
         """Return how often the tick callback raised."""
@@ -222,7 +232,9 @@ class Session:
         if self._on_status is not None:
             self._calling_back = threading.get_ident()
             try:
-                self._on_status(*in_words(event, was_live=was_live))
+                returned = self._on_status(*in_words(event, was_live=was_live))
+                if returned is not None:
+                    refuse_unrun(returned, "the status callback")
             finally:
                 self._calling_back = None
 

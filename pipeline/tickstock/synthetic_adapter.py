@@ -1,12 +1,14 @@
 """`SyntheticDataAdapter`: generated ticks where there is no account, with TickStock's interface."""
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from typing import Any
 
+from operators.isolation import ends_the_program
+from pipeline.callables import check_callable, refuse_unrun
 from pipeline.errors import Closed
 from pipeline.stream import TickStream
+from pipeline.subscriber_log import subscriber_log
 from pipeline.symbols import read_symbols
 
 from .config import stream_settings_of
@@ -14,8 +16,6 @@ from .session import Session, TickCallback
 from .words import StatusCallback
 
 __all__ = ["SyntheticDataAdapter"]
-
-log = logging.getLogger("tickbraid.tickstock")
 
 
 class SyntheticDataAdapter:
@@ -30,6 +30,8 @@ class SyntheticDataAdapter:
     def __init__(
         self, config: Mapping[str, Any], tick_callback: TickCallback, status_callback: StatusCallback
     ) -> None:
+        check_callable(tick_callback, "tick_callback")
+        check_callable(status_callback, "status_callback")
         self.config = config
         self.tick_callback = tick_callback
         self.status_callback = status_callback
@@ -78,6 +80,10 @@ class SyntheticDataAdapter:
 
     def _tell(self, word: str, message: str) -> None:
         try:
-            self.status_callback(word, {"message": message, "connection_id": "synthetic"})
-        except Exception:  # user code; the ticks go on
-            log.exception("the status callback raised on %s", word)
+            returned = self.status_callback(word, {"message": message, "connection_id": "synthetic"})
+            if returned is not None:
+                refuse_unrun(returned, "the status callback")
+        except BaseException as error:  # user code; the ticks go on
+            subscriber_log.exception("the status callback raised on %s", word)
+            if ends_the_program(error):
+                raise

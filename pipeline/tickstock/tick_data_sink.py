@@ -39,7 +39,7 @@ class TickDataSink:
                     self._reasons[rejection.reason] += 1
                     rejected[batch.connection] += 1
             converted.append(batch.with_ticks(ticks))
-        return Outcome(rejected, self._calls.write(converted).dropped)
+        return self._calls.write(converted)._replace(rejected=rejected)
 
     def stop(self) -> None:
         """Let the call that runs be the last one."""

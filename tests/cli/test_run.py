@@ -59,7 +59,7 @@ def test_a_signal_drains_and_prints_the_account(start, simulator, tmp_path, numb
     assert "connection_1: 8 channels confirmed" in err
     assert "connection_1: closed" in err
     account = [line.split() for line in out.splitlines() if line.startswith("callback")]
-    assert account == [["callback", "500", "=", "500", "+", "0", "+", "0", "+", "0", "+", "0"]]
+    assert account == [["callback", "500", "=", "500", *["+", "0"] * 5]]
     assert KEY not in out + err
 
 
@@ -84,15 +84,56 @@ def test_json_lines_tell_events_summaries_logs_and_the_account(start, simulator,
     running.process.send_signal(signal.SIGTERM)
     code, out, err = running.wait()
     events = [msgspec.json.decode(line) for line in err.splitlines()]
-    assert code == 0
-    assert {"Started", "Connecting", "Connected", "Authenticated", "Subscribed", "Closed", "Log"} <= {
-        event["event"] for event in events
-    }
+    assert code == 1
+    assert {
+        "SubscriberFailed",
+        "Error",
+        "Started",
+        "Connecting",
+        "Connected",
+        "Authenticated",
+        "Subscribed",
+        "Closed",
+        "Log",
+    } <= {event["event"] for event in events}
     logs = [event for event in events if event["event"] == "Log"]
     assert any("RuntimeError: mine" in log["message"] for log in logs)
     assert not any("confirmed" in log["message"] for log in logs), "nothing is told twice"
     account = msgspec.json.decode(out)["subscribers"]["callback"]
-    assert (account["received"], account["delivered"], account["imbalance"]) == (COUNT, COUNT, 0)
+    assert (account["received"], account["failed"], account["imbalance"]) == (COUNT, COUNT, 0)
+    told = sum(event["count"] for event in events if event["event"] == "SubscriberFailed")
+    assert told == COUNT, "the counts add up"
+    (error,) = [event["message"] for event in events if event["event"] == "Error"]
+    assert error == "callback failed on 500 ticks; the last: RuntimeError: mine"
+
+
+@pytest.mark.parametrize("raised", ["ValueError", "SystemExit", "KeyboardInterrupt", "BaseException"])
+def test_a_callback_that_raised_once_is_told_and_ends_in_1(start, simulator, tmp_path, raised):
+    """A service whose callback failed on some ticks reported to systemd that all was well."""
+    body = f"if number == 7: raise {raised}('x')\n    if number == {COUNT}: print('had', number, flush=True)"
+    running = start("run", *write_callback(tmp_path, body), **settings(simulator))
+    wait_until(lambda: f"had {COUNT}\n" in running.out, DEADLINE_S, "the last tick")
+    running.process.send_signal(signal.SIGTERM)
+    code, out, err = running.wait()
+    assert code == 1
+    (account,) = [line.split() for line in out.splitlines() if line.startswith("callback")]
+    assert account == ["callback", "500", "=", "499", "+", "0", "+", "0", "+", "1", "+", "0", "+", "0"]
+    assert f"Error: callback failed on 1 tick; the last: {raised}: x" in err
+    assert "Traceback (most recent call last)" in err
+    assert err.count("callback failed on 1 tick: ") == 1
+
+
+def test_a_function_that_cannot_take_a_tick_has_failed_on_all(start, simulator):
+    """``--callback math:sqrt`` had delivered everything."""
+    running = start("run", "--callback", "math:sqrt", **settings(simulator))
+    running.wait_for("callback failed on")
+    assert simulator.finished.wait(DEADLINE_S)
+    running.process.send_signal(signal.SIGTERM)
+    code, out, err = running.wait()
+    assert code == 1
+    (account,) = [line.split() for line in out.splitlines() if line.startswith("callback")]
+    assert account == ["callback", "500", "=", "0", "+", "0", "+", "0", "+", "500", "+", "0", "+", "0"]
+    assert "TypeError: must be real number" in err
 
 
 def test_a_stream_that_ends_by_itself_is_an_error_with_its_reason(simulator, monkeypatch):

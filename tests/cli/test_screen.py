@@ -30,6 +30,7 @@ CALLBACK = SubscriberLine(
     delivered_per_s=10234.4,
     queued=12,
     dropped=3,
+    failed=0,
     rejected=56,
     p50_ms=0.81,
     p99_ms=14.02,
@@ -125,15 +126,15 @@ def test_the_account_is_told_by_subscriber_and_connection():
     """The promise of the whole project would not be seen kept."""
     accounts = {
         "callback": {
-            "connection_2": Account(1000, 900, 50, 0, 50),
-            "connection_1": Account(1_000_000, 999_000, 900, 60, 30, 10),
+            "connection_2": Account(1000, 900, 50, 0, 20, 30),
+            "connection_1": Account(1_000_000, 999_000, 900, 60, 7, 23, 10),
         }
     }
     assert [*account_lines(accounts, {"connection_1": "primary", "connection_2": "secondary"})] == [
-        "              received = delivered + deduplicated + dropped + rejected + queued",
-        "callback     1,001,000 =   999,900 +          950 +      60 +       80 +     10",
-        "  primary    1,000,000 =   999,000 +          900 +      60 +       30 +     10",
-        "  secondary      1,000 =       900 +           50 +       0 +       50 +      0",
+        "              received = delivered + deduplicated + dropped + failed + rejected + queued",
+        "callback     1,001,000 =   999,900 +          950 +      60 +     27 +       53 +     10",
+        "  primary    1,000,000 =   999,000 +          900 +      60 +      7 +       23 +     10",
+        "  secondary      1,000 =       900 +           50 +       0 +     20 +       30 +      0",
     ]
 
 
@@ -143,7 +144,7 @@ def test_an_account_of_nothing_can_be_told(accounts):
     assert len([*account_lines(accounts, {})]) == 1 + len(accounts)
 
 
-@given(st.lists(st.builds(Account, *[st.integers(0, 10**12)] * 6), max_size=3))
+@given(st.lists(st.builds(Account, *[st.integers(0, 10**12)] * 7), max_size=3))
 def test_plain_values_add_up_and_hold_the_imbalance(accounts):
     """A script that watches the imbalance would watch another number."""
     by_connection = {f"connection_{n}": account for n, account in enumerate(accounts)}

@@ -58,7 +58,7 @@ def connection(number, **more):
 
 def frame(*connections, rate=6000.0, imbalance=0):
     """Return what an instance tells."""
-    names = ("received", "delivered", "deduplicated", "dropped", "rejected", "queued")
+    names = ("received", "delivered", "deduplicated", "dropped", "failed", "rejected", "queued")
     account = dict.fromkeys(names, 12345) | {"imbalance": imbalance}
     callback = SubscriberPoint(
         name="callback",
@@ -66,6 +66,7 @@ def frame(*connections, rate=6000.0, imbalance=0):
         delivered_per_s=rate,
         queued=7,
         dropped=0,
+        failed=0,
         rejected=0,
         p50_ms=1.0,
         p99_ms=2.0,

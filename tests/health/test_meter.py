@@ -18,20 +18,20 @@ def histogram(*values_ms):
     return filled.snapshot()
 
 
-def subscriber(received, *, delivered=0, rejected=0, dropped=0, sink=None, errors=0):
+def subscriber(received, *, delivered=0, rejected=0, dropped=0, failed=0, sink=None):
     """Return a subscriber as `health()` has it."""
     account = {
         "received": received,
         "delivered": delivered,
         "deduplicated": 7,
         "dropped": dropped,
+        "failed": failed,
         "rejected": rejected,
         "queued": 3,
     }
     return {
         "account": account,
         "connections": {"connection_1": account},
-        "errors": errors,
         "sink": sink or {"calls": delivered, "errors": 0},
     }
 
@@ -104,7 +104,7 @@ def test_a_connection_counts_as_whoever_saw_most_and_loses_as_whoever_lost_most(
     assert (line.rejected, line.duplicates, line.dropped) == (1, 7, 9)
 
 
-def test_a_subscriber_tells_its_state_its_messages_or_its_exceptions():
+def test_a_subscriber_tells_its_state_its_messages_or_its_failures():
     """Redis could be away, or a callback raise all day, and the table would not show it."""
     up = {"state": "up", "acknowledged": 100, "errors": 0}
     earlier = sample(0, {"redis": subscriber(1, sink=up)})
@@ -112,12 +112,12 @@ def test_a_subscriber_tells_its_state_its_messages_or_its_exceptions():
         2,
         {
             "redis": subscriber(1, sink=up | {"state": "down", "acknowledged": 300}),
-            "callback": subscriber(1, sink={"calls": 1, "errors": 1200}, errors=34),
+            "callback": subscriber(1, failed=1234),
         },
     )
     redis, callback = compare(earlier, later).subscribers
     assert (redis.state, redis.messages_per_s) == ("down", 100)
-    assert (callback.state, callback.messages_per_s) == ("1,234 errors", None)
+    assert (callback.state, callback.messages_per_s) == ("1,234 failed", None)
 
 
 def test_a_meter_looks_back_over_its_window_and_forgets_what_is_older():

@@ -137,7 +137,7 @@ def test_a_scrape_says_what_the_stream_says(run):
         counted = found["tickbraid_latency_seconds_count", stage]
         assert before.latencies.feed[name].count <= counted <= after.latencies.feed[name].count
     where = (("connection", "connection_1"), ("sink", "callback"))
-    parts = ("delivered", "deduplicated", "dropped", "rejected")
+    parts = ("delivered", "deduplicated", "dropped", "failed", "rejected")
     whole = sum(found[f"tickbraid_account_{part}_total", where] for part in parts)
     assert (
         found["tickbraid_account_received_total", where] == whole + found["tickbraid_account_queued", where]

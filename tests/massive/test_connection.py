@@ -38,6 +38,25 @@ def test_a_server_is_approved_of_when_it_has_taken_the_key():
     assert world.wire.approved
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, SystemExit, BaseException])
+def test_nobody_who_is_told_keeps_it_from_going_on(kind, caplog):
+    """An event that could not be told left a connection backing off for ever."""
+    world = World()
+
+    def raising(event):
+        raise kind(type(event).__name__)
+
+    world.connection._on_status = raising
+    world.go_live()
+    for code in (1001, None):
+        world.wire.end(code)
+        world.redial()
+        world.wire.admit()
+        world.wire.confirm_all()
+        assert world.phase is Phase.LIVE
+    assert "Disconnected" in caplog.text
+
+
 def test_the_old_wording_of_auth_success_is_taken():
     """Logs of 2019 show success/authenticated; a server that still says so must not time out."""
     world = World().start()

@@ -1,3 +1,4 @@
+from asyncio import CancelledError
 from collections import Counter
 
 import pytest
@@ -8,10 +9,14 @@ from reactivex.scheduler import ImmediateScheduler
 from operators.account import Account
 from operators.backpressure import BufferGauge, BufferOverflow, Dropped, buffered
 from operators.scheduler import BufferingScheduler
-from tests.operators.fakes import ByHand, FakeBatch, Recorder, Source
+from tests.operators.fakes import ByHand, FakeBatch, Recorder, Source, in_threads
 from tests.operators.stage import Stage
 
 TROUBLE = RuntimeError("trouble")
+RAISED = (
+    *(ValueError, BaseException, SystemExit, KeyboardInterrupt),
+    *(GeneratorExit, CancelledError, StopIteration),
+)
 
 
 def test_drop_oldest_keeps_exactly_the_newest():
@@ -142,17 +147,55 @@ def test_a_sink_says_what_it_could_not_deliver():
     assert stage.account == Account(received=5, delivered=2, rejected=1, dropped=2)
 
 
-def test_a_subscriber_that_raises_gets_the_next(caplog):
-    """One callback exception is counted and logged; the stream goes on and the ticks count as delivered."""
-    stage = Stage(9, on_item=lambda batch: 1 / 0, name="redis")
-    stage.emit(1)
-    stage.emit(2)
-    stage.scheduler.run()
-    assert stage.out == [[1], [2]]
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_subscriber_that_raises_gets_the_next(caplog, kind):
+    """Whatever it raises costs the ticks in its hand, which count as failed, and nobody else's."""
+
+    def on_item(batch):
+        stage.gauge.reject("a", batch.ticks.count("bad"))
+        raise kind
+
+    stage = Stage(9, on_item=on_item, name="redis")
+    stage.emit(1, "bad")
+    stage.emit(2, 3)
+    in_threads(stage.scheduler.run)
+    assert stage.out == [[1, "bad"], [2, 3]]
     assert stage.gauge.errors == 2
-    assert stage.account == Account(received=2, delivered=2)
+    assert stage.account == Account(received=4, failed=3, rejected=1)
     assert len(caplog.records) == 1
     assert "'redis'" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_on_the_main_thread_is_not_swallowed(kind):
+    """A notebook that runs the stream on its own thread must stop when it is told to, and stay usable."""
+
+    def on_item(batch):
+        if batch.ticks == [1]:
+            raise kind
+
+    stage = Stage(9, on_item=on_item)
+    stage.emit(1)
+    stage.emit(2)
+    with pytest.raises(kind):
+        stage.scheduler.run()
+    stage.scheduler.run()
+    assert stage.account == Account(received=2, failed=1, delivered=1)
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_conflate_key_or_a_drop_hook_that_raises_anything(kind, caplog):
+    """They run on the source's thread, which reads for everybody: it must come back."""
+
+    def raising(_):
+        raise kind
+
+    stage = Stage(1, "conflate", conflate_key=raising, on_drop=raising)
+    in_threads(lambda: stage.emit(1, 2))
+    in_threads(lambda: stage.emit(3))
+    stage.scheduler.run()
+    assert [type(error) for error in stage.recorder.errors] == [kind]
+    assert stage.account == Account(received=3, delivered=1, dropped=2)
 
 
 def test_gather_hands_over_lists():

@@ -34,7 +34,7 @@ def test_what_the_subscriber_gives_up_leaves_its_hand_at_once(gauge):
     assert gauge.accounts()["a"] == Account(received=11, deduplicated=1, dropped=4, rejected=4, queued=2)
     with gauge.lock:
         gauge.delivered()
-    assert gauge.accounts()["a"] == Account(11, 2, 1, 4, 4, 0)
+    assert gauge.accounts()["a"] == Account(11, 2, 1, 4, 0, 4, 0)
     assert gauge.dropped_by_reason() == {"lost": 3, "sink_overflow": 1}
 
 

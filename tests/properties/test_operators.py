@@ -1,6 +1,7 @@
 """What holds for any input: a buffer's account, dedupe and the histogram, against naive models."""
 
 import math
+from asyncio import CancelledError
 from collections import Counter, defaultdict
 
 import pytest
@@ -24,11 +25,11 @@ ARRIVE = st.tuples(
     st.lists(st.sampled_from("xyz-"), max_size=7),
     st.tuples(*[st.integers(0, 2)] * 3),
 )
-GIVE_UP = st.tuples(st.sampled_from(["reject", "drop"]), st.sampled_from("ab"), st.integers(0, 3))
-OTHER = st.sampled_from(
-    [("run",), ("run",), ("return",), ("return",), ("raise",), ("complete",), ("dispose",)]
-)
-SCRIPTS = st.lists(st.one_of(ARRIVE, ARRIVE, GIVE_UP, OTHER), max_size=25)
+GIVE_UP = st.tuples(st.sampled_from(["reject", "drop", "fail"]), st.sampled_from("ab"), st.integers(0, 3))
+RAISED = (ValueError, BaseException, CancelledError, GeneratorExit, StopIteration)
+RAISE = st.tuples(st.just("raise"), st.sampled_from(RAISED))
+OTHER = st.sampled_from([("run",), ("run",), ("return",), ("return",), ("complete",), ("dispose",)])
+SCRIPTS = st.lists(st.one_of(ARRIVE, ARRIVE, GIVE_UP, RAISE, OTHER), max_size=25)
 
 
 class BufferedAgainstAList:
@@ -69,14 +70,14 @@ class BufferedAgainstAList:
         self.told[dropped.connection, dropped.reason] += dropped.count
 
     def on_item(self, item):
-        raises = False
+        raises = None
         try:
             raises = self.serve(item)
         except BaseException as error:  # the buffer isolates it, as it should: `run` raises it again
             self.trouble.append(error)
         if raises:
             self.errors += 1
-            raise RuntimeError("the subscriber")
+            raise raises("the subscriber")
 
     def serve(self, item):
         batches = item if self.gather else [item]
@@ -87,7 +88,7 @@ class BufferedAgainstAList:
         raises = self.play()
         self.inside = False
         for connection, count in self.in_hand.items():
-            self.accounts[connection]["delivered"] += count
+            self.accounts[connection]["failed" if raises else "delivered"] += count
         self.in_hand.clear()
         return raises
 
@@ -115,10 +116,10 @@ class BufferedAgainstAList:
         for step in self.script:
             kind, *arguments = step
             if self.inside and kind in {"return", "raise"}:
-                return kind == "raise"
-            getattr(self, kind, lambda: None)(*arguments)
+                return arguments[0] if arguments else None
+            getattr(self, kind, lambda *_: None)(*arguments)
             self.compare()
-        return False
+        return None
 
     def run(self):
         if self.inside:
@@ -176,6 +177,9 @@ class BufferedAgainstAList:
 
     def drop(self, connection, count):
         self.give_up(connection, count, "dropped", lambda: self.gauge.drop(connection, count, "sink"))
+
+    def fail(self, connection, count):
+        self.give_up(connection, count, "failed", lambda: self.gauge.fail(connection, count))
 
     def give_up(self, connection, count, field, call):
         if count > self.in_hand[connection]:

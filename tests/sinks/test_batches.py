@@ -1,4 +1,5 @@
 import sys
+from asyncio import CancelledError
 
 import pytest
 
@@ -11,6 +12,10 @@ def batch_of(*ticks):
     return TickBatch(connection="connection_1", received_ns=1, ticks=list(ticks), received=len(ticks))
 
 
+RAISED = (
+    *(ValueError, BaseException, SystemExit, KeyboardInterrupt),
+    *(GeneratorExit, CancelledError, StopIteration),
+)
 GOOD = Quote(ticker="A", event_ms=1, bid=1.5)
 ODD = Quote(ticker="A", event_ms=1, bid=1.5, sequence=2**64)
 BAD = Quote(ticker="A", event_ms=1, bid=10**400, ask=10**400)
@@ -23,7 +28,50 @@ def test_batches_are_handed_on_as_they_are():
     batches = [batch_of(GOOD), batch_of(GOOD, GOOD)]
     assert not any(sink.write(batches))
     assert got == batches
-    assert sink.snapshot() == {"calls": 2}
+    assert sink.snapshot() == {"calls": 2, "errors": 0}
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_a_batch_on_which_the_observer_raises_fails_alone(kind):
+    """Those gathered with it were taken, or still come; today the rest would never be handed on."""
+    got = []
+
+    def on_next(batch):
+        got.append(batch)
+        if len(got) == 2:
+            raise kind("user code")
+
+    sink = BatchSink(on_next, "batches")
+    batches = [batch_of(GOOD), batch_of(GOOD, GOOD), batch_of(GOOD)]
+    outcome = sink.write(batches)
+    assert got == batches
+    assert (outcome.failed, type(outcome.error)) == ({"connection_1": 2}, kind)
+    assert sink.snapshot() == {"calls": 3, "errors": 1}
+
+
+@pytest.mark.parametrize("kind", RAISED)
+def test_columns_on_which_the_observer_raises_have_failed_without_those_rejected(kind):
+    """A tick is in one place of the account: what is in no column was never in the observer's hand."""
+
+    def on_next(_):
+        raise kind("user code")
+
+    outcome = ColumnSink(on_next, "columns", column_maker([])).write([batch_of(BAD, GOOD), batch_of(GOOD)])
+    assert outcome.rejected == {"connection_1": 1}
+    assert outcome.failed == {"connection_1": 2}
+
+
+def test_stop_lets_the_running_batch_be_the_last_and_counts_the_rest():
+    """Who left must get nothing more, and what it did not get must not be called delivered."""
+    got = []
+
+    def on_next(batch):
+        got.append(batch)
+        sink.stop()
+
+    sink = BatchSink(on_next, "batches")
+    assert sink.write([batch_of(GOOD), batch_of(GOOD, GOOD)]).dropped == {"connection_1": 2}
+    assert len(got) == 1
 
 
 def test_what_came_together_is_one_record_batch():
@@ -32,7 +80,7 @@ def test_what_came_together_is_one_record_batch():
     sink = ColumnSink(got.append, "columns", column_maker(["price"]))
     assert not any(sink.write([batch_of(GOOD), batch_of(GOOD, GOOD)]))
     assert [columns.num_rows for columns in got] == [3]
-    assert sink.snapshot() == {"calls": 1, "unfit": {}}
+    assert sink.snapshot() == {"calls": 1, "errors": 0, "unfit": {}}
 
 
 def test_ticks_that_no_column_holds_are_rejected_by_name():

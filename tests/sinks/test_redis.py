@@ -9,6 +9,7 @@ import redis
 
 from pipeline.embedded import RedisServer
 from pipeline.sinks.redis_messages import Channels
+from pipeline.sinks.sink import DELIVERED, Outcome
 from pipeline.status import ChannelRefused
 from pipeline.ticks import Quote, TickBatch, Trade
 from tests.sinks.messages import MARKET, RAW, all_of, batches_of, prices, went_down_and_up
@@ -73,7 +74,7 @@ def test_a_batch_is_one_message_on_the_batched_channel(server, listen, make_sink
     sink = make_sink(server.url, channels=channels)
     sizes = [1, 250, 1100, 5000]
     for size in sizes:
-        assert sink.write(batches_of(size, size)) == ({}, {})
+        assert sink.write(batches_of(size, size)) == DELIVERED
     got = [json.loads(message) for _, message in listener.messages()]
     assert [len(message) for message in got] == [1, 250, 1000, 100, *[1000] * 5]
     assert [tick["price"] for message in got for tick in message] == [
@@ -89,14 +90,14 @@ def test_a_tick_that_is_dropped_from_two_messages_is_one_tick(server, make_sink)
     sink = make_sink(server.url, channels=channels, on_down=lambda: sink.stop())  # noqa: PLW0108  # is not yet made
     # Given up one after the other: the messages of one tick, then those of many, the last ones at the end.
     batches = [*batches_of(950, 550), *batches_of(30, connection="2")]
-    assert sink.write(batches) == ({}, {"1": 950, "2": 30})
+    assert sink.write(batches) == Outcome(dropped={"1": 950, "2": 30})
 
 
 def test_nothing_to_write_needs_no_server(make_sink):
     """A stream without ticks would wait for Redis."""
     sink = make_sink("redis://127.0.0.1:1/0")
     quiet = TickBatch(connection="1", received_ns=1, ticks=[], received=1, rejected=1)
-    assert sink.write([]) == sink.write([quiet]) == ({}, {})
+    assert sink.write([]) == sink.write([quiet]) == DELIVERED
     assert sink.snapshot()["state"] == "idle"
 
 
@@ -106,7 +107,7 @@ def test_a_password_that_is_missing_wrong_or_right(listen, make_sink):
         admin = redis.Redis(port=server.port, password="right")
         place = server.url.removeprefix("redis://")
         right = make_sink(f"redis://:right@{place}")
-        assert right.write(batches_of(1)) == ({}, {})
+        assert right.write(batches_of(1)) == DELIVERED
         assert "right" not in str(right.snapshot())
 
         wrong = make_sink(f"redis://:wr0ng@{place}", on_down=lambda: wrong.stop())  # noqa: PLW0108  # is not yet made
@@ -118,7 +119,7 @@ def test_a_password_that_is_missing_wrong_or_right(listen, make_sink):
             admin.config_set("requirepass", "")
 
         missing = make_sink(server.url, sleep=sleep)
-        assert missing.write(batches_of(500)) == ({}, {})
+        assert missing.write(batches_of(500)) == DELIVERED
         assert went_down_and_up(missing, "NOAUTH")
         admin.close()
 
@@ -149,7 +150,7 @@ def test_a_server_that_refuses_is_asked_about_one_message_at_a_time(server, list
             admin.script_kill()
 
     sink = make_sink(server.url, sleep=sleep)
-    assert sink.write(batches_of(2000)) == ({}, {})
+    assert sink.write(batches_of(2000)) == DELIVERED
     spinning.join(DEADLINE_S)
     assert prices(listener.messages()) == all_of(2000)
     assert went_down_and_up(sink, "BUSY")
@@ -187,13 +188,13 @@ def test_a_forbidden_channel_holds_back_no_other_and_is_named(  # noqa: PLR0917 
     listener = listen(server)
     now_s = 100.0
     sink = make_sink(writer(allowed), monotonic=lambda: now_s)
-    assert sink.write(batches_of(3000)) == ({}, {}), "a tick that one channel took is delivered"
+    assert sink.write(batches_of(3000)) == DELIVERED, "a tick that one channel took is delivered"
     got = prices(listener.messages())
     assert {channel: its for channel, its in got.items() if its} == {allowed: list(range(3000))}
     first = sum(count for _, count in refusals(sink))
     assert {channel for channel, _ in refusals(sink)} == {other}
     now_s += 11
-    assert sink.write(batches_of(10)) == ({}, {})
+    assert sink.write(batches_of(10)) == DELIVERED
     assert sum(count for _, count in refusals(sink)) > first
     assert len(refusals(sink)) == 2
     snapshot = sink.snapshot()
@@ -212,7 +213,7 @@ def test_a_channel_for_each_ticker_flows_as_far_as_it_may(server, listen, make_s
     listener = listen(server)
     sink = make_sink(writer("own.AAPL"), channels=Channels(raw="", market="", per_ticker="own."))
     ticks = [Trade(ticker=ticker, price=1.0, event_ms=1) for ticker in ("AAPL", "MSFT", "AAPL")]
-    assert sink.write([TickBatch(connection="1", received_ns=1, ticks=ticks)]).dropped == {"1": 1}
+    assert sink.write([TickBatch(connection="1", received_ns=1, ticks=ticks)]).failed == {"1": 1}
     assert [channel for channel, _ in listener.messages()] == ["own.AAPL", "own.AAPL"]
     assert sink.snapshot()["forbidden"] == {"own.*": 1}
 
@@ -223,12 +224,13 @@ def test_ticks_that_no_channel_takes_are_not_delivered(make_sink, writer, batche
     url = writer("elsewhere")
     sink = make_sink(url, channels=Channels(raw_batch=batched))
     outcome = sink.write([*batches_of(250), *batches_of(30, connection="2")])
-    assert outcome.dropped == {"1": 250, "2": 30}
+    assert (outcome.failed, outcome.dropped) == ({"1": 250, "2": 30}, {})
+    assert str(outcome.error).startswith("no channel may have them: NOPERM")
     assert sink.snapshot()["state"] == "refused"
     assert len(refusals(sink)) == 2 + bool(batched)
     assert sink.acknowledged.snapshot().count == 0
     writer(RAW, MARKET, "tickstock.data.raw.batch")
-    assert sink.write(batches_of(7)) == ({}, {})
+    assert sink.write(batches_of(7)) == DELIVERED
     assert sink.snapshot()["state"] == "up"
 
 
@@ -300,7 +302,7 @@ def test_stop_lets_a_healthy_server_finish(server, listen, make_sink):
     sink = make_sink(server.url, monotonic=lambda: now)
     sink.write(batches_of(1))
     sink.stop()
-    assert sink.write(batches_of(500)) == ({}, {})
+    assert sink.write(batches_of(500)) == DELIVERED
     now = 0.25
     assert sink.write(batches_of(500)).dropped == {"1": 500}
     assert prices(listener.messages()) == {channel: [0, *range(500)] for channel in (RAW, MARKET)}

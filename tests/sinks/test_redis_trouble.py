@@ -9,6 +9,7 @@ import redis
 
 from pipeline.sinks.redis import RedisSink
 from pipeline.sinks.redis_messages import Channels
+from pipeline.sinks.sink import DELIVERED
 from pipeline.ticks import TickBatch, Trade
 from tests.sinks.messages import MARKET, RAW, all_of, batches_of, prices, went_down_and_up
 
@@ -21,7 +22,7 @@ def test_a_cut_costs_no_message_of_many(server, listen, network, make_sink):
         f"redis://127.0.0.1:{between.port}",
         channels=Channels(market="", raw_batch="tickstock.data.raw.batch"),
     )
-    assert sink.write(batches_of(3000, 300)) == ({}, {})
+    assert sink.write(batches_of(3000, 300)) == DELIVERED
     messages = [(channel, json.loads(message)) for channel, message in listener.messages()]
     ones = [tick["price"] for channel, tick in messages if channel == RAW]
     many = [tick["price"] for channel, ticks in messages if channel != RAW for tick in ticks]
@@ -42,7 +43,7 @@ def test_a_server_that_is_away_is_announced_once_and_gets_all_when_it_comes(serv
             listeners.append(listen(server))
 
     sink = make_sink(server.url, sleep=sleep, random=lambda: 1.0)
-    assert sink.write(batches_of(3000)) == ({}, {})
+    assert sink.write(batches_of(3000)) == DELIVERED
     assert prices(listeners[0].messages()) == all_of(3000)
     assert went_down_and_up(sink, "refused")
     assert delays == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
@@ -79,7 +80,7 @@ def test_a_server_killed_in_the_middle_costs_nothing_that_it_had_not_taken(serve
 
     batches[25].ticks = Killing(batches[25].ticks)
     sink = make_sink(server.url, sleep=sleep)
-    assert sink.write(batches) == ({}, {})
+    assert sink.write(batches) == DELIVERED
     got = prices(listeners[0].messages())
     assert 0 < taken[RAW] <= 1250
     assert got == {channel: list(range(taken[channel], 2000)) for channel in (RAW, MARKET)}
@@ -107,7 +108,7 @@ def test_a_server_that_hangs_and_wakes_gets_everything_exactly_once(server, list
     sink = make_sink(server.url, on_down=server.resume, stall_s=0.05)
     sink.write(batches_of(10))
     server.pause()
-    assert sink.write(batches_of(5000)) == ({}, {})
+    assert sink.write(batches_of(5000)) == DELIVERED
     got = prices(listener.messages())
     assert {channel: some[10:] for channel, some in got.items()} == all_of(5000)
     assert went_down_and_up(sink, "no answer for 0.05 s")
@@ -141,7 +142,7 @@ def test_what_never_left_is_not_counted_as_sent_again(server, make_sink):
     sink = make_sink(server.url, stall_s=0.02, hung_s=0.3, sleep=lambda _: server.resume())
     sink.write(batches_of(1))
     server.pause()
-    assert sink.write([TickBatch(connection="1", received_ns=1, ticks=trades)]) == ({}, {})
+    assert sink.write([TickBatch(connection="1", received_ns=1, ticks=trades)]) == DELIVERED
     resent = sink.snapshot()["resent"]
     assert 0 < resent < 900
     with redis.Redis(port=server.port) as admin:
@@ -157,7 +158,7 @@ def test_a_connection_cut_in_the_middle(server, listen, network, make_sink, limi
     listener = listen(server)
     between = network(server, **limits)
     sink = make_sink(f"redis://127.0.0.1:{between.port}")
-    assert sink.write(batches_of(1000)) == ({}, {})
+    assert sink.write(batches_of(1000)) == DELIVERED
     published = prices(listener.messages())
     twice = 0
     for channel in (RAW, MARKET):

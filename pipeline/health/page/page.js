@@ -154,11 +154,11 @@ function show(now) {
   drawChart(now);
   table(
     at("account"),
-    ["subscriber", "state", "received", "= delivered", "+ deduplicated", "+ dropped", "+ rejected", "+ queued", "imbalance", "ticks/s", "p50 ms", "p99 ms", "ack p99 ms"],
+    ["subscriber", "state", "received", "= delivered", "+ deduplicated", "+ dropped", "+ failed", "+ rejected", "+ queued", "imbalance", "ticks/s", "p50 ms", "p99 ms", "ack p99 ms"],
     now.subscribers.map((each) => [
       each.name,
       state(each.state).words || "–",
-      ...["received", "delivered", "deduplicated", "dropped", "rejected", "queued"].map((name) => count(each.account[name])),
+      ...["received", "delivered", "deduplicated", "dropped", "failed", "rejected", "queued"].map((name) => count(each.account[name])),
       each.account.imbalance ? `▲ ${count(each.account.imbalance)}` : "0 ✓",
       count(each.delivered_per_s),
       ms(each.p50_ms),
