@@ -21,6 +21,7 @@ from pipeline.sources import is_generated
 from pipeline.status import StatusEvent
 from pipeline.status_event import counted, some_of
 from pipeline.stream import TickStream
+from pipeline.symbols import WILDCARD, other_spellings
 
 from .audit import failed_ticks, failures, imbalances
 from .logs import LogFormat, LogHandler
@@ -121,9 +122,9 @@ def _run(stream: TickStream, stop: Stop, teller: "Teller") -> list[str]:
 
 def silent_tickers(stream: TickStream) -> tuple[list[str], int]:
     """Return the tickers that are carried and had no tick yet, and how many are carried."""
-    carried = dict.fromkeys(ticker for its in stream.tickers().values() for ticker in its if ticker != "*")
+    carried = dict.fromkeys(t for its in stream.tickers().values() for t in its if t != WILDCARD)
     seen = {} if stream.activity is None else stream.activity.counts()
-    return [ticker for ticker in carried if ticker not in seen], len(carried)
+    return [t for t in carried if seen.keys().isdisjoint((t, *other_spellings(t)))], len(carried)
 
 
 class Teller:

@@ -20,6 +20,7 @@ import msgspec
 
 from pipeline.market import Element, SyntheticMarket
 from pipeline.status_event import some_of
+from pipeline.symbols import WILDCARD, other_spellings
 
 from .wire import encode_frame
 
@@ -187,7 +188,8 @@ class SyntheticFeed:
 
     def unserved(self, channels: Iterable[str]) -> set[str]:
         """Return those of the channels whose type or ticker this market has not."""
-        tickers = {"*", *self._market.tickers}
+        tickers = {WILDCARD, *self._market.tickers}
+        tickers.update(*map(other_spellings, self._market.tickers))
         parted = ((channel, *channel.partition(".")) for channel in channels)
         return {
             channel for channel, kind, _, symbol in parted if kind not in self._types or symbol not in tickers

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.symbols import WILDCARD, other_spellings
+
 from .options import CHANNEL_TYPES, Options
 
 __all__ = ["Outcome", "Reply", "Session", "status"]
@@ -32,15 +34,16 @@ class _Request(msgspec.Struct):
 
 
 class _Wanted(dict[str, bool]):
-    """Remembers for each channel of the feeds whether the client holds it, by itself or by a star."""
+    """Remembers of each channel of the feeds if the client holds it, by any spelling or by a star."""
 
     def __init__(self, held: set[str]) -> None:
         super().__init__()
         self._held = held
 
     def __missing__(self, channel: str) -> bool:
-        wanted = channel in self._held or f"{channel.partition('.')[0]}.*" in self._held
-        self[channel] = wanted
+        kind, _, symbol = channel.partition(".")
+        names = (symbol, WILDCARD, *other_spellings(symbol))
+        wanted = self[channel] = any(f"{kind}.{name}" in self._held for name in names)
         return wanted
 
 
