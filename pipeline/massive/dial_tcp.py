@@ -7,6 +7,7 @@ need an event loop of asyncio, of which an eventlet or gevent program has room f
 
 import errno
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -165,6 +166,18 @@ class _Race:
     def _tell(self, what: str) -> str:
         each = ", ".join(f"{address} {predicate(number)}" for address, number in self._failures[:SHOWN])
         return f"{self._peer} {what}" + (f" ({each})" if each else "")
+
+
+def _after_fork() -> None:
+    """Forget what was being looked up: the threads that did are the parent's."""
+    _lookups.clear()
+    _lookups_lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(
+        before=_lookups_lock.acquire, after_in_parent=_lookups_lock.release, after_in_child=_after_fork
+    )
 
 
 def _ask(host: str, port: int) -> Future[list[Address]]:

@@ -153,6 +153,13 @@ def test_an_answer_that_never_ends_is_left_in_time(serve, told):
     assert str(result).startswith("not open after 0.4 s: " + told.format(listener.port))
 
 
+def test_tls_that_never_ends_is_left_in_time():
+    """A balancer that takes connections for a dead server answers nothing at all."""
+    with Listener(hold) as listener:
+        result = dial(f"wss://127.0.0.1:{listener.port}/", timeout_s=0.4)
+    assert str(result) == f"not open after 0.4 s: 127.0.0.1:{listener.port} does not answer in TLS"
+
+
 TLS = [
     (AUTHORITY.issue_cert(HOST, not_before=NOW - 9 * DAY, not_after=NOW - DAY), "has expired"),
     (AUTHORITY.issue_cert(HOST, not_before=NOW + DAY, not_after=NOW + 9 * DAY), "is not valid yet"),

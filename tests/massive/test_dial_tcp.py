@@ -1,4 +1,7 @@
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -201,6 +204,31 @@ def test_a_resolver_that_hangs_holds_no_dial(monkeypatch):
     finally:
         release.set()
     wait_until(lambda: not our_threads())
+
+
+FORK = """
+import os, socket, threading
+from pipeline.massive.dial_attempt import Attempt
+from pipeline.massive.dial_tcp import lookup
+
+real, begun = socket.getaddrinfo, threading.Event()
+socket.getaddrinfo = lambda *_, **__: begun.set() or threading.Event().wait()
+threading.Thread(target=lookup, args=("127.0.0.1", 1, Attempt(60.0)), daemon=True).start()
+begun.wait(10)
+if os.fork() == 0:
+    socket.getaddrinfo = real
+    os._exit(0 if lookup("127.0.0.1", 1, Attempt(10.0)) else 1)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_does_not_wait_for_the_look_up_of_its_parent():
+    """A worker forked while the name server hung would wait for a thread that it does not have, for ever."""
+    done = subprocess.run(  # noqa: S603  # our own words
+        [sys.executable, "-c", FORK], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.stdout.strip() == "0", done.stderr
 
 
 def test_a_look_up_is_done_anew_each_time(monkeypatch):
