@@ -1,5 +1,7 @@
 """The bounded hand-off of batches from one thread to another."""
 
+import math
+import time
 from collections.abc import Callable, Hashable
 from typing import Any, get_args
 
@@ -26,6 +28,8 @@ def buffered(
     conflate_key: Callable[[Any], Hashable | None] | None = None,
     gather: int = 0,
     waits: bool = True,
+    max_age_ms: float = 0,
+    clock: Callable[[], int] = time.time_ns,
     gauge: BufferGauge | None = None,
 ) -> Callable[[Observable[Batch]], Observable[Any]]:
     """Hand batches over to another thread through a queue of at most ``capacity`` ticks.
@@ -46,6 +50,9 @@ def buffered(
     - ``conflate`` keeps the newest tick of each key, in the order of the rest; if that is not enough it
       drops the oldest.
     - ``error``: what fits is still delivered, then comes ``on_error(BufferOverflow)``.
+
+    With ``max_age_ms`` whatever was received longer ago is dropped when its turn comes, however few wait: the
+    subscriber is never given anything older.
 
     The subscriber gets items one at a time, then the source's end, and nothing after it disposed; what is on
     its way to it in that moment, one item at most, counts as delivered. Whatever it raises, be it no
@@ -69,10 +76,13 @@ def buffered(
         gather: above 0 the items are lists of batches, with about so many ticks together at most.
         waits: with ``block``; False where the source's thread must never wait. Then whatever it brings is
             queued, and it is up to the source to bring nothing while ``gauge.waiting`` is at the capacity.
+        max_age_ms: as above; 0 for any age.
+        clock: wall clock, ns; what ``received_ns`` of a batch is by.
         gauge: keeps the account, for one subscription: a second one fails with `ValueError`.
 
     Raises:
-        ValueError: a parameter is out of range, or ``conflate`` and ``conflate_key`` come without each other.
+        ValueError: a parameter is out of range, ``conflate`` and ``conflate_key`` come without each other, or
+            ``block``, which is to lose nothing, with a ``max_age_ms``.
         RuntimeError: its thread cannot be started; from ``subscribe``, as the stream's error.
     """
     if capacity < 1:
@@ -81,6 +91,7 @@ def buffered(
         raise ValueError(f"overflow must be one of {', '.join(get_args(Overflow))}, not {overflow!r}")
     if (overflow == "conflate") != (conflate_key is not None):
         raise ValueError("conflate_key must be given with overflow 'conflate', and only with it")
+    _check_age(max_age_ms, overflow)
     if gather < 0:
         raise ValueError(f"gather must be 0 or more ticks, not {gather!r}")
 
@@ -101,6 +112,8 @@ def buffered(
                 conflate_key=conflate_key,
                 gather=gather,
                 waits=waits,
+                max_age_ns=round(max_age_ms * 1e6),
+                clock=clock,
                 name=name,
             )
             subscription = SingleAssignmentDisposable()
@@ -130,3 +143,10 @@ def _started(name: str, pastime: Pastime | None) -> BufferingScheduler:
     scheduler = BufferingScheduler(name, pastime=pastime)
     scheduler.start()
     return scheduler
+
+
+def _check_age(max_age_ms: float, overflow: Overflow) -> None:
+    if not 0 <= max_age_ms < math.inf:
+        raise ValueError(f"max_age_ms must be 0 or more, not {max_age_ms!r}")
+    if max_age_ms and overflow == "block":
+        raise ValueError("max_age_ms must not be given with overflow 'block', which loses nothing")

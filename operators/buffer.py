@@ -42,6 +42,8 @@ class Buffer:
         conflate_key: Callable[[Any], Hashable | None] | None,
         gather: int,
         waits: bool,
+        max_age_ns: int,
+        clock: Callable[[], int],
         name: str,
     ) -> None:
         self._observer = observer
@@ -52,6 +54,8 @@ class Buffer:
         self._conflate_key = conflate_key
         self._gather = gather
         self._waits = waits
+        self._max_age_ns = max_age_ns
+        self._clock = clock
         self._gauge = gauge
         self._lock = gauge.lock
         self._room = threading.Condition(gauge.lock)
@@ -217,8 +221,9 @@ class Buffer:
             if getattr(observer, "is_stopped", False):
                 self.close()  # it left, and takes nothing more; whoever disposes it is about to tell us
             with self._lock:
-                batches = self._take()
+                batches, losses = self._take()
                 end = None if self._draining or self._closed else self._end
+            self._report(losses)
             if not batches:
                 return end
             try:
@@ -235,9 +240,15 @@ class Buffer:
         self._schedule()
         return None
 
-    def _take(self) -> list[Batch]:
-        """Count what was in hand as delivered and take more; without more, note that the loop ends."""
+    def _take(self) -> tuple[list[Batch], list[Dropped]]:
+        """Count what was in hand as delivered and take more; without more, note that the loop ends.
+
+        What is too old to be taken comes with it, to be reported.
+        """
         self._gauge.delivered()
+        if self._max_age_ns:
+            self._queue.drop_older(self._clock() - self._max_age_ns)
+        losses = self._settle()
         batches = self._queue.take(self._gather)
         if batches:
             self._gauge.taken(batches)
@@ -245,4 +256,4 @@ class Buffer:
                 self._room.notify_all()
         self._consumer = threading.get_ident() if batches else None
         self._draining = bool(batches)
-        return batches
+        return batches, losses

@@ -17,7 +17,7 @@ class Dropped:
 
     Args:
         connection: the id of the connection that brought them.
-        reason: ``overflow``, ``conflated`` or ``closed``.
+        reason: ``overflow``, ``conflated``, ``aged`` or ``closed``.
         count: how many.
         from_ns: when the first of them was received, ns since the epoch.
         to_ns: when the last of them was.

@@ -120,6 +120,12 @@ class TickQueue:
                 segment.skip(excess)
                 self.size -= excess
 
+    def drop_older(self, than_ns: int) -> None:
+        """Drop the oldest batches as long as they were received before a moment, ns since the epoch."""
+        while self._segments and self._segments[0].batch.received_ns < than_ns:
+            self.lose(self._segments[0].batch, self._segments[0].live, "aged")
+            self._pop()
+
     def clear(self) -> None:
         """Drop all, because the subscriber left."""
         while self._segments:

@@ -38,6 +38,7 @@ class Engine(abc.DisposableBase):
         output: is given the batches.
         ready: tells whether the output can take any.
         blocks: tells whether a subscriber is there for whom nothing may be given up.
+        max_age_ns: returns how old a tick may be before nobody wants it any more, None for any age.
         sources: makes what the ticks come from.
         latencies: of the ticks, as they are measured.
     """
@@ -51,6 +52,7 @@ class Engine(abc.DisposableBase):
         *,
         ready: Callable[[], bool],
         blocks: Callable[[], bool],
+        max_age_ns: Callable[[], int | None],
         sources: MakeSources,
         latencies: Latencies,
     ) -> None:
@@ -67,6 +69,7 @@ class Engine(abc.DisposableBase):
             clock,
             ready,
             blocks=blocks,
+            max_age_ns=max_age_ns,
             patience=Patience(settings.massive_server_buffer_bytes or DEFAULT_PATIENCE_BYTES),
             hold=lambda hold: self.loop.hold_reads(hold=hold),
         )
@@ -177,8 +180,8 @@ class Engine(abc.DisposableBase):
         pairs = [ticker for ticker in homes if "-" in ticker or "/" in ticker]
         return {other: homes[pair] for pair in pairs for other in other_spellings(pair)} | homes
 
-    def _lose(self, connection: str, count: int, from_ns: int, to_ns: int) -> None:
-        self.losses.report("ingest", connection, "ingest_overflow", count, from_ns, to_ns)
+    def _lose(self, connection: str, reason: str, count: int, from_ns: int, to_ns: int) -> None:
+        self.losses.report("ingest", connection, reason, count, from_ns, to_ns)
 
 
 Braid = Callable[[Engine], Observable[TickBatch]]

@@ -38,6 +38,7 @@ class Outlet(abc.DisposableBase):
         sink: gets the batches.
         capacity: ticks that may wait in front of it.
         overflow: what happens to more.
+        max_age_ms: what was received longer ago is dropped when its turn comes; 0 for any age.
         on_drop: told outlet name and what was dropped.
         on_failure: told outlet name, how many ticks failed, and why.
         on_room: called when it may be `full` no more.
@@ -53,6 +54,7 @@ class Outlet(abc.DisposableBase):
         *,
         capacity: int,
         overflow: Overflow,
+        max_age_ms: float = 0,
         on_drop: Callable[[str, Dropped], None],
         on_failure: Callable[[str, int, BaseException], None],
         on_room: Callable[[], None],
@@ -64,6 +66,7 @@ class Outlet(abc.DisposableBase):
         self.sink = sink
         self.overflow = overflow
         self.blocks = overflow == "block"
+        self.max_age_ms = max_age_ms
         self.gauge = BufferGauge()
         self.ended = threading.Event()
         """Set once the sink has had all there was, or nothing will come any more."""
@@ -95,6 +98,8 @@ class Outlet(abc.DisposableBase):
             conflate_key=conflation_key if overflow == "conflate" else None,
             gather=GATHER_TICKS,
             waits=False,
+            max_age_ms=max_age_ms,
+            clock=clock,
             gauge=self.gauge,
         )
 

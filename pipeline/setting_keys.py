@@ -227,6 +227,11 @@ class Settings:
     subscriber_buffer_ticks: int = _buffers(
         whole(1, 100_000_000), 100_000, "ticks that may wait for one subscriber"
     )
+    subscriber_max_age_ms: int = _buffers(
+        whole(0, 3_600_000),
+        0,
+        "what was received longer ago is not delivered any more, ms; 0: whatever its age",
+    )
     subscriber_overflow: Overflow = _buffers(  # noqa: RUF009  # a field, and a word
         _OVERFLOWS, "conflate", "when they are more: block, drop_oldest, drop_newest, conflate, error"
     )
@@ -245,6 +250,11 @@ class Settings:
     redis_db: int = _redis(whole(0, 1_000_000), 0, "database number")
     redis_buffer_ticks: int = _redis(
         whole(1, 100_000_000), 200_000, "ticks that may wait for Redis, or while it is away"
+    )
+    redis_max_age_ms: int = _redis(
+        whole(0, 3_600_000),
+        0,
+        "what was received longer ago is not published any more, ms; 0: whatever its age",
     )
     redis_overflow: Overflow = _redis(  # noqa: RUF009  # as subscriber_overflow
         _OVERFLOWS, "drop_oldest", "when they are more: block, drop_oldest, drop_newest, conflate, error"

@@ -303,6 +303,14 @@ def _check_together(reader: _Reader, settings: Settings) -> None:
             f"no less than MASSIVE_WEBSOCKET_RECONNECT_DELAY, {settings.massive_websocket_reconnect_delay:g}"
         )
         reader.reject(name, where[name], shown(delay_s), least)
+    for overflow, age in (
+        ("SUBSCRIBER_OVERFLOW", "SUBSCRIBER_MAX_AGE_MS"),
+        ("REDIS_OVERFLOW", "REDIS_MAX_AGE_MS"),
+    ):
+        if getattr(settings, overflow.lower()) == "block" and (age_ms := getattr(settings, age.lower())):
+            reader.reject(
+                age, where[age], shown(age_ms), f"0, since {overflow} is block, which loses nothing"
+            )
     if settings.massive_api_key:
         _check_encrypted(reader, settings)
     if needs_key:

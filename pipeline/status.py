@@ -299,7 +299,7 @@ class Loss(StatusEvent, frozen=True):
 
     Args:
         where: the stage or the subscriber's name.
-        reason: the account's word: ``overflow``, ``conflated``, ``ingest_overflow``, ``closed``, …
+        reason: the account's word: ``overflow``, ``conflated``, ``aged``, ``ingest_overflow``, ``closed``, …
         count: how many elements; None where nobody can know (a gap between two connections).
         from_ns: receive time of the first, ns; where there are gaps, the begin of the first.
         to_ns: receive time of the last, ns; where there are gaps, the end of the last.

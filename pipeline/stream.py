@@ -120,6 +120,7 @@ class TickStream(Observed[Tick], Steered):
         *,
         capacity: int | None = None,
         overflow: Overflow | None = None,
+        max_age_ms: float | None = None,
         on_error: Callable[[Exception], None] | None = None,
     ) -> abc.DisposableBase:
         """Subscribe a sink; disposing stops and closes it.
@@ -128,6 +129,8 @@ class TickStream(Observed[Tick], Steered):
             sink: called on a thread of its own.
             capacity: ticks that may wait for it; default SUBSCRIBER_BUFFER_TICKS.
             overflow: what happens to more; default SUBSCRIBER_OVERFLOW.
+            max_age_ms: what was received longer ago is dropped; default SUBSCRIBER_MAX_AGE_MS, or 0 with
+                ``block``.
             on_error: told what ended it; nobody is by default.
 
         Raises:
@@ -137,7 +140,7 @@ class TickStream(Observed[Tick], Steered):
         """
         check_sink(sink)
         check_callable(on_error, "on_error")
-        outlet = self._outlet(sink, capacity, overflow)
+        outlet = self._outlet(sink, capacity, overflow, max_age_ms)
         self._reserve([sink.name])
         return self._enter(outlet, None if on_error is None else Observer(on_error=on_error))
 
@@ -192,12 +195,17 @@ class TickStream(Observed[Tick], Steered):
         sink: Sink,
         capacity: int | None = None,
         overflow: Overflow | None = None,
+        max_age_ms: float | None = None,
         deputy: Deputy | None = None,
     ) -> Outlet:
+        overflow = overflow or self.settings.subscriber_overflow
+        if max_age_ms is None:
+            max_age_ms = 0 if overflow == "block" else self.settings.subscriber_max_age_ms
         return Outlet(
             sink,
             capacity=capacity or self.settings.subscriber_buffer_ticks,
-            overflow=overflow or self.settings.subscriber_overflow,
+            overflow=overflow,
+            max_age_ms=max_age_ms,
             on_drop=self._report_drop,
             on_failure=self._report_failure,
             on_room=self._resume,
@@ -268,6 +276,7 @@ class TickStream(Observed[Tick], Steered):
             observer,
             ready=self._has_room,
             blocks=self._spares,
+            max_age_ns=self._max_age_ns,
             sources=self._sources,
             latencies=self.latencies,
         )
@@ -278,6 +287,11 @@ class TickStream(Observed[Tick], Steered):
 
     def _spares(self) -> bool:
         return any(outlet.blocks and not outlet.ended.is_set() for outlet in self._outlets)
+
+    def _max_age_ns(self) -> int | None:
+        """Return the age from which on nobody wants a tick any more, None where somebody wants any."""
+        ages_ms = [outlet.max_age_ms for outlet in self._outlets if not outlet.ended.is_set()]
+        return round(max(ages_ms) * 1e6) if ages_ms and all(ages_ms) else None
 
     def _resume(self) -> None:
         if self._engine is not None:

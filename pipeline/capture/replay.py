@@ -357,10 +357,9 @@ def _is_of_feed(event: status.StatusEvent) -> bool:
 
 
 def _waiting(settings: Settings) -> Settings:
-    """Let those wait for their subscribers who are not told otherwise."""
-    unsaid: dict[str, Any] = {
-        name: "block"
-        for name in ("subscriber_overflow", "redis_overflow")
-        if settings.provenance.get(name.upper(), "default") == "default"
-    }
+    """Let those wait for their subscribers who are not told otherwise; then no tick is too old."""
+    unsaid: dict[str, Any] = {}
+    for name in ("subscriber", "redis"):
+        if settings.provenance.get(f"{name}_OVERFLOW".upper(), "default") == "default":
+            unsaid |= {f"{name}_overflow": "block", f"{name}_max_age_ms": 0}
     return replace(settings, **unsaid)

@@ -37,7 +37,7 @@ EDGES_NS: Final = tuple(
 )
 """Where the buckets of an exported latency end, ns: edges of our own buckets, so that each count is exact.
 They are up to 3 % past the round numbers."""
-_DROP_REASONS: Final = ("overflow", "conflated", "closed", "lost")
+_DROP_REASONS: Final = ("overflow", "conflated", "aged", "closed", "lost")
 _MOVE_REASONS: Final = ("failover", "return", "rebalance", "moved", "wanted")
 """What begins at 0: of a counter that appears with its first event Prometheus does not see the rise."""
 

@@ -55,10 +55,12 @@ class Ingest:
     Args:
         capacity_bytes: of message payloads waiting.
         scheduler: on whose thread the frames go on; what else it has to do comes in between.
-        on_drop: given connection id, elements given up and the receive times (ns) of the first and last of
-            them; on the thread that brought what was too much, not under the lock.
+        on_drop: given connection id, reason (``ingest_overflow``, ``aged``), elements given up and the
+            receive times (ns) of the first and last of them; on the thread that gave them up, not under the lock.
         clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
+        max_age_ns: returns how long ago what is decoded may have been received, None for any age. With such a
+            limit reads are not held back: who wants nothing old is not served by what waits elsewhere.
         blocks: tells whether nothing may be given up, however long the server has to wait.
         patience: how much of the feed may wait unread.
         hold: told whether reads are to be held back.
@@ -68,10 +70,11 @@ class Ingest:
         self,
         capacity_bytes: int,
         scheduler: abc.SchedulerBase,
-        on_drop: Callable[[str, int, int, int], None],
+        on_drop: Callable[[str, str, int, int, int], None],
         clock: Callable[[], int] = time.time_ns,
         ready: Callable[[], bool] = lambda: True,
         *,
+        max_age_ns: Callable[[], int | None] = lambda: None,
         blocks: Callable[[], bool] = lambda: False,
         patience: Patience | None = None,
         hold: Callable[[bool], None] = lambda _: None,
@@ -83,6 +86,7 @@ class Ingest:
         self._on_drop = on_drop
         self._clock = clock
         self._ready = ready
+        self._max_age_ns = max_age_ns
         self._blocks = blocks
         self._patience = patience or Patience()
         self._hold = hold
@@ -184,6 +188,7 @@ class Ingest:
             self._review()
             return
         bite_bytes = BITE_BYTES
+        self._give_up_old()
         while (frames := self._take()) is not None:
             self._emit(frames, observer)
             bite_bytes -= frames.size_bytes
@@ -217,16 +222,36 @@ class Ingest:
             while self._queued_bytes > limit_bytes:
                 self._give_up(losses)
             idle, self._draining = not self._draining, True
-        for connection, lost in losses.items():
-            self._on_drop(connection, lost.elements, lost.from_ns, lost.to_ns)
+        self._report("ingest_overflow", losses)
         if not self._holding and self._must_hold():
             self._scheduler.schedule(self._review)
         return idle
 
+    def _report(self, reason: str, losses: dict[str, _Lost]) -> None:
+        for connection, lost in losses.items():
+            self._on_drop(connection, reason, lost.elements, lost.from_ns, lost.to_ns)
+
+    def _give_up_old(self) -> None:
+        """Give up what would be too old for everybody once it is decoded."""
+        max_age_ns = self._max_age_ns()
+        if max_age_ns is None:
+            return
+        oldest_ns = self._clock() - max_age_ns
+        losses: dict[str, _Lost] = {}
+        with self._lock:
+            for queue in (self._thinned, self._queue):
+                while queue and queue[0].received_ns < oldest_ns:
+                    old = queue.popleft()
+                    self._queued_bytes -= old.size_bytes
+                    self._note(losses, old, old.count_elements())
+        self._report("aged", losses)
+
     def _must_hold(self) -> bool:
         """Tell whether what comes is better left unread, as much as waits here and at the server."""
         enough_bytes = self._hold_bytes * (CALM if self._holding else 1.0)
-        return self._queued_bytes > enough_bytes and (self._blocks() or not self._patience.is_spent)
+        if self._queued_bytes <= enough_bytes:
+            return False
+        return self._blocks() or not (self._patience.is_spent or self._max_age_ns() is not None)
 
     def _review(self, *_: object) -> None:
         """Hold reads back, or no more. On the scheduler's thread."""
@@ -246,11 +271,15 @@ class Ingest:
             if count:
                 self._thinned.append(kept)
                 self._queued_bytes += kept.size_bytes
+        self._note(losses, oldest, elements)
+
+    def _note(self, losses: dict[str, _Lost], frames: Frames, elements: int) -> None:
+        """Note that so many elements of these frames are lost. Under the lock."""
         if elements:
-            self._lost[oldest.connection] += elements
-            before = losses.get(oldest.connection, _Lost(0, oldest.received_ns, 0))
-            losses[oldest.connection] = _Lost(
-                before.elements + elements, before.from_ns, max(before.to_ns, oldest.received_ns)
+            self._lost[frames.connection] += elements
+            before = losses.get(frames.connection, _Lost(0, frames.received_ns, 0))
+            losses[frames.connection] = _Lost(
+                before.elements + elements, before.from_ns, max(before.to_ns, frames.received_ns)
             )
 
     def _take(self) -> Frames | None:

@@ -47,7 +47,9 @@ def configured_sinks(
         )
         url = settings.redis_url.reveal()
         sink = RedisSink(url, channels=channels, on_status=status.emit, clock=clock)
-        yield Configured(sink, settings.redis_buffer_ticks, settings.redis_overflow)
+        yield Configured(
+            sink, settings.redis_buffer_ticks, settings.redis_overflow, settings.redis_max_age_ms
+        )
 
 
 def _capture(settings: Settings, tap: Tap, status: StatusStream, clock: Callable[[], int]) -> "CaptureSink":

@@ -46,11 +46,13 @@ class Configured(NamedTuple):
     Args:
         capacity: ticks that may wait for it.
         overflow: what happens to more.
+        max_age_ms: what waited longer is dropped; 0 for any age.
     """
 
     sink: "Sink"
     capacity: int
     overflow: Overflow
+    max_age_ms: float = 0
 
 
 class Sink(Protocol):

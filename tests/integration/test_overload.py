@@ -2,6 +2,7 @@ import threading
 
 from pipeline import build_pipeline, status
 from pipeline.massive.ingest import HOLD_BYTES
+from pipeline.outlet import GATHER_TICKS
 from tests.conftest import wait_until
 from tests.integration.flood import Flood
 from tests.integration.harness import config_for
@@ -83,3 +84,35 @@ def test_as_long_as_the_server_is_patient_nothing_is_given_up():
             wait_until(lambda: len(got) == COUNT, 40, f"{COUNT} trades")
         assert got == list(range(COUNT))
         assert (lost(events), flood.cut) == ([], 0)
+
+
+def test_nothing_older_than_the_limit_is_delivered():
+    """A callback that is too slow for the feed would act on prices that are seconds old."""
+    ages_ms, done = [], threading.Event()
+    clock = {"ns": 0}
+
+    def on_tick(tick):
+        ages_ms.append((clock["ns"] - tick.received_ns) / 1e6)
+        clock["ns"] += 10_000  # what it takes: more than there is time for
+        if tick.sequence == COUNT - 1:
+            done.set()
+
+    def now_ns():
+        clock["ns"] += 100
+        return clock["ns"]
+
+    with Flood(COUNT) as flood:
+        config = config_for(flood, ["AAPL"], SUBSCRIBER_OVERFLOW="drop_newest", SUBSCRIBER_MAX_AGE_MS=50)
+        with build_pipeline(config | SMALL, clock=now_ns) as stream:
+            events = []
+            stream.status.subscribe(events.append)
+            stream.subscribe(on_tick)
+            wait_until(lambda: stream.account().received == COUNT and not stream.account().queued, 60)
+            account = stream.account()
+            aged = stream.health()["subscribers"]["callback"]["dropped"].get("aged", 0)
+        told = sum(event.count for event in events if isinstance(event, status.Loss) and event.count)
+    a_write_ms = 2 * GATHER_TICKS * 0.01
+    assert max(ages_ms) < 50 + a_write_ms
+    assert aged + account.delivered <= COUNT
+    assert account.delivered == len(ages_ms)
+    assert told == account.dropped == COUNT - len(ages_ms)

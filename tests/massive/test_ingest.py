@@ -18,17 +18,19 @@ ELEMENT = b'{"ev":"T"}'
 class Bench:
     """An ingest buffer between a source and a pipeline, in virtual time."""
 
-    def __init__(self, capacity_bytes=1000, *, blocks=False, patience_bytes=2**60):
+    def __init__(self, capacity_bytes=1000, *, blocks=False, patience_bytes=2**60, max_age_ns=None):
         self.scheduler = VirtualTimeScheduler(0.0)
         self.drops = []
         self.ready = True
         self.held = []
+        self.now_ns = 99
         self.ingest = Ingest(
             capacity_bytes,
             self.scheduler,
             lambda *a: self.drops.append(a),
-            lambda: 99,
+            lambda: self.now_ns,
             lambda: self.ready,
+            max_age_ns=lambda: max_age_ns,
             blocks=lambda: blocks,
             patience=Patience(patience_bytes),
             hold=self.held.append,
@@ -74,7 +76,7 @@ def test_the_oldest_go_when_it_is_full_and_the_next_carry_the_count():
     bench.offer("a", 5, 1)
     bench.offer("b", 5, 2)
     bench.offer("a", 5, 3)
-    assert bench.drops == [("a", 5, 1, 1), ("b", 5, 2, 2)]
+    assert bench.drops == [("a", "ingest_overflow", 5, 1, 1), ("b", "ingest_overflow", 5, 2, 2)]
     bench.run()
     assert [(f.connection, f.lost, bool(f.messages)) for f in bench.out] == [("a", 5, True), ("b", 5, False)]
 
@@ -102,7 +104,7 @@ def test_every_element_comes_out_or_is_declared_lost(history, capacity_bytes):
     for connection, offered in bench.offered.items():
         assert offered == sum(bench.arrived(connection))
     assert not +bench.ingest.waiting()
-    assert sum(count for _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
+    assert sum(count for _, _, count, *_ in bench.drops) == sum(f.lost for f in bench.out)
 
 
 MIXED = st.lists(
@@ -367,7 +369,7 @@ def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
     bench.ingest.resume()
     bench.run()
     assert bench.held == [True, False]
-    assert sum(count for _, count, *_ in bench.drops) == 2
+    assert sum(count for _, _, count, *_ in bench.drops) == 2
 
 
 def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says():
@@ -378,3 +380,19 @@ def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says(
         offer_late(bench, 1000)
     bench.run()
     assert (bench.held, bench.drops) == ([True], [])
+
+
+def test_what_is_too_old_for_everybody_is_not_decoded():
+    """With a full buffer all would be decoded and be too old then: nothing would ever be delivered."""
+    bench = Bench(capacity_bytes=100 * HOLD_BYTES, max_age_ns=50)
+    bench.ready = False
+    for at_ns in (10, 40, 60, 70):
+        bench.offer("a", 2, at_ns, size_bytes=HOLD_BYTES)
+    bench.run()
+    assert bench.held == [], "what waits at the server gets old, too"
+    bench.now_ns, bench.ready = 100, True
+    bench.ingest.resume()
+    bench.run()
+    assert [(frames.received_ns, frames.lost) for frames in bench.out] == [(60, 4), (70, 0)]
+    assert bench.drops == [("a", "aged", 4, 10, 40)]
+    assert not +bench.ingest.waiting()

@@ -316,6 +316,8 @@ def test_a_batch_that_races_with_dispose_is_counted():
         conflate_key=None,
         gather=0,
         waits=True,
+        max_age_ns=0,
+        clock=lambda: 0,
         name="x",
     )
     buffer.close()
@@ -384,3 +386,29 @@ def test_on_the_immediate_scheduler_it_hands_over_at_once():
     stage = Stage(5, "block", on_item=on_item, scheduler=ImmediateScheduler())
     stage.emit(1)
     assert stage.out == [[1], [2], [3]]
+
+
+def test_what_is_too_old_is_dropped_when_its_turn_comes():
+    """Who trades on prices would act on some that are seconds old, since they were few enough to wait."""
+    now_ns = [0]
+    stage = Stage(100, "drop_oldest", max_age_ms=5, clock=lambda: now_ns[0])
+    for at_ms in (1, 2, 8):
+        stage.emit(at_ms, at_ms, received_ns=at_ms * 1_000_000)
+    now_ns[0] = 7_000_000
+    stage.scheduler.run()
+    assert stage.out == [[2, 2], [8, 8]]
+    assert stage.drops == [Dropped("a", "aged", 2, 1_000_000, 1_000_000)]
+    assert stage.account == Account(received=6, delivered=4, dropped=2)
+    assert stage.gauge.dropped_by_reason() == {"aged": 2}
+    stage.emit(9, received_ns=1)
+    stage.scheduler.run()
+    assert stage.account == Account(received=7, delivered=4, dropped=3)
+
+
+@pytest.mark.parametrize("max_age_ms", [-1, float("inf"), float("nan")])
+def test_an_age_that_is_none_is_refused(max_age_ms):
+    """A limit that never bites would be found out in the first slow minute."""
+    with pytest.raises(ValueError, match="max_age_ms must be 0 or more"):
+        buffered(1, "drop_oldest", max_age_ms=max_age_ms)
+    with pytest.raises(ValueError, match="block"):
+        buffered(1, "block", max_age_ms=1)

@@ -100,6 +100,15 @@ class AgainstAList(RuleBasedStateMachine):
             [(batch.received_ns, batch.connection, *tick) for tick in batch.ticks] for batch in taken
         ] == expected
 
+    @rule(behind=st.integers(0, 4))
+    def forget_the_old(self, behind):
+        """Drop what was received before the last few batches."""
+        than = self.batches - behind
+        self.queue.drop_older(than)
+        old = [entry for entry in self.model if entry[0] < than]
+        self.lose(old, "aged")
+        del self.model[: len(old)]
+
     @precondition(lambda self: self.model)
     @rule()
     def clear(self):
