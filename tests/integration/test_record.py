@@ -49,7 +49,7 @@ class Feed:
         return messages
 
     def _spelled(self, element):
-        """Write an element as some encoder would: with spaces, in another order, with a field we do not know."""
+        """Write an element as some encoder would: with spaces, in another order, with an unknown field."""
         way = self.random.random()
         if way < 0.7:
             return json.dumps(element, separators=(",", ":"))
