@@ -56,7 +56,7 @@ class Ingest:
         capacity_bytes: of message payloads waiting.
         scheduler: on whose thread the frames go on; what else it has to do comes in between.
         on_drop: given connection id, reason (``ingest_overflow``, ``aged``), elements given up and the
-            receive times (ns) of the first and last of them; on the thread that gave them up, not under the lock.
+            receive times (ns) of the first and last of them; on the thread that gave them up, under no lock.
         clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
         max_age_ns: returns how long ago what is decoded may have been received, None for any age. With such a
