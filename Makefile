@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check format bench notebooks picture clean
+.PHONY: help demo test coverage check format lock bench notebooks picture clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ format: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
 
+lock: $(VENV)-lock/.ready  ## requirements.lock anew: what a service is installed with, by hash
+	$(VENV)-lock/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-trusted-host \
+		--no-emit-find-links --no-header --no-annotate --strip-extras --constraint constraints.txt \
+		--extra calendar,capture,columns,embedded,otel,socks,web --output-file $(VENV)-lock/lock pyproject.toml
+	{ awk '!/^#/ { exit } { print }' requirements.lock; cat $(VENV)-lock/lock; } >$(VENV)-lock/new && mv $(VENV)-lock/new requirements.lock
+
 bench: $(VENV)-bench/.ready  ## against its peers, in a quarter of an hour: benchmarks/RESULTS.md
 	$(VENV)-bench/bin/python -m benchmarks.report
 
@@ -40,7 +46,7 @@ picture: $(VENV)/.demo  ## draw docs/demo.svg anew
 	$(BIN)/python docs/picture.py
 
 clean:  ## remove the virtual environment and all caches
-	rm -rf $(VENV) $(VENV)-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(VENV)-bench $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -54,6 +60,11 @@ $(VENV)/.notebook: pyproject.toml constraints.txt $(VENV)/.demo
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)-lock/.ready: constraints.txt
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip --disable-pip-version-check --quiet install -c constraints.txt pip-tools
 	@touch $@
 
 $(VENV)-bench/.ready: pyproject.toml constraints.txt benchmarks/peers.txt

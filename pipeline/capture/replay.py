@@ -18,6 +18,7 @@ from pipeline.gaps import Gaps
 from pipeline.massive.frames import Frames
 from pipeline.massive.loop import SocketLoop
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
+from pipeline.pace import Pace
 from pipeline.settings import Settings
 from pipeline.sources import Carriage, Source
 from pipeline.status_stream import StatusStream
@@ -223,7 +224,9 @@ class _Player:
         self._items = items
         self._item: Item | None = None
         self._speed = speed
-        self._first_ns = first_ns
+        self._pace = Pace()
+        self._elapsed_ns = 0
+        """How long after the first the next one is due at speed 1."""
         self._loop = loop
         self._emit = emit
         self._afterwards = afterwards
@@ -252,6 +255,8 @@ class _Player:
         """Take the next one, None after the last; where the rest cannot be read, end the stream."""
         try:
             self._item = next(self._items, None)
+            if self._item is not None:
+                self._elapsed_ns = self._pace.advance(_at_ns(self._item))
         except CaptureUnusable as error:
             self._item, self._stopped = None, True
             self._afterwards(partial(self._fail, error))  # what came before it still goes on
@@ -265,7 +270,7 @@ class _Player:
             if item is None:
                 self._end()
                 return
-            if self._due_s(item) > now_s:
+            if self._due_s() > now_s:
                 break
             size_bytes += self._release(item)
             self._advance()
@@ -278,7 +283,7 @@ class _Player:
 
     def _go_on(self) -> None:
         item = self._item
-        wait_s = 0.0 if item is None else self._due_s(item) - self._monotonic()
+        wait_s = 0.0 if item is None else self._due_s() - self._monotonic()
         # Not at once: what is released now has not gone on yet when the next of these actions runs.
         self._timer.disposable = (
             self._loop.schedule_relative(wait_s, self._turn)
@@ -286,10 +291,9 @@ class _Player:
             else self._loop.schedule(self._turn)
         )
 
-    def _due_s(self, item: Item) -> float:
-        if isinf(self._speed):
-            return 0.0
-        return self._began_s + (_at_ns(item) - self._first_ns) / 1e9 / self._speed
+    def _due_s(self) -> float:
+        """Return when the next one is due, by the monotonic clock."""
+        return 0.0 if isinf(self._speed) else self._began_s + self._elapsed_ns / 1e9 / self._speed
 
     def _release(self, item: Item) -> int:
         self.at_ns = _at_ns(item)

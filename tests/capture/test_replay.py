@@ -11,6 +11,7 @@ from pipeline.capture.parts import Parts
 from pipeline.capture.replay import Replay, ReplayClock
 from pipeline.capture.schema import FRAME_SCHEMA, STATUS, pack_reads
 from pipeline.errors import CaptureUnusable, SettingsError
+from pipeline.massive.loop import SocketLoop
 from pipeline.massive.simulator import Simulator
 from pipeline.settings import load_settings
 from tests.capture.worlds import START_MS, make_capture, of_feed, replay, some_reads
@@ -156,6 +157,38 @@ def test_a_capture_that_cannot_be_read_is_said_at_once(recorded):
     last.write_bytes(last.read_bytes()[:100])
     with pytest.raises(CaptureUnusable, match="cannot be read"):
         build_pipeline({"REPLAY_PATH": str(recorded)})
+
+
+@pytest.mark.parametrize("shift_s", [-10, 3600])
+def test_a_clock_that_was_set_while_it_was_recorded_is_not_waited_for(tmp_path, monkeypatch, shift_s):
+    """A replay at speed 1 would wait 9 s before its first tick, or an hour in its middle."""
+    reads = some_reads(20, step_ns=100_000_000)
+    shifted = [
+        (connection, at_ns + (shift_s * 1_000_000_000 if n >= 10 else 0), messages)
+        for n, (connection, at_ns, messages) in enumerate(reads)
+    ]
+    make_capture(tmp_path, shifted)
+    waits = []
+    schedule = SocketLoop.schedule_relative
+
+    def hurry(loop, due_s, action, state=None):
+        if type(getattr(action, "__self__", None)).__name__ == "_Player":
+            waits.append(due_s)
+            due_s = min(due_s, 0.001)
+        return schedule(loop, due_s, action, state)
+
+    monkeypatch.setattr(SocketLoop, "schedule_relative", hurry)
+    replayed, now_s = [], [100.0]
+    ticking = Replay(
+        load_settings({"REPLAY_PATH": str(tmp_path)}),
+        monotonic=lambda: now_s.__setitem__(0, now_s[0] + 0.01) or now_s[0],
+    )
+    with ticking.stream as stream:
+        stream.subscribe(replayed.append, on_completed=lambda: waits.append(None))
+        wait_until(lambda: None in waits)
+    longest_s = max(wait for wait in waits if wait is not None)
+    assert longest_s < (1 if shift_s < 0 else 61)
+    assert len(replayed) > 0
 
 
 def test_closing_a_replay_ends_it_at_once(tmp_path):

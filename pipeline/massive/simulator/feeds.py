@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final, Protocol, runtime_checkable
 import msgspec
 
 from pipeline.market import Element, SyntheticMarket
+from pipeline.pace import Pace
 from pipeline.status_event import some_of
 from pipeline.symbols import WILDCARD, other_spellings
 
@@ -219,7 +220,7 @@ class SyntheticFeed:
 
 
 class ReplayFeed:
-    """Sends packets at the distances they were recorded with.
+    """Sends packets at the distances they were recorded with, but that no silence is longer than a minute.
 
     Args:
         packets: in order of their ``at_us``; taken one at a time.
@@ -248,13 +249,15 @@ class ReplayFeed:
         self._clock_ns = clock_ns if rebase else None
         self._packets = iter(packets)
         self._next: Packet | None = None
-        self._first_us: int | None = None
+        self._pace = Pace()
+        self._due_s = 0.0
+        """When the next one is due, after the start."""
 
     def take(self, elapsed_s: float) -> Iterator[Packet]:
         """Yield the packets that are due, one by one: those before a bad line still go out."""
         for _ in range(PACKETS_A_TAKE):
             packet = self._peek()
-            if packet is None or self._due_s(packet) > elapsed_s:
+            if packet is None or self._due_s > elapsed_s:
                 return
             self._next = None
             yield self._rebased(packet, self._clock_ns()) if self._clock_ns else packet
@@ -262,17 +265,14 @@ class ReplayFeed:
     def wait_s(self, elapsed_s: float) -> float | None:
         """Return the time to the next packet, None after the last."""
         packet = self._peek()
-        return None if packet is None else max(0.0, self._due_s(packet) - elapsed_s)
+        return None if packet is None else max(0.0, self._due_s - elapsed_s)
 
     def _peek(self) -> Packet | None:
         if self._next is None:
             self._next = next(self._packets, None)
+            if self._next is not None:
+                self._due_s = self._pace.advance(self._next.at_us * 1000) / 1e9 / self._speed
         return self._next
-
-    def _due_s(self, packet: Packet) -> float:
-        if self._first_us is None:
-            self._first_us = packet.at_us
-        return (packet.at_us - self._first_us) / 1e6 / self._speed
 
     @staticmethod
     def _rebased(packet: Packet, now_ns: int) -> Packet:
