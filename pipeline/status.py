@@ -80,7 +80,7 @@ class Subscribed(StatusEvent, frozen=True):
 
     def _words(self) -> str:
         rest = f", {self.pending} pending" if self.pending else ""
-        return f"{len(self.channels)} channels confirmed{rest}"
+        return f"{counted(len(self.channels), 'channel')} confirmed{rest}"
 
 
 class Unsubscribed(StatusEvent, frozen=True):
@@ -89,7 +89,7 @@ class Unsubscribed(StatusEvent, frozen=True):
     channels: tuple[str, ...]
 
     def _words(self) -> str:
-        return f"{len(self.channels)} channels given back"
+        return f"{counted(len(self.channels), 'channel')} given back"
 
 
 class Refused(StatusEvent, frozen=True):
@@ -335,7 +335,8 @@ class Loss(StatusEvent, frozen=True):
         if self.count is None:
             whose = some_of(self.tickers) or "all"
             return f"ticks may be missing of {span:.3f} s ({self.reason}): {whose}"
-        return f"lost {self.count:,} ticks at {self.where} ({self.reason}), received within {span:.3f} s"
+        lost = counted(self.count, "tick")
+        return f"lost {lost} at {self.where} ({self.reason}), received within {span:.3f} s"
 
 
 class SinkDown(StatusEvent, frozen=True):
@@ -361,7 +362,7 @@ class SinkUp(StatusEvent, frozen=True):
     resent: int = 0
 
     def _words(self) -> str:
-        again = f", {self.resent} messages sent again" if self.resent else ""
+        again = f", {counted(self.resent, 'message')} sent again" if self.resent else ""
         return f"{self.sink} is back after {self.down_s:.1f} s{again}"
 
 

@@ -143,9 +143,9 @@ EVENTS = [
     (status.Authenticated(**AT), "c: authenticated"),
     (
         status.Subscribed(**AT, channels=("T.A",), pending=2),
-        "c: 1 channels confirmed, 2 pending",
+        "c: 1 channel confirmed, 2 pending",
     ),
-    (status.Unsubscribed(**AT, channels=("T.A",)), "c: 1 channels given back"),
+    (status.Unsubscribed(**AT, channels=("T.A",)), "c: 1 channel given back"),
     (
         status.Refused(**AT, channels=("T.A",), pending=0, message="not authorized"),
         "c: refused (not authorized): T.A",

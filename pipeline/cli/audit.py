@@ -20,9 +20,9 @@ def imbalances(accounts: Mapping[str, Mapping[str, Account]]) -> Iterator[str]:
     for subscriber, by_connection in accounts.items():
         for connection, account in by_connection.items():
             if account.imbalance:
-                yield f"{subscriber}: {account.imbalance:,} elements of {connection} are nowhere"
+                yield f"{subscriber}: of {connection} {counted(account.imbalance, 'element')} nowhere"
             if account.queued:
-                yield f"{subscriber}: {account.queued:,} elements of {connection} are still queued"
+                yield f"{subscriber}: of {connection} {counted(account.queued, 'element')} still queued"
 
 
 def check_sent(accounts: Mapping[str, Mapping[str, Account]], sent: Sent) -> Iterator[str]:
@@ -33,7 +33,7 @@ def check_sent(accounts: Mapping[str, Mapping[str, Account]], sent: Sent) -> Ite
         sent: the simulator's report.
     """
     if sent.slow_kills:
-        yield f"the simulator cut {sent.slow_kills} connections that did not read fast enough"
+        yield f"the simulator cut {counted(sent.slow_kills, 'connection')} that did not read fast enough"
     for subscriber, by_connection in accounts.items():
         total = sum(by_connection.values(), Account())
         if total.dropped:

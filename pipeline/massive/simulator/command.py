@@ -12,6 +12,7 @@ import typer
 
 from pipeline.massive.frames import Frames
 from pipeline.setting_keys import DEFAULT_TICKERS
+from pipeline.status_event import counted
 from pipeline.symbols import WILDCARD, read_symbols, split_symbols
 
 from .feeds import Bursts, Feed, ReplayFeed, SyntheticFeed, packets_of, read_recording
@@ -157,9 +158,10 @@ def _serve(simulator: Simulator) -> Report:
 def _in_words(report: Report) -> str:
     sent = report.sent
     types = ", ".join(f"{kind} {count:,}" for kind, count in sorted(sent.types.items())) or "none"
+    connections, frames = counted(report.attempts, "connection"), counted(sent.frames, "frame")
     lines = [
-        f"{report.attempts:,} connections, {sent.frames:,} frames, {sent.elements:,} elements ({types})",
-        f"repeated {sent.repeated_elements:,}, malformed {sent.malformed.total():,}",
+        f"{connections}, {frames}, {counted(sent.elements, 'element')} ({types})",
+        f"elements repeated {sent.repeated_elements:,}, malformed {sent.malformed.total():,}",
         f"truncated frames {sent.truncated_frames:,}, evicted {sent.evictions:,}",
         f"slow readers killed {sent.slow_kills:,}",
         *(f"a feed broke off: {error}" for error in report.feed_errors),

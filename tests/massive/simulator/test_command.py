@@ -72,7 +72,7 @@ def test_signal_ends_it_with_a_report(start, sign):
     out, _ = process.communicate(timeout=20)
     reader.close()
     assert process.returncode == 0
-    assert "1 connections" in out
+    assert "1 connection, " in out
     assert {one["sym"] for one in reader.data} <= {"AAPL", "MSFT"}
 
 
