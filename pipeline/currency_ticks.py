@@ -1,10 +1,10 @@
 """Ticks of forex and crypto: each is of a pair, which is its ``ticker`` as it is written on the wire."""
 
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
-from msgspec import field
+from msgspec import Meta, field
 
-from .tick import Aggregate, Tick, TwoSided
+from .tick import Aggregate, Codes, Text, Tick, TwoSided
 from .tick_data import Number
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
 
 SECOND_MS: Final = 1000
 MINUTE_MS: Final = 60_000
+Levels = Annotated[list[tuple[Number, Number]], Meta(max_length=1000)]
+"""Prices with what is bid or offered there."""
 
 
 class CurrencyQuote(TwoSided, tag="C", kw_only=True):
@@ -27,8 +29,8 @@ class CurrencyQuote(TwoSided, tag="C", kw_only=True):
 
     event_type: ClassVar[str] = "C"
 
-    ticker: str = field(name="p")
-    exchange: int | str | None = field(name="x", default=None)
+    ticker: Text = field(name="p")
+    exchange: int | Text | None = field(name="x", default=None)
     ask: Number | None = field(name="a", default=None)
     bid: Number | None = field(name="b", default=None)
     event_ms: Number = field(name="t")
@@ -44,7 +46,7 @@ class _CurrencyAggregate(Aggregate, kw_only=True):
 
     window_ms: ClassVar[int]
 
-    ticker: str = field(name="pair")
+    ticker: Text = field(name="pair")
     tick_volume: Number | None = field(name="v", default=None)
     tick_vwap: Number | None = field(name="vw", default=None)
     tick_trade_size: Number | None = field(name="z", default=None)
@@ -83,12 +85,12 @@ class CryptoTrade(Tick, tag="XT", kw_only=True):
 
     event_type: ClassVar[str] = "XT"
 
-    ticker: str = field(name="pair")
+    ticker: Text = field(name="pair")
     price: Number = field(name="p")
     event_ms: Number = field(name="t")
     size: Number | None = field(name="s", default=None)
-    conditions: list[int] | None = field(name="c", default=None)
-    trade_id: str | int | None = field(name="i", default=None)
+    conditions: Codes | None = field(name="c", default=None)
+    trade_id: Text | int | None = field(name="i", default=None)
     exchange: int | None = field(name="x", default=None)
     feed_received_ms: Number | None = field(name="r", default=None)
 
@@ -107,7 +109,7 @@ class CryptoQuote(TwoSided, tag="XQ", kw_only=True):
 
     event_type: ClassVar[str] = "XQ"
 
-    ticker: str = field(name="pair")
+    ticker: Text = field(name="pair")
     bid: Number | None = field(name="bp", default=None)
     bid_size: Number | None = field(name="bs", default=None)
     ask: Number | None = field(name="ap", default=None)
@@ -125,12 +127,12 @@ class CryptoBook(TwoSided, tag="XL2", kw_only=True):
 
     event_type: ClassVar[str] = "XL2"
 
-    ticker: str = field(name="pair")
+    ticker: Text = field(name="pair")
     event_ms: Number = field(name="t")
     feed_received_ms: Number | None = field(name="r", default=None)
     exchange: int | None = field(name="x", default=None)
-    bids: list[tuple[Number, Number]] | None = field(name="b", default=None)
-    asks: list[tuple[Number, Number]] | None = field(name="a", default=None)
+    bids: Levels | None = field(name="b", default=None)
+    asks: Levels | None = field(name="a", default=None)
 
     @property
     def bid(self) -> Number | None:

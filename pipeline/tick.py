@@ -1,16 +1,23 @@
 """What all ticks share: the attribute interface of `pipeline.tick_data.TickData`."""
 
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
 from .errors import TickRejected
 from .tick_data import TICK_DATA_FIELDS, Number, TickData
 
-__all__ = ["LAST_NS", "Aggregate", "Tick", "TwoSided"]
+__all__ = ["LAST_NS", "TEXT_MOST", "Aggregate", "Codes", "Text", "Tick", "TwoSided"]
 
 LAST_NS: Final = 2**63 - 1
 """The last time that columns can hold."""
+
+
+TEXT_MOST: Final = 64
+"""Characters of a ticker, an id, a decimal number: the longest that is known, of an option, has 23."""
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_MOST)]
+"""What a server writes has an end: the last tick of each ticker is kept, and each id for a while."""
+Codes = Annotated[list[int], msgspec.Meta(max_length=64)]
 
 
 class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
@@ -25,9 +32,9 @@ class Tick(msgspec.Struct, gc=False, kw_only=True, tag_field="ev"):
     is_bar: ClassVar[bool] = False
     """Whether it sums up a window of time, so that its time is the window's end."""
 
-    ticker: str
+    ticker: Text
     received_ns: int = 0
-    source: str = "massive"
+    source: Text = "massive"
 
     @property
     def event_ms(self) -> Number:

@@ -24,7 +24,7 @@ from .currency_ticks import (
     CurrencyQuote,
     CurrencySecondAggregate,
 )
-from .tick import LAST_NS, Aggregate, Tick, TwoSided
+from .tick import LAST_NS, Aggregate, Codes, Text, Tick, TwoSided
 from .tick_data import Number
 
 __all__ = [
@@ -59,14 +59,14 @@ class Trade(Tick, tag="T", kw_only=True):
 
     event_type: ClassVar[str] = "T"
 
-    ticker: str = field(name="sym")
+    ticker: Text = field(name="sym")
     exchange: int | None = field(name="x", default=None)
-    trade_id: str | None = field(name="i", default=None)
+    trade_id: Text | None = field(name="i", default=None)
     tape: int | None = field(name="z", default=None)
     price: Number = field(name="p")
     size: Number | None = field(name="s", default=None)
-    decimal_size: str | None = field(name="ds", default=None)
-    conditions: list[int] | None = field(name="c", default=None)
+    decimal_size: Text | None = field(name="ds", default=None)
+    conditions: Codes | None = field(name="c", default=None)
     event_ms: Number = field(name="t")
     participant_ms: Number | None = field(name="pt", default=None)
     sequence: int | None = field(name="q", default=None)
@@ -89,15 +89,15 @@ class Quote(TwoSided, tag="Q", kw_only=True):
 
     event_type: ClassVar[str] = "Q"
 
-    ticker: str = field(name="sym")
+    ticker: Text = field(name="sym")
     bid_exchange: int | None = field(name="bx", default=None)
     bid: Number | None = field(name="bp", default=None)
     bid_size: Number | None = field(name="bs", default=None)
     ask_exchange: int | None = field(name="ax", default=None)
     ask: Number | None = field(name="ap", default=None)
     ask_size: Number | None = field(name="as", default=None)
-    conditions: list[int] | int | None = field(name="c", default=None)
-    indicators: list[int] | None = field(name="i", default=None)
+    conditions: Codes | int | None = field(name="c", default=None)
+    indicators: Codes | None = field(name="i", default=None)
     event_ms: Number = field(name="t")
     participant_ms: Number | None = field(name="pt", default=None)
     sequence: int | None = field(name="q", default=None)
@@ -115,7 +115,7 @@ class _SecurityAggregate(Aggregate, kw_only=True):
 
     is_bar: ClassVar[bool] = True
 
-    ticker: str = field(name="sym")
+    ticker: Text = field(name="sym")
     tick_volume: Number | None = field(name="v", default=None)
     accumulated_volume: Number | None = field(name="av", default=None)
     open_price: Number | None = field(name="op", default=None)
@@ -129,8 +129,8 @@ class _SecurityAggregate(Aggregate, kw_only=True):
     start_ms: Number | None = field(name="s", default=None)
     event_ms: Number = field(name="e")
     otc: bool | None = None
-    decimal_volume: str | int | float | None = field(name="dv", default=None)
-    decimal_accumulated_volume: str | None = field(name="dav", default=None)
+    decimal_volume: Text | int | float | None = field(name="dv", default=None)
+    decimal_accumulated_volume: Text | None = field(name="dav", default=None)
     transactions: int | None = field(name="n", default=None)
 
     @property
@@ -178,11 +178,11 @@ class LimitUpLimitDown(_OddlyTimed, tag="LULD", kw_only=True):
 
     event_type: ClassVar[str] = "LULD"
 
-    ticker: str = field(name="T")
+    ticker: Text = field(name="T")
     event_ms: Number = field(name="t")
     high_limit: Number | None = field(name="h", default=None)
     low_limit: Number | None = field(name="l", default=None)
-    indicators: list[int] | None = field(name="i", default=None)
+    indicators: Codes | None = field(name="i", default=None)
     tape: int | None = field(name="z", default=None)
     sequence: int | None = field(name="q", default=None)
 
@@ -192,10 +192,10 @@ class NetOrderImbalance(_OddlyTimed, tag="NOI", kw_only=True):
 
     event_type: ClassVar[str] = "NOI"
 
-    ticker: str = field(name="T")
+    ticker: Text = field(name="T")
     event_ms: Number = field(name="t")
     auction_time: Number | None = field(name="at", default=None)
-    auction_type: str | None = field(name="a", default=None)
+    auction_type: Text | None = field(name="a", default=None)
     symbol_sequence: int | None = field(name="i", default=None)
     exchange: int | None = field(name="x", default=None)
     imbalance: Number | None = field(name="o", default=None)
@@ -208,7 +208,7 @@ class FairMarketValue(_OddlyTimed, tag="FMV", kw_only=True):
 
     event_type: ClassVar[str] = "FMV"
 
-    ticker: str = field(name="sym")
+    ticker: Text = field(name="sym")
     event_ms: Number = field(name="t")
     price: Number = field(name="fmv")
 
@@ -218,7 +218,7 @@ class LaunchpadValue(_OddlyTimed, tag="LV", kw_only=True):
 
     event_type: ClassVar[str] = "LV"
 
-    ticker: str = field(name="sym")
+    ticker: Text = field(name="sym")
     event_ms: Number = field(name="t")
     price: Number = field(name="val")
 
@@ -228,7 +228,7 @@ class IndexValue(_OddlyTimed, tag="V", kw_only=True):
 
     event_type: ClassVar[str] = "V"
 
-    ticker: str = field(name="T")
+    ticker: Text = field(name="T")
     event_ms: Number = field(name="t")
     price: Number = field(name="val")
 

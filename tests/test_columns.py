@@ -1,8 +1,6 @@
 import functools
 import json
 from collections import Counter
-from types import NoneType
-from typing import get_args
 
 import msgspec
 import pyarrow as pa
@@ -12,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.columns import COLUMNS, DEFAULT_COLUMNS, ColumnMaker, holders
 from pipeline.massive.decode import decode_message
+from pipeline.massive.lenient import types_of
 from pipeline.ticks import TICK_KINDS, TRADES, FairMarketValue, Quote, TickBatch, Trade
 from tests.feed_examples import EXAMPLES
 
@@ -50,7 +49,7 @@ def _tick(kind, numbers):
         elif field.name == "event_ms" or (field.name == "start_ms" and field.required):
             values[field.name] = st.integers(0, 2**63) | st.floats(0, 4e12)
         elif field.name not in {"received_ns", "source", "event_ns"}:
-            strategy = of_type[frozenset(get_args(field.type) or {field.type}) - {NoneType}]
+            strategy = of_type[types_of(field.type)]
             values[field.name] = strategy if field.required else strategy | st.none()
     return st.builds(kind, **values)
 

@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import NoneType
-from typing import Any, Final, NamedTuple, TypeAlias, Union, get_args
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 import msgspec
 
@@ -13,7 +14,7 @@ from pipeline.ticks import TICK_KINDS
 
 from .protocol import ServerStatus
 
-__all__ = ["SAMPLE_BYTES", "UNDECODABLE", "Patient", "Reject", "decode_element"]
+__all__ = ["SAMPLE_BYTES", "UNDECODABLE", "Patient", "Reject", "decode_element", "types_of"]
 
 SAMPLE_BYTES: Final = 200
 UNDECODABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -169,6 +170,13 @@ def _read_text_or_number(raw: bytes) -> str | Number:
     raise _Unreadable
 
 
+def _read_short(read: Read, most: int, raw: bytes) -> Any:
+    value = read(raw)
+    if type(value) in {str, list} and len(value) > most:
+        raise _Unreadable
+    return value
+
+
 def _read_flag(raw: bytes) -> bool:
     value = _decode_any(raw)
     if type(value) is bool:
@@ -214,11 +222,26 @@ _READERS: Final[Mapping[frozenset[Any], Read]] = {
 """How a field is read, by the types it may have."""
 
 
+def types_of(annotation: Any) -> frozenset[Any]:
+    """Return the types that a field may have, without None and without how long each may be."""
+    parts = {annotation} if get_origin(annotation) is Annotated else set(get_args(annotation) or {annotation})
+    if get_origin(annotation) in {list, tuple}:
+        parts = {annotation}
+    return frozenset(get_args(p)[0] if get_origin(p) is Annotated else p for p in parts) - {NoneType}
+
+
+def _reader_of(annotation: Any) -> Read:
+    read = _READERS[types_of(annotation)]
+    parts = (annotation, *get_args(annotation))
+    most = [meta.max_length for p in parts for meta in getattr(p, "__metadata__", ()) if meta.max_length]
+    return partial(_read_short, read, min(most)) if most else read
+
+
 def _fields_of(kind: type[msgspec.Struct], event_type: str) -> dict[str, _Field]:
     return {
         each.encode_name: _Field(
             each.name,
-            _READERS[frozenset(get_args(each.type) or {each.type}) - {NoneType}],
+            _reader_of(each.type),
             each.default,
             each.required or each.name in _PRICES,
             f"{event_type}.{each.name}",

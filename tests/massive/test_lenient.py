@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import get_origin
 
 import msgspec
 import pytest
@@ -11,7 +12,8 @@ from reactivex import from_iterable
 
 from pipeline.massive.decode import Element, RejectLog, decode, decode_message
 from pipeline.massive.frames import Frames
-from pipeline.massive.lenient import Reject, decode_element
+from pipeline.massive.lenient import Reject, decode_element, types_of
+from pipeline.tick import TEXT_MOST
 from pipeline.ticks import TICK_KINDS, Trade
 from tests.feed_examples import EXAMPLES, NAMES
 
@@ -187,3 +189,23 @@ def test_unreadable_fields_are_counted_by_field_and_told_now_and_then(caplog):
     assert [(len(batch.ticks), batch.rejected) for batch in batches] == [(51, 0)] * 2
     assert rejects.unreadable == {"T.tape": 100, "T.conditions": 100}
     assert sorted(record.args[1] for record in caplog.records) == ["T.conditions", "T.tape"]
+
+
+@pytest.mark.parametrize("wire", [example.wire for example in EXAMPLES])
+def test_what_a_server_writes_has_an_end(wire):
+    """The last tick of each ticker is kept: a MiB in each name, id or list would fill the memory."""
+    for field in msgspec.structs.fields(KINDS[wire["ev"]]):
+        wanted = types_of(field.type)
+        if str in wanted:
+            value = "x" * (TEXT_MOST + 1)
+        elif any(get_origin(its) is list for its in wanted):
+            value = [[1, 1] if field.name in {"bids", "asks"} else 1] * 1001
+        else:
+            continue
+        elements, rejects = decode_message(encode(wire | {field.encode_name: value}, NEIGHBOUR))
+        assert elements[-1].ticker == "OK"
+        if field.name in {"ticker", "bids", "asks"}:
+            assert (len(elements), len(rejects)) == (1, 1), field.name
+        else:
+            assert (len(elements), len(rejects)) == (2, 0), field.name
+            assert getattr(elements[0], field.name) == field.default
