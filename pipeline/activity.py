@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from .bars import FirstBars
 from .gaps import Gaps
 from .ticks import Tick, TickBatch
-from .tracks import TICKERS_KEPT
+from .tracks import forget_oldest
 
 __all__ = ["Activity"]
 
@@ -104,8 +104,6 @@ class Activity:
         now_s = self._monotonic()
         if self._began_s is None:
             self._began_s = now_s
-        if len(self._counts) >= TICKERS_KEPT:
-            self._counts = {}  # a new one, so that a copy is of one time
         flow = self._flows.get(batch.connection)
         if flow is None:
             flow = self._flows[batch.connection] = _Flow(int(now_s))
@@ -121,6 +119,7 @@ class Activity:
                 for ticker, count in Counter([tick.ticker for tick in ticks]).items():
                     counts[ticker] = counts.get(ticker, 0) + SAMPLE * count
             flow.large_batches += 1
+        forget_oldest(counts)
 
     # -- from any thread ------------------------------------------------------------------------------------
 

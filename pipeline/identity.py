@@ -67,7 +67,7 @@ class Seen:
         self._window = window
         self._count = 0
         self._tracks = tracks
-        self._turning: Iterator[Track] | None = None
+        self._turning: Iterator[str] | None = None
         """Those that have yet to forget."""
 
     def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912, PLR0915  # the hot loop: calls cost
@@ -130,16 +130,14 @@ class Seen:
 
     def _turn(self, count: int) -> None:
         """Let some tickers forget; when all have, within a part of a window, it is counted anew."""
-        tracks = self._tracks.by_ticker
+        tracks = self._tracks
         if self._turning is None:
-            self._turning = iter(tuple(tracks.values()))
-        quota = 1 + PACE * count * len(tracks) // self._window
+            self._turning = iter(tuple(tracks.by_ticker))
+        quota = 1 + PACE * count * len(tracks.by_ticker) // self._window
         turning = tuple(islice(self._turning, quota))
-        for track in turning:
-            track.turn()
+        tracks.turn(turning)
         if len(turning) < quota:
             self._turning, self._count = None, 0
-            self._tracks.forget_silent()
 
 
 def _content(tick: Tick) -> bytes:

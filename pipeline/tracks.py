@@ -1,7 +1,7 @@
 """What is remembered of each ticker: its last tick, and what copies are told by."""
 
 from bisect import bisect_left
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from .tick_data import Number
 from .ticks import Tick
 from .trading_day import trading_day
 
-__all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks", "TradingDay"]
+__all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks", "TradingDay", "forget_oldest"]
 
 LOWEST: Final = float("-inf")
 """Below every sequence number."""
@@ -21,6 +21,8 @@ DAYS_KEPT: Final = 16
 """Of a ticker's other days; more than one or two come from a feed whose clock has gone mad."""
 NO_DAYS: Final[dict[Number, "TradingDay"]] = {}
 """What nearly all tickers have besides today; never changed."""
+FORGOTTEN_AT_ONCE: Final = 1024
+"""All at once would stop the stream for 50 ms, one by one would look each time for where the first is."""
 
 
 class TradingDay:
@@ -199,18 +201,19 @@ class Tracks:
         tracks = self.by_ticker.copy()  # in C, which the GIL does not interrupt
         return {ticker: track.last for ticker, track in tracks.items() if track.last is not None}
 
-    def forget_silent(self) -> None:
-        """Forget the tracks that are empty, if there are too many."""
+    def turn(self, tickers: Iterable[str]) -> None:
+        """Let these forget, and where there are too many tracks, forget those of them that are empty then."""
         tracks = self.by_ticker
-        if len(tracks) > TICKERS_KEPT:
-            for ticker in [ticker for ticker, track in tracks.items() if track.is_empty]:
+        for ticker in tickers:
+            track = tracks[ticker]
+            track.turn()
+            if track.is_empty and len(tracks) > TICKERS_KEPT:
                 del tracks[ticker]
 
     def note(self, ticks: list[Any]) -> list[Any]:
         """Note the last ticks and return all: for a stream that lets copies pass."""
         tracks = self.by_ticker
-        if len(tracks) > TICKERS_KEPT:
-            tracks.clear()
+        forget_oldest(tracks)
         for tick in ticks:
             try:
                 track = tracks[tick.ticker]
@@ -218,3 +221,11 @@ class Tracks:
                 track = tracks[tick.ticker] = Track()
             track.last = tick
         return ticks
+
+
+def forget_oldest(by_ticker: dict[str, Any]) -> None:
+    """Forget those that came first, where there are too many: no more at once than 1,024 and a batch."""
+    too_many = len(by_ticker) - TICKERS_KEPT
+    if too_many >= FORGOTTEN_AT_ONCE:
+        for ticker in tuple(islice(by_ticker, too_many)):
+            del by_ticker[ticker]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from reactivex import Subject
 
 from pipeline import activity as module
+from pipeline import tracks
 from pipeline.activity import Activity
 from pipeline.bars import FirstBars
 from pipeline.gaps import Gaps
@@ -92,15 +93,20 @@ def test_rates_are_those_since_the_measurement_before(rig):
     assert rig.activity.measure() == {"A": 0.5, "B": 0.0, "C": 0.5}
 
 
-def test_too_many_tickers_are_forgotten_at_once(rig, monkeypatch):
+def test_of_too_many_tickers_those_that_came_first_are_forgotten(rig, monkeypatch):
     """A feed of ever new symbols (options) does not eat the memory, nor give a negative rate."""
-    monkeypatch.setattr(module, "TICKERS_KEPT", 2)
+    monkeypatch.setattr(tracks, "TICKERS_KEPT", 2)
+    monkeypatch.setattr(tracks, "FORGOTTEN_AT_ONCE", 1)
     rig.bring("AAAB")
     rig.now_s += 1
     rig.activity.measure()
-    rig.bring("AC")
+    rig.bring("BC")
+    rig.bring("A")
     rig.now_s += 1
-    assert rig.activity.measure() == {"A": 1.0, "C": 1.0}
+    assert rig.activity.measure() == {"C": 1.0, "A": 1.0}
+    for number in range(100):
+        rig.bring([f"F{number}.{each}" for each in range(7)])
+        assert len(rig.activity.counts()) == 2
 
 
 def test_ends_pass_through(rig):

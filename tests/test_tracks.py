@@ -5,7 +5,7 @@ import pytest
 from pipeline import tracks as module
 from pipeline.gaps import Gaps
 from pipeline.identity import PACE, Seen
-from pipeline.ticks import Quote
+from pipeline.ticks import Quote, Trade
 from pipeline.tracks import DAYS_KEPT, STRAYS, Tracks
 
 NOON_MS = 1_773_072_000_000
@@ -38,6 +38,7 @@ def test_without_dedupe_the_last_is_kept_all_the_same():
 def test_too_many_silent_tickers_are_forgotten(monkeypatch):
     """A feed of ever new symbols (options) does not eat the memory; what is remembered of others stays."""
     monkeypatch.setattr(module, "TICKERS_KEPT", 5)
+    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 1)
     tracks = Tracks()
     seen = Seen(10, tracks)
     for number in range(100):
@@ -47,6 +48,37 @@ def test_too_many_silent_tickers_are_forgotten(monkeypatch):
     for number in range(100):
         tracks.note([quote(f"T{number}")])
     assert len(tracks.by_ticker) <= 7
+
+
+class Counted(dict):
+    """Counts what is taken out of it."""
+
+    gone = 0
+
+    def __delitem__(self, ticker):
+        self.gone += 1
+        super().__delitem__(ticker)
+
+    def clear(self):
+        self.gone += len(self)
+        super().clear()
+
+
+@pytest.mark.parametrize("size", [1, 90, 450])
+@pytest.mark.parametrize("dedupes", [True, False])
+def test_a_flood_of_new_tickers_is_bounded_and_forgotten_as_it_comes(monkeypatch, dedupes, size):
+    """A hostile server would fill the memory, or stop the stream while all are forgotten at once."""
+    monkeypatch.setattr(module, "TICKERS_KEPT", 5000)
+    monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 100)
+    window, tracks = 2500, Tracks()
+    tracks.by_ticker = held = Counted()
+    see = Seen(window, tracks) if dedupes else tracks.note
+    for begin in range(0, 40_000, size):
+        before = held.gone
+        names = [f"F{number}" for number in range(begin, begin + size)]
+        see([Trade(ticker=name, price=1, event_ms=NOON_MS, trade_id="1") for name in names])
+        assert held.gone - before <= 100 + size + PACE * size * (len(held) + held.gone - before) // window
+        assert len(held) <= 5000 + 3 * window + 100 + size
 
 
 def test_a_track_of_a_ticker_that_nobody_asked_for_is_not_made_by_looking():
@@ -155,5 +187,5 @@ def test_a_ticker_of_which_only_yesterday_is_known_is_not_silent(monkeypatch):
     seen = Seen(4, tracks)
     seen([quote("A", 1, 0), quote("B", 1, 0), quote("C", 1, 0)])
     tracks.by_ticker["A"].enter(quote("A", 1, 1).event_ms)
-    tracks.forget_silent()
+    tracks.turn("ABC")
     assert seen([quote("A", 1, 0)]) == []
