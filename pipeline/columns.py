@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from .ticks import TICK_KINDS, TRADES, Tick, TickBatch
+from .ticks import TICK_KINDS, TRADES, Tick, TickBatch, TwoSided
 
 __all__ = ["COLUMNS", "COLUMN_TYPES", "DEFAULT_COLUMNS", "FIELD_COLUMNS", "ColumnMaker", "holders"]
 
@@ -29,28 +29,64 @@ def holders(name: str) -> frozenset[type[Tick]]:
 
 
 _BARS: Final = holders("tick_volume")
-_SIZED: Final = holders("bid_size")
-_NUMBERED: Final = holders("sequence")
 _EXACTLY_TIMED: Final = holders("event_ns")
+_TWO_SIDED: Final = frozenset(kind for kind in TICK_KINDS if issubclass(kind, TwoSided))
+
+
+class _Ticks:
+    """Ticks of several kinds, of which each column asks only those that have a value for it.
+
+    Args:
+        ticks: in the order of the rows.
+    """
+
+    def __init__(self, ticks: Sequence[Any]) -> None:
+        self.all = ticks
+        self.kinds = frozenset(map(type, ticks))
+        self._of: dict[frozenset[type[Tick]], tuple[list[int], list[Any]]] = {}
+
+    def values(self, name: str, kinds: frozenset[type[Tick]]) -> list[Any]:
+        """Return an attribute of the ticks of some kinds, None for the others."""
+        get = attrgetter(name)
+        if self.kinds <= kinds:
+            return list(map(get, self.all))
+        values: list[Any] = [None] * len(self.all)
+        rows, its = self._rows_of(kinds & self.kinds)
+        for row, value in zip(rows, map(get, its), strict=True):
+            values[row] = value
+        return values
+
+    def _rows_of(self, kinds: frozenset[type[Tick]]) -> tuple[list[int], list[Any]]:
+        if kinds not in self._of:
+            rows = [row for row, tick in enumerate(self.all) if type(tick) in kinds]
+            self._of[kinds] = rows, [self.all[row] for row in rows]
+        return self._of[kinds]
+
+
+def _sizes(ticks: _Ticks) -> list[Any]:
+    if ticks.kinds.isdisjoint(_BARS):
+        return ticks.values("volume", TRADES)
+    return [t.volume if type(t) in TRADES else t.tick_volume if type(t) in _BARS else None for t in ticks.all]
+
+
+def _event_times(ticks: _Ticks) -> list[int]:
+    if ticks.kinds.isdisjoint(_EXACTLY_TIMED):
+        return [ms * 1_000_000 if type(ms := t.event_ms) is int else t.event_ns for t in ticks.all]
+    return [
+        ms * 1_000_000 if type(t) not in _EXACTLY_TIMED and type(ms := t.event_ms) is int else t.event_ns
+        for t in ticks.all
+    ]
+
+
 # A comprehension a column: CPython specialises each for its attribute, so it takes 20-40 ns a tick. Making
 # columns a kind of tick at a time and bringing them into order again was measured slower.
-_OF_TICKS: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingProxyType(
+_OF_TICKS: Final[Mapping[str, Callable[[_Ticks], list[Any]]]] = MappingProxyType(
     {
-        "ticker": lambda ticks: [t.ticker for t in ticks],
-        "event_type": lambda ticks: [t.event_type for t in ticks],
-        "price": lambda ticks: [t.price for t in ticks],
-        "size": lambda ticks: [
-            t.volume if type(t) in TRADES else t.tick_volume if type(t) in _BARS else None for t in ticks
-        ],
-        "bid": lambda ticks: [t.bid for t in ticks],
-        "bid_size": lambda ticks: [t.bid_size if type(t) in _SIZED else None for t in ticks],
-        "ask": lambda ticks: [t.ask for t in ticks],
-        "ask_size": lambda ticks: [t.ask_size if type(t) in _SIZED else None for t in ticks],
-        "event_ns": lambda ticks: [
-            ms * 1_000_000 if type(ms := t.event_ms) is int and type(t) not in _EXACTLY_TIMED else t.event_ns
-            for t in ticks
-        ],
-        "sequence": lambda ticks: [t.sequence if type(t) in _NUMBERED else None for t in ticks],
+        "ticker": lambda ticks: [t.ticker for t in ticks.all],
+        "event_type": lambda ticks: [t.event_type for t in ticks.all],
+        "price": lambda ticks: [t.price for t in ticks.all],
+        "size": _sizes,
+        "event_ns": _event_times,
     }
 )
 _ELSEWHERE: Final = frozenset({"size", "tick_volume", "tick_close", "event_ms", "source"})
@@ -59,13 +95,13 @@ FIELD_COLUMNS: Final = (
     *(
         name
         for name in dict.fromkeys(field for kind in TICK_KINDS for field in kind.__struct_fields__)
-        if name not in _OF_BATCHES | _OF_TICKS.keys() | _ELSEWHERE
+        if name not in _ELSEWHERE.union(_OF_BATCHES, DEFAULT_COLUMNS)
     ),
     "dollar_volume",
 )
 """Fields that only some kinds of ticks have, in the order of their classes. They cost nothing where no tick
 of those kinds is."""
-COLUMNS: Final = frozenset(_OF_BATCHES | _OF_TICKS.keys() | set(FIELD_COLUMNS))
+COLUMNS: Final = _OF_BATCHES.union(DEFAULT_COLUMNS, FIELD_COLUMNS)
 """All there are: those above, when a batch was decoded, and every field of every kind of tick. They are named
 as in a tick; ``size`` is its ``volume``, null where a bar has none."""
 
@@ -89,9 +125,11 @@ COLUMN_TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
     dict.fromkeys(COLUMNS, pa.float64()) | _TEXT | _WHOLE | _LISTS | _LEVELS | {"otc": pa.bool_()}
 )
 """Column to its Arrow type."""
-_HOLDERS: Final = {name: holders(name) for name in FIELD_COLUMNS} | {
-    "dollar_volume": holders("decimal_volume")
-}
+_HOLDERS: Final[Mapping[str, frozenset[type[Tick]]]] = MappingProxyType(
+    {name: holders(name) for name in COLUMNS - _OF_BATCHES - _OF_TICKS.keys()}
+    | {"bid": _TWO_SIDED, "ask": _TWO_SIDED, "dollar_volume": holders("decimal_volume")}
+)
+"""Of a column that only some kinds of ticks have, which."""
 
 
 class ColumnMaker:
@@ -135,7 +173,7 @@ class ColumnMaker:
         """Return the ticks of which columns can be made; by halves, as mostly it is one that cannot."""
         try:
             for name in self._types.keys() - _OF_BATCHES:
-                _values(name, batch.ticks)
+                _values(name, _Ticks(batch.ticks))
         except Exception:  # noqa: BLE001  # as above
             middle = len(batch.ticks) // 2
             if not middle:
@@ -145,14 +183,15 @@ class ColumnMaker:
         return batch.ticks
 
     def _make(self, batches: Sequence[TickBatch]) -> pa.RecordBatch:
-        ticks = batches[0].ticks if len(batches) == 1 else [tick for batch in batches for tick in batch.ticks]
-        kinds = set(map(type, ticks))
+        ticks = _Ticks(
+            batches[0].ticks if len(batches) == 1 else [tick for batch in batches for tick in batch.ticks]
+        )
         unfit: Counter[str] = Counter()
         columns = [
             _repeated(batches, name, kind)
             if name in _OF_BATCHES
-            else pa.nulls(len(ticks), kind)
-            if name in _HOLDERS and _HOLDERS[name].isdisjoint(kinds)
+            else pa.nulls(len(ticks.all), kind)
+            if name in _HOLDERS and _HOLDERS[name].isdisjoint(ticks.kinds)
             else _column(name, kind, ticks, unfit)
             for name, kind in self._types.items()
         ]
@@ -160,7 +199,7 @@ class ColumnMaker:
         return pa.RecordBatch.from_arrays(columns, list(self._types))
 
 
-def _column(name: str, kind: pa.DataType, ticks: Sequence[Any], unfit: Counter[str]) -> pa.Array:
+def _column(name: str, kind: pa.DataType, ticks: _Ticks, unfit: Counter[str]) -> pa.Array:
     values = _values(name, ticks)
     try:
         return pa.array(values, kind)
@@ -170,12 +209,11 @@ def _column(name: str, kind: pa.DataType, ticks: Sequence[Any], unfit: Counter[s
         return pa.array(fitting, kind)
 
 
-def _values(name: str, ticks: Sequence[Any]) -> list[Any]:
+def _values(name: str, ticks: _Ticks) -> list[Any]:
     """Return what a column has to hold."""
     if make := _OF_TICKS.get(name):
         return make(ticks)
-    get, kinds = attrgetter(name), _HOLDERS[name]
-    values = [get(t) if type(t) in kinds else None for t in ticks]
+    values = ticks.values(name, _HOLDERS[name])
     if name == "conditions":  # of a quote mostly one, by itself
         return [[value] if type(value) is int else value for value in values]
     if name == "decimal_volume":

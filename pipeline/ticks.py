@@ -28,6 +28,7 @@ from .tick import LAST_NS, Aggregate, Codes, Text, Tick, TwoSided
 from .tick_data import Number
 
 __all__ = [
+    "QUOTES",
     "TICK_KINDS",
     "TRADES",
     "Aggregate",
@@ -233,8 +234,11 @@ class IndexValue(_OddlyTimed, tag="V", kw_only=True):
     price: Number = field(name="val")
 
 
-TRADES: Final = frozenset({Trade, CryptoTrade})
+TRADES: Final[frozenset[type[Tick]]] = frozenset({Trade, CryptoTrade})
 """The classes of trades: each happened once, and no newer one takes its place."""
+
+QUOTES: Final[frozenset[type[Tick]]] = frozenset({Quote, CurrencyQuote, CryptoQuote})
+"""The classes of quotes: under pressure they are given up first, since a newer one says it anew."""
 
 TICK_KINDS: Final[tuple[type[Tick], ...]] = (
     *(Trade, Quote, SecondAggregate, MinuteAggregate, LimitUpLimitDown, NetOrderImbalance),

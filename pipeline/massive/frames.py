@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.ticks import Quote
+from pipeline.ticks import QUOTES
 
 from . import salvage
 from .lenient import decode_element
@@ -13,7 +13,7 @@ from .salvage import LARGE_BYTES
 
 __all__ = ["Frames"]
 
-_NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!Q")[^}]*+\}')
+_NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!(?:X?Q|C)")[^}]*+\}')
 
 
 class Frames(msgspec.Struct, gc=False):
@@ -138,6 +138,6 @@ class Frames(msgspec.Struct, gc=False):
 
 
 def _is_quote(element: bytes) -> bool:
-    if b"Q" not in element and b"\\" not in element:
+    if b"Q" not in element and b"C" not in element and b"\\" not in element:
         return False
-    return type(decode_element(element).element) is Quote
+    return type(decode_element(element).element) in QUOTES

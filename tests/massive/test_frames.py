@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from pipeline.massive.frames import Frames
 from pipeline.massive.protocol import ServerStatus
-from pipeline.ticks import Quote
+from pipeline.ticks import QUOTES
 from tests.massive.odd_messages import MESSAGES, decoded, small_bites
 
 TRADE = b'{"ev":"T","sym":"A","p":1,"t":1}'
@@ -22,13 +22,14 @@ def hold_against_the_decoder(messages) -> None:
     assert frames.count_elements() == len(elements) + rejected
     kept, count = frames.without_quotes()
     kept_elements, kept_rejected = decoded(kept)
-    assert kept_elements == [element for element in elements if type(element) is not Quote]
+    assert kept_elements == [element for element in elements if type(element) not in QUOTES]
     assert len(kept_elements) + kept_rejected == count
     assert kept.counted == count
     kept.counted = -1
     assert kept.count_elements() == count
     called_quotes = rejected - kept_rejected
-    assert 0 <= called_quotes <= b"".join(messages).count(b"Q") + b"".join(messages).count(b"\\u0051")
+    joined = b"".join(messages)
+    assert 0 <= called_quotes <= sum(map(joined.count, (b"Q", b'"C"', b"\\u0051", b"\\u0043")))
     assert (kept.received_ns, kept.thinned, kept.size_bytes) == (5, True, sum(map(len, kept.messages)))
 
 
@@ -39,6 +40,12 @@ def hold_against_the_decoder(messages) -> None:
 @example([b'[{"ev":"T","sym":"}","p":1,"t":1}]'])
 @example([b'[{"ev":"T","sym":"A","p":1,"t":1,"x":{"ev":"Q"}}]'])
 @example([b'[{"ev":"\\u0051","sym":"A","t":1}]'])
+@example(
+    [
+        b'[{"ev":"C","p":"EUR/USD","a":1,"t":1},{"ev":"XQ","pair":"A","t":1},{"ev":"XT","pair":"A","p":1,"t":1}]'
+    ]
+)
+@example([b'[{"ev": "C","p":"EUR/USD","a":1,"t":1},{"ev": "XQ","pair":"A","t":1},{"ev":"CA","pair":"A"}]'])
 @example([b"[%b" % TRADE[:20], b"[%b,%b]" % (TRADE, QUOTE)])
 @example([b"[%b" % TRADE, b"[%b]" % TRADE])
 @example([b"[%b" % QUOTE[:8], b"[%b]" % TRADE])
