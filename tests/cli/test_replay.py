@@ -86,7 +86,7 @@ def test_the_callback_has_every_tick_and_the_account_is_told(start, recorded, tm
     assert lines[: len(ticks)] == [tick.ticker for tick in ticks]
     duplicates = sum(account.deduplicated for account in accounts["callback"].values())
     account = next(line.split() for line in lines if line.startswith("callback"))
-    assert account[3::2] == [str(len(ticks)), str(duplicates), "0", "0", "0"]
+    assert account[3::2] == [str(len(ticks)), str(duplicates), "0", "0", "0", "0"]
 
 
 def test_ctrl_c_ends_it_with_a_balanced_account(start, tmp_path):
