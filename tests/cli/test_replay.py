@@ -5,6 +5,7 @@ from unittest.mock import Mock
 import pytest
 
 from pipeline.capture import load_ticks
+from pipeline.capture.layout import Folder
 from pipeline.capture.survey import survey
 from pipeline.cli.app import main
 from pipeline.cli.replay import _watch
@@ -139,3 +140,14 @@ def test_the_simulator_serves_what_was_recorded(start, recorded, tmp_path):
     assert running.wait()[0] == 0
     assert load_ticks(tmp_path / "served").height == len(replay(recorded)[0])
     assert not survey(tmp_path / "served").damage
+
+
+def test_a_capture_of_which_nothing_can_be_read_is_not_called_whole(tmp_path, start):
+    """A recording that was killed before its first file would be said to be as it was written."""
+    folder = Folder(tmp_path / "day")
+    folder.begin("ticks", 0, 1).write_bytes(b"PAR1 and no more")
+    folder.close()
+    code, out, err = start("captures", str(tmp_path / "day")).wait()
+    assert code == 1
+    assert "as it was written" not in out
+    assert err == f"Error: {tmp_path / 'day'}: there is nothing that can be read\n"
