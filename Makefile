@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check format lock bench notebooks picture clean
+.PHONY: help demo test coverage check format fuzz lock bench notebooks picture clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ lock: $(VENV)-lock/.ready  ## requirements.lock anew: what a service is installe
 		--extra calendar,capture,columns,embedded,otel,socks,web --output-file $(VENV)-lock/lock pyproject.toml
 	{ awk '!/^#/ { exit } { print }' requirements.lock; cat $(VENV)-lock/lock; } >$(VENV)-lock/new && mv $(VENV)-lock/new requirements.lock
 
+SECONDS ?= 600
+fuzz: $(VENV)/.fuzz  ## splitter and decoder against any bytes, SECONDS=600 in all; a found input is left here
+	$(BIN)/python -m tests.fuzz.run splitter -max_total_time=$$(($(SECONDS) / 2))
+	$(BIN)/python -m tests.fuzz.run decoder -max_total_time=$$(($(SECONDS) / 2))
+
 bench: $(VENV)-bench/.ready  ## against its peers, in a quarter of an hour: benchmarks/RESULTS.md
 	$(VENV)-bench/bin/python -m benchmarks.report
 
@@ -56,6 +61,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.notebook: pyproject.toml constraints.txt $(VENV)/.demo
 	$(PIP) -e '.[notebook]'
+	@touch $@
+
+$(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.demo
+	$(PIP) -e '.[fuzz]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo

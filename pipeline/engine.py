@@ -147,6 +147,7 @@ class Engine(abc.DisposableBase):
         """End the sources; what they brought still flows, and then the stream completes."""
         if self.carriage is not None:
             self.carriage.dispose()
+        self.ingest.hurry()
         for source in self.sources:
             source.close()
 

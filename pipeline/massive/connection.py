@@ -107,7 +107,14 @@ class Connection:
         self._subscriptions = Subscriptions(self._send, self._tell, scheduler, monotonic)
         renew = self._subscriptions.renew
         self._watch = Watch(
-            persistence, scheduler, monotonic, ping=self._ping, renew=renew, tell=self._tell, lose=self._lose
+            persistence,
+            scheduler,
+            monotonic,
+            ping=self._ping,
+            unfinished_bytes=self._unfinished_bytes,
+            renew=renew,
+            tell=self._tell,
+            lose=self._lose,
         )
         self._dial = SerialDisposable()
         self._phase_timer = SerialDisposable()
@@ -264,7 +271,7 @@ class Connection:
 
     def _read(self, received_ns: int, messages: list[bytes], taken: int, size_bytes: int) -> None:
         now_s = self._monotonic()
-        self._watch.read(now_s)
+        self._watch.read(now_s, whole=bool(messages))
         self._received_bytes += size_bytes
         if not messages:
             return
@@ -333,6 +340,9 @@ class Connection:
     def _ping(self) -> None:
         if self._transport is not None:
             self._transport.ping()
+
+    def _unfinished_bytes(self) -> int:
+        return 0 if self._transport is None else self._transport.unfinished_bytes
 
     # -- ending ---------------------------------------------------------------------------------------------
 

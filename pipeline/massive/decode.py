@@ -239,16 +239,15 @@ def _decode_into(message: bytes, found: _Found) -> None:
 
 def _salvage(message: bytes, found: _Found) -> None:
     """Decode one element at a time; of what breaks off in the middle, all that is whole."""
-    raws, torn, sample = pieces(message)
-    for raw in raws:
-        if b"ev" not in raw and b"\\" not in raw:
-            found.reject("malformed", raw)  # without an event: to try would take ten times as long
-            continue
+    within = pieces(message)
+    for raw in within.elements:
         element, unreadable = decode_element(raw)
         if type(element) is Reject:
             found.reject(element.reason, element.sample)
         else:
             found.elements.append(element)
             found.unreadable += unreadable
-    if torn:
-        found.reject("torn", sample, torn)
+    if within.others:
+        found.reject("malformed", within.other, within.others)
+    if within.torn:
+        found.reject("torn", within.sample, within.torn)

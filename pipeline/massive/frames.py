@@ -27,7 +27,7 @@ class Frames(msgspec.Struct, gc=False):
         inspected: the connection has already looked at the status elements in them.
         lost: elements of this connection dropped, undecoded, since the frames before these.
         thinned: its quotes were given up.
-        torn: what had broken off in the messages when they were thinned.
+        torn: what was no event, or had broken off, in the messages that were thinned.
         position: how far the first message, a large one, has gone on.
         counted: the elements, once somebody has counted them; -1 before.
     """
@@ -42,6 +42,11 @@ class Frames(msgspec.Struct, gc=False):
     torn: int = 0
     position: int = 0
     counted: int = -1
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the first message goes on in bites."""
+        return bool(self.messages) and len(self.messages[0]) > LARGE_BYTES
 
     def count_elements(self) -> int:
         """Return how many ticks, status elements and rejects will come of them."""
@@ -68,8 +73,8 @@ class Frames(msgspec.Struct, gc=False):
             else:
                 found = salvage.pieces(message)
                 others = [element for element in found.elements if not _is_quote(element)]
-                torn += found.torn
-                elements += found.torn
+                torn += found.torn + found.others
+                elements += found.torn + found.others
             if others:
                 kept.append(b"[%b]" % b",".join(others))
                 elements += len(others)

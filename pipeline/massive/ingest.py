@@ -32,6 +32,10 @@ SPARE_BYTES: Final = 64 * 1024 * 1024
 """Where a subscriber blocks so much more may wait: what was on its way when reads were held."""
 
 
+HURRY_S: Final = 1.0
+UNSALVAGED: Final = "unsalvaged"
+
+
 class _Lost(NamedTuple):
     elements: int
     from_ns: int
@@ -55,8 +59,9 @@ class Ingest:
     Args:
         capacity_bytes: of message payloads waiting.
         scheduler: on whose thread the frames go on; what else it has to do comes in between.
-        on_drop: given connection id, reason (``ingest_overflow``, ``aged``), elements given up and the
-            receive times (ns) of the first and last of them; on the thread that gave them up, under no lock.
+        on_drop: given connection id, reason (``ingest_overflow``, ``aged``, ``unsalvaged``), elements given
+            up and the receive times (ns) of the first and last of them; on the thread that did so, under no
+            lock.
         clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
         max_age_ns: returns how long ago what is decoded may have been received, None for any age. With such a
@@ -64,6 +69,7 @@ class Ingest:
         blocks: tells whether nothing may be given up, however long the server has to wait.
         patience: how much of the feed may wait unread.
         hold: told whether reads are to be held back.
+        monotonic: seconds.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Ingest:
         blocks: Callable[[], bool] = lambda: False,
         patience: Patience | None = None,
         hold: Callable[[bool], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if capacity_bytes < 1:
             raise ValueError(f"capacity_bytes must be 1 or more, not {capacity_bytes}")
@@ -90,6 +97,7 @@ class Ingest:
         self._blocks = blocks
         self._patience = patience or Patience()
         self._hold = hold
+        self._monotonic = monotonic
         self._holding = False
         self._hold_bytes = min(HOLD_BYTES, capacity_bytes // 2)
         self._lock = threading.Lock()
@@ -104,6 +112,8 @@ class Ingest:
         """A turn is scheduled or running, or it waits for `resume`."""
         self._paused = False
         self._completed = False
+        self._patient_until_s = math.inf
+        self._untold: list[tuple[str, str, int, int, int]] = []
         self._disposed = False
 
     @property
@@ -141,6 +151,13 @@ class Ingest:
                 paused, self._paused = self._paused, False
             if paused:
                 self._scheduler.schedule(self._drain)
+
+    def hurry(self) -> None:
+        """Give up what is left of a large message in a second. From any thread.
+
+        By then the largest has gone on, unless it has to be salvaged; then hardly any tick is in it.
+        """
+        self._patient_until_s = self._monotonic() + HURRY_S
 
     def afterwards(self, action: Callable[[], object]) -> None:
         """Run an action once all that was received until now has gone on. From any thread."""
@@ -190,6 +207,8 @@ class Ingest:
         bite_bytes = BITE_BYTES
         self._give_up_old()
         while (frames := self._take()) is not None:
+            while self._untold:
+                self._on_drop(*self._untold.pop())
             self._emit(frames, observer)
             bite_bytes -= frames.size_bytes
             if bite_bytes <= 0 and (self._queue or self._thinned):
@@ -249,7 +268,11 @@ class Ingest:
     def _must_hold(self) -> bool:
         """Tell whether what comes is better left unread, as much as waits here and at the server."""
         enough_bytes = self._hold_bytes * (CALM if self._holding else 1.0)
-        if self._queued_bytes <= enough_bytes:
+        waiting_bytes = self._queued_bytes
+        if self._queue and self._queue[0].is_large:
+            # One message, which may have to be salvaged for seconds: the other sockets do not wait for that.
+            waiting_bytes -= self._queue[0].size_bytes
+        if waiting_bytes <= enough_bytes:
             return False
         return self._blocks() or not (self._patience.is_spent or self._max_age_ns() is not None)
 
@@ -288,14 +311,7 @@ class Ingest:
             if self._disposed:
                 return None
             if self._queue or self._thinned:
-                queue = self._thinned or self._queue
-                frames = queue.popleft()
-                self._queued_bytes -= frames.size_bytes
-                if frames.size_bytes > LARGE_BYTES or frames.position:
-                    frames, rest = frames.split_off()
-                    if rest is not None:
-                        queue.appendleft(rest)
-                        self._queued_bytes += rest.size_bytes
+                frames = self._take_next(self._thinned or self._queue)
                 if self._lost:
                     frames.lost += self._lost.pop(frames.connection, 0)
                 return frames
@@ -304,6 +320,26 @@ class Ingest:
                 return Frames(connection, self._clock(), [], 0, lost=self._lost.pop(connection))
             self._draining = False
             return None
+
+    def _take_next(self, queue: deque[Frames]) -> Frames:
+        """Return the first frames, or of large ones a bite. Under the lock."""
+        frames = queue[0]
+        if frames.size_bytes <= LARGE_BYTES and not frames.position:
+            self._queued_bytes -= frames.size_bytes
+            return queue.popleft()
+        bite, rest = frames.split_off()
+        if rest is not None and self._monotonic() > self._patient_until_s:
+            elements = rest.count_elements()
+            self._lost[rest.connection] += elements
+            self._untold.append((rest.connection, UNSALVAGED, elements, rest.received_ns, rest.received_ns))
+            rest = None
+        # In one step: others read it without the lock.
+        self._queued_bytes -= frames.size_bytes - (rest.size_bytes if rest else 0)
+        if rest is None:
+            queue.popleft()
+        else:
+            queue[0] = rest
+        return bite
 
 
 def _nothing(*_: object) -> None:

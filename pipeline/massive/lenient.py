@@ -75,8 +75,18 @@ def decode_element(raw: bytes) -> Patient:
     raw = bytes(raw)
     try:
         return Patient(_decode_well(raw))  # it may be another in the message that is not as documented
-    except UNDECODABLE:
-        return _decode_patiently(raw)
+    except UNDECODABLE as error:
+        reason = _why_at_once(str(error)) if raw.count(b'"ev"') == 1 and b"\\" not in raw else None
+        return _rejected(reason, raw) if reason else _decode_patiently(raw)
+
+
+def _why_at_once(words: str) -> str | None:
+    """Tell by msgspec's words what no patience can mend, in a fifth of the time; None where it might."""
+    if words.startswith("Object missing"):
+        return "malformed"
+    if words.endswith("at `$.ev`"):
+        return "unknown_event" if words.startswith("Invalid value") else "malformed"
+    return None
 
 
 def _decode_patiently(raw: bytes) -> Patient:

@@ -70,14 +70,18 @@ class Pieces(NamedTuple):
     """The elements of a message, undecoded, and what in it is none.
 
     Attributes:
-        elements: raw, in order.
+        elements: raw, in order: those that may be events.
         torn: how many have broken off.
         sample: one of these.
+        others: how many whole values there are that name no event.
+        other: one of these.
     """
 
     elements: list[bytes]
     torn: int = 0
     sample: bytes = b""
+    others: int = 0
+    other: bytes = b""
 
 
 def count_plain(message: bytes) -> int:
@@ -119,11 +123,23 @@ def count(message: bytes, position: int = 0) -> int:
 def pieces(message: bytes) -> Pieces:
     """Take a message apart: by JSON where it is an array, else by whatever in it is a whole object."""
     try:
-        return Pieces([bytes(raw) for raw in _decode_raw_array(message)])
+        raws = _decode_raw_array(message)
     except UNDECODABLE:
         found = [_break(part) for part in _take_apart(message)]
-    sample = next((each.sample for each in found if each.torn), b"")
-    return Pieces([raw for each in found for raw in each.elements], sum(each.torn for each in found), sample)
+        sample = next((each.sample for each in found if each.torn), b"")
+        torn = sum(each.torn for each in found)
+        return _sort([raw for each in found for raw in each.elements], torn, sample)
+    if b"{" not in message:
+        return Pieces([], others=len(raws), other=message)
+    return _sort(list(map(bytes, raws)))
+
+
+def _sort(raws: list[bytes], torn: int = 0, sample: bytes = b"") -> Pieces:
+    """Tell what names an event, perhaps in escapes, from what does not: to decode that takes time."""
+    elements = [raw for raw in raws if b"ev" in raw or b"\\" in raw]
+    others = len(raws) - len(elements)
+    other = next((raw for raw in raws if b"ev" not in raw and b"\\" not in raw), b"") if others else b""
+    return Pieces(elements, torn, sample, others, other)
 
 
 def take_bite(message: bytes, position: int) -> tuple[bytes, int]:

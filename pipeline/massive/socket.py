@@ -47,6 +47,10 @@ class Transport(Protocol):
     def approve(self) -> None:
         """Note that the server is good for something: of its addresses this one is dialled first again."""
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """How much has come of a message that is not whole; 0 between two messages."""
+
     def let_hold(self) -> None:
         """From now on reads may be held back when more comes than can be handled."""
 
@@ -109,6 +113,11 @@ class WireSocket:
     def approve(self) -> None:
         """See `Transport`."""
         self._on_approval()
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """See `Transport`."""
+        return self._splitter.unfinished_bytes
 
     def let_hold(self) -> None:
         """See `Transport`."""

@@ -18,6 +18,9 @@ PROBE_S: Final = 5.0
 """Ticks must come so soon after the channels were asked for anew, or within the longest usual silence."""
 
 
+SLOWEST_BYTES_S: Final = 16 * 1024
+"""A message that comes more slowly will not become whole: no line that carries a feed is so slow. The largest
+may take a quarter of an hour."""
 EARLY_S: Final = 0.001
 """Two clocks that are one may differ by so much."""
 
@@ -40,6 +43,7 @@ class Watch:
         scheduler: the loop, or virtual time.
         monotonic: seconds in which somebody listened.
         ping: sends a ping; may end the session.
+        unfinished_bytes: tells how much has come of a message that is not whole, 0 where there is none.
         renew: gives the channels back and asks for them again; may end the session.
         tell: takes the kind of a status event and its values.
         lose: ends the session; calls `end`.
@@ -52,12 +56,14 @@ class Watch:
         monotonic: Callable[[], float],
         *,
         ping: Callable[[], None],
+        unfinished_bytes: Callable[[], int],
         renew: Callable[[], None],
         tell: Callable[..., None],
         lose: Callable[[ConnectionTrouble], None],
     ) -> None:
         self._persistence = persistence
         self._send_ping = ping
+        self._unfinished_bytes = unfinished_bytes
         self._renew = renew
         self._tell = tell
         self._lose = lose
@@ -67,6 +73,9 @@ class Watch:
         self._in_session = False
         self._probing = False
         self._last_read_s = 0.0
+        self._last_message_s = 0.0
+        self._unfinished_s: float | None = None
+        """When somebody first saw that the present message is not whole."""
         self._last_ticks_ns = 0
         self._ping_timer = SerialDisposable()
         self._probe_timer = SerialDisposable()
@@ -86,6 +95,7 @@ class Watch:
     def begin(self) -> None:
         """Begin a session."""
         self._in_session = True
+        self._unfinished_s = None
         self.relearn()
         self._ping()
 
@@ -99,9 +109,11 @@ class Watch:
         """Forget the rhythm: the channels that are left may be quieter ones."""
         self._rhythm.begin(self._monotonic())
 
-    def read(self, now_s: float) -> None:
-        """Note that bytes came, a pong if nothing else."""
+    def read(self, now_s: float, *, whole: bool) -> None:
+        """Note that bytes came, a pong if nothing else, and whether a message is whole with them."""
         self._last_read_s = now_s
+        if whole:
+            self._last_message_s = now_s
 
     def heard(self, now_s: float, received_ns: int) -> None:
         """Note that ticks came, or what may have been ticks."""
@@ -125,9 +137,23 @@ class Watch:
     def _check_life(self, pinged_s: float) -> None:
         if self._last_read_s < pinged_s:
             self._lose(Silent(f"not a byte for {self._persistence.ping_timeout_s:g} s after a ping"))
+        elif (stuck := self._find_stuck()) is not None:
+            self._lose(stuck)
         else:
             rest_s = self._persistence.ping_interval_s - self._persistence.ping_timeout_s
             self._ping_timer.disposable = self._later(max(0.0, rest_s), self._ping)
+
+    def _find_stuck(self) -> Silent | None:
+        """Return what to lose the session for where bytes come and no message does, whatever pongs say."""
+        now_s, size_bytes = self._monotonic(), self._unfinished_bytes()
+        if not size_bytes:
+            self._unfinished_s = None
+        elif self._unfinished_s is None or self._last_message_s >= self._unfinished_s:
+            self._unfinished_s = now_s
+        elif now_s - self._unfinished_s > self._persistence.ping_timeout_s + size_bytes / SLOWEST_BYTES_S:
+            since_s = now_s - self._unfinished_s
+            return Silent(f"a message that is not whole after {since_s:.0f} s and {size_bytes:,} bytes")
+        return None
 
     # -- the feed -------------------------------------------------------------------------------------------
 

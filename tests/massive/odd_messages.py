@@ -1,13 +1,14 @@
 """Messages in any spelling, whole, torn and hostile, for tests of what decides about elements."""
 
 import json
-from contextlib import ExitStack, contextmanager
-from unittest import mock
+from contextlib import contextmanager
 
 from hypothesis import strategies as st
 
+from pipeline.massive import decode, frames, ingest, salvage
 from pipeline.massive.decode import decode_message
 from pipeline.massive.frames import Frames
+from pipeline.ticks import QUOTES
 
 TEXTS = st.sampled_from(
     [
@@ -116,12 +117,58 @@ def decoded(frames: Frames):
 @contextmanager
 def small_bites(bite_bytes: int = 40):
     """Let a bite have so many bytes, and a large message more than two bites."""
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch("pipeline.massive.salvage.BITE_BYTES", bite_bytes))
-        for module in ("salvage", "frames", "decode", "ingest"):
-            name = f"pipeline.massive.{module}.LARGE_BYTES"
-            stack.enter_context(mock.patch(name, 2 * bite_bytes))
+    names = [(salvage, "BITE_BYTES", bite_bytes)]
+    names += [(module, "LARGE_BYTES", 2 * bite_bytes) for module in (salvage, frames, decode, ingest)]
+    before = [getattr(module, name) for module, name, _ in names]
+    try:
+        for module, name, value in names:
+            setattr(module, name, value)
         yield
+    finally:
+        for (module, name, _), value in zip(names, before, strict=True):
+            setattr(module, name, value)
+
+
+def frames_of(messages) -> Frames:
+    """Build what a read brings."""
+    return Frames("a", 5, messages, sum(map(len, messages)))
+
+
+def hold_against_the_decoder(messages) -> None:
+    """Expect counting and thinning to see what the decoder sees."""
+    frames = frames_of(messages)
+    elements, rejected = decoded(frames)
+    assert frames.count_elements() == len(elements) + rejected
+    kept, count = frames.without_quotes()
+    kept_elements, kept_rejected = decoded(kept)
+    assert kept_elements == [element for element in elements if type(element) not in QUOTES]
+    assert len(kept_elements) + kept_rejected == count
+    assert kept.counted == count
+    kept.counted = -1
+    assert kept.count_elements() == count
+    called_quotes = rejected - kept_rejected
+    bytes_of_all = b"".join(messages)
+    assert 0 <= called_quotes <= sum(map(bytes_of_all.count, (b"Q", b'"C"', b"\\u0051", b"\\u0043")))
+    assert (kept.received_ns, kept.thinned, kept.size_bytes) == (5, True, sum(map(len, kept.messages)))
+
+
+def hold_bites_against_the_whole(messages, *, count_first) -> None:
+    """Expect of messages in bites what they have whole, and of what is left of them the right count."""
+    frames = frames_of(messages)
+    expected, rejected = decoded(frames)
+    total = frames_of(messages).count_elements()
+    if count_first:
+        frames.count_elements()
+    elements, rest = [], frames
+    while rest is not None:
+        bite, rest = rest.split_off()
+        good, bad = decoded(bite)
+        elements += good
+        rejected -= bad
+        total -= len(good) + bad
+        if rest is not None:
+            assert rest.count_elements() == total
+    assert (elements, rejected, total) == (expected, 0, 0)
 
 
 PATTERNS = {

@@ -1,36 +1,18 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.massive.frames import Frames
 from pipeline.massive.protocol import ServerStatus
-from pipeline.ticks import QUOTES
-from tests.massive.odd_messages import MESSAGES, decoded, small_bites
+from tests.massive.odd_messages import (
+    MESSAGES,
+    decoded,
+    frames_of,
+    hold_against_the_decoder,
+    hold_bites_against_the_whole,
+    small_bites,
+)
 
 TRADE = b'{"ev":"T","sym":"A","p":1,"t":1}'
 QUOTE = b'{"ev":"Q","sym":"A","t":1}'
-
-
-def frames_of(messages) -> Frames:
-    """Build what a read brings."""
-    return Frames("a", 5, messages, sum(map(len, messages)))
-
-
-def hold_against_the_decoder(messages) -> None:
-    """Expect counting and thinning to see what the decoder sees."""
-    frames = frames_of(messages)
-    elements, rejected = decoded(frames)
-    assert frames.count_elements() == len(elements) + rejected
-    kept, count = frames.without_quotes()
-    kept_elements, kept_rejected = decoded(kept)
-    assert kept_elements == [element for element in elements if type(element) not in QUOTES]
-    assert len(kept_elements) + kept_rejected == count
-    assert kept.counted == count
-    kept.counted = -1
-    assert kept.count_elements() == count
-    called_quotes = rejected - kept_rejected
-    joined = b"".join(messages)
-    assert 0 <= called_quotes <= sum(map(joined.count, (b"Q", b'"C"', b"\\u0051", b"\\u0043")))
-    assert (kept.received_ns, kept.thinned, kept.size_bytes) == (5, True, sum(map(len, kept.messages)))
 
 
 @settings(max_examples=150)
@@ -67,21 +49,7 @@ def test_in_bites_too(messages):
 def test_bites_are_the_whole(messages, count_first):
     """A large message in bites must neither lose nor make up an element, and what is left counts right."""
     with small_bites():
-        frames = frames_of(messages)
-        expected, rejected = decoded(frames)
-        total = frames_of(messages).count_elements()
-        if count_first:
-            frames.count_elements()
-        elements, rest = [], frames
-        while rest is not None:
-            bite, rest = rest.split_off()
-            good, bad = decoded(bite)
-            elements += good
-            rejected -= bad
-            total -= len(good) + bad
-            if rest is not None:
-                assert rest.count_elements() == total
-        assert (elements, rejected, total) == (expected, 0, 0)
+        hold_bites_against_the_whole(messages, count_first=count_first)
 
 
 @given(st.lists(st.sampled_from([TRADE, QUOTE]), min_size=1, max_size=4))

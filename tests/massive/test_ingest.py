@@ -197,6 +197,40 @@ def test_other_things_have_their_turn_after_each_bite_of_a_large_message():
     assert most_at_once < 2.2 * BITE_BYTES, "after a bite what else was to be done was done"
 
 
+def test_who_is_in_a_hurry_does_not_wait_for_a_salvage():
+    """Closing took all of its five seconds for a message of 16 MiB in which there was not one tick."""
+    bench = Bench(capacity_bytes=10**9)
+    now_s = 0.0
+    bench.ingest._monotonic = lambda: now_s
+    message = b"[%b]" % b",".join([b'{"ev":0}'] * 60_000)
+    came = []
+
+    def see(frames):
+        nonlocal now_s
+        came.append(frames)
+        now_s += 0.6
+
+    source = Subject()
+    source.pipe(bench.ingest).subscribe(see)
+    source.on_next(Frames("a", 1, [message], len(message)))
+    bench.ingest.hurry()
+    bench.run()
+    lost = sum(frames.lost for frames in came)
+    assert len(came) == 3
+    assert sum(frames.count_elements() for frames in came) + lost == 60_000
+    assert bench.drops == [("a", "unsalvaged", lost, 1, 1)]
+    assert bench.ingest.queued_bytes == 0
+
+
+def test_no_reads_are_held_back_for_one_large_message():
+    """While 16 MiB of rubbish are salvaged for seconds all other sockets would wait unread."""
+    bench = Bench(capacity_bytes=10**9)
+    message = b"[%b" % (b'{"ev"' * 500_000)
+    bench.source.on_next(Frames("a", 1, [message], len(message)))
+    bench.run()
+    assert bench.held == []
+
+
 def test_a_look_at_a_part_looks_at_a_bite_of_a_large_message(monkeypatch):
     """Who scrapes would wait until 16 MiB are counted."""
     bench = Bench(capacity_bytes=10**9)

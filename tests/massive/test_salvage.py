@@ -35,7 +35,7 @@ def test_what_is_plain_has_so_many_elements(message):
     plain = count_plain(message)
     if plain:
         found = pieces(message)
-        assert plain == len(found.elements) + found.torn == count(message)
+        assert plain == len(found.elements) + found.torn + found.others == count(message)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS.keys())

@@ -11,7 +11,7 @@ from pipeline.massive.loop import SocketLoop
 from pipeline.massive.simulator import Options, Simulator
 from pipeline.massive.socket import WireSocket, wire_opener
 from tests.conftest import wait_until
-from tests.massive.test_framing import frame
+from tests.massive.naive_framing import frame
 
 
 @pytest.fixture
@@ -83,6 +83,18 @@ def test_many_messages_come_out_of_one_read(loop):
     assert peer.messages == [b"%d" % n for n in range(500)]
     assert len(peer.reads) == 1
     assert peer.reads[0][0] == 42
+    peer.close(loop)
+
+
+def test_what_has_come_of_a_message_is_told(loop):
+    """Without it nobody could tell a message on its way from one that will never be whole."""
+    peer = Peer(loop)
+    wire = frame(b"x" * 70_000)
+    peer.sock.sendall(wire[:50_000])
+    wait_until(lambda: peer.wire.unfinished_bytes == 50_000)
+    peer.sock.sendall(wire[50_000:])
+    wait_until(lambda: len(peer.messages) == 1)
+    assert peer.wire.unfinished_bytes == 0
     peer.close(loop)
 
 

@@ -262,3 +262,62 @@ def test_reconnect_opens_nothing_that_was_closed():
     world.run(100)
     assert world.dials == 1
     assert world.phase is Phase.CLOSED
+
+
+def go_on(world, seconds, bytes_a_second=0):
+    """Let the server answer each ping, and send so much of a message that does not become whole."""
+    for _ in range(round(seconds)):
+        world.run(1.0)
+        world.wire.pong()
+        if bytes_a_second:
+            world.wire.trickle(bytes_a_second)
+
+
+@pytest.mark.parametrize("bytes_a_second", [1, 1000, 15_000])
+def test_bytes_without_a_message_are_no_life(bytes_a_second):
+    """A connection that read and emitted nothing stayed live for ever, for the server answered its pings."""
+    world = World().go_live()
+    go_on(world, 3600 if bytes_a_second > 10_000 else 70, bytes_a_second)
+    (lost,) = world.of(status.Disconnected)[:1]
+    assert "not whole after" in lost.reason
+
+
+def test_a_message_that_stands_still_is_no_life():
+    """Its beginning has come and then only pongs."""
+    world = World().go_live()
+    world.wire.trickle(100_000)
+    go_on(world, 100)
+    assert "not whole after" in world.of(status.Disconnected)[0].reason
+
+
+def test_the_largest_message_may_take_its_time():
+    """A slow line that brings 16 MiB at 20 KiB a second works, and would be cut off again and again."""
+    world = World().go_live()
+    go_on(world, 16 * 1024 / 20, 20 * 1024)
+    world.wire.unfinished_bytes = 0
+    world.wire.say(TRADE)
+    go_on(world, 100)
+    assert world.phase is Phase.LIVE
+    assert not world.of(status.Disconnected)
+
+
+def test_messages_that_end_in_the_next_read_are_life():
+    """At full load nearly every read ends within a message: each look finds one that is not whole."""
+    world = World().go_live()
+    world.wire.unfinished_bytes = 1
+    for _ in range(200):
+        world.run(1.0)
+        world.wire.say(TRADE)
+    assert world.phase is Phase.LIVE
+
+
+def test_a_message_that_begins_after_a_long_silence_has_its_time():
+    """At night the last message is hours old when the next one begins."""
+    world = World().go_live()
+    go_on(world, 3600)
+    world.wire.trickle(10)
+    go_on(world, 15)
+    world.wire.unfinished_bytes = 0
+    world.wire.say(TRADE)
+    go_on(world, 100)
+    assert world.phase is Phase.LIVE

@@ -19,6 +19,7 @@ class Wire:
         self.world = world
         self.sent = []
         self.pings = 0
+        self.unfinished_bytes = 0
         self.closed = None
         self.approved = False
         self.on_read = self.on_trouble = None
@@ -55,6 +56,12 @@ class Wire:
     def raw(self, message):
         if self.closed is None:
             self.on_read(self.world.now_ns, [message], 1, len(message))
+
+    def trickle(self, size_bytes):
+        """Send so many bytes of a message that is not whole."""
+        if self.closed is None:
+            self.unfinished_bytes += size_bytes
+            self.on_read(self.world.now_ns, [], 0, size_bytes)
 
     def pong(self):
         if self.closed is None:
