@@ -168,6 +168,12 @@ class Engine(abc.DisposableBase):
             self.losses.flush()
             self.failures.flush()
 
+    def tell_what_came_late(self) -> None:
+        """Announce what was reported since it was disposed, as by an operator that ended the subscription."""
+        if self._disposed:
+            self.losses.flush()
+            self.failures.flush()
+
     def _sample(self) -> Sample:
         self.status.go_on()
         connections = [source.snapshot() for source in self.sources]

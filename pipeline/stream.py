@@ -302,10 +302,12 @@ class TickStream(Observed[Tick], Steered):
             self._engine.losses.report(
                 name, dropped.connection, dropped.reason, dropped.count, dropped.from_ns, dropped.to_ns
             )
+            self._engine.tell_what_came_late()
 
     def _report_failure(self, name: str, count: int, error: BaseException) -> None:
         if self._engine is not None:
             self._engine.failures.report(name, count, error)
+            self._engine.tell_what_came_late()
 
     # -- steering -------------------------------------------------------------------------------------------
 

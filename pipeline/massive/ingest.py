@@ -54,7 +54,7 @@ class Ingest:
     given up later takes the time in which other ticks could be decoded. That lasts as long as the server's
     patience, for it cuts off who is too slow, and then everything is lost; where a subscriber blocks, for
     ever. After that all is read, and waits here; and when this is full, some is given up. A large message
-    goes on in bites too, and the rest of it waits in its place.
+    goes on in bites too, and after each the rest of it lets pass what other connections have brought.
 
     Args:
         capacity_bytes: of message payloads waiting.
@@ -339,7 +339,18 @@ class Ingest:
             queue.popleft()
         else:
             queue[0] = rest
+            _let_pass(queue, rest.connection)
         return bite
+
+
+def _let_pass(queue: deque[Frames], connection: str) -> None:
+    """Put what waits of other connections before what waits of this one, each in its order."""
+    others = [frames for frames in queue if frames.connection != connection]
+    if others:
+        own = [frames for frames in queue if frames.connection == connection]
+        queue.clear()
+        queue.extend(others)
+        queue.extend(own)
 
 
 def _nothing(*_: object) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from reactivex import operators
 
 from pipeline import build_pipeline, status
 from pipeline.errors import UnknownSubscriber
@@ -112,6 +113,17 @@ def test_the_account_of_every_kind_of_subscriber_is_what_it_noted_itself(overflo
 def _told(events, name):
     failures = [event for event in events if isinstance(event, status.SubscriberFailed)]
     return sum(event.count for event in failures if event.subscriber == name)
+
+
+def test_an_operator_that_raises_is_told_though_it_ends_the_whole_stream():
+    """The only subscriber of a script was gone with its first tick, and no event said so."""
+    events = []
+    with build_pipeline(SYNTHETIC) as stream:
+        stream.status.subscribe(events.append)
+        stream.pipe(operators.map(lambda tick: tick.no_such_attribute)).subscribe()
+        wait_until(lambda: stream.health()["state"] == "idle", what="its end")
+        wait_until(lambda: _told(events, "callback") == 1, what="the event")
+        assert stream.account("callback").failed == 1
 
 
 @pytest.mark.parametrize("kind", RAISED)

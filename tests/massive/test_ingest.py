@@ -222,6 +222,25 @@ def test_who_is_in_a_hurry_does_not_wait_for_a_salvage():
     assert bench.ingest.queued_bytes == 0
 
 
+def test_what_other_connections_bring_passes_a_large_message_after_each_bite():
+    """Every ticker of every socket was seconds late while one socket's 16 MiB of rubbish were salvaged."""
+    bench = Bench(capacity_bytes=10**9)
+    bench.offer("a", 60_000, 1)
+    bench.offer("a", 2, 2)
+    bench.offer("b", 1, 3)
+    bench.offer("c", 1, 4)
+    bench.offer("b", 3, 5)
+    bench.run()
+    came = [frames.connection for frames in bench.out]
+    assert came[:4] == ["a", "b", "c", "b"]
+    assert came[4:] == ["a"] * (len(came) - 4)
+    for connection in "abc":
+        times = [frames.received_ns for frames in bench.out if frames.connection == connection]
+        assert times == sorted(times), "each in its order"
+        assert bench.arrived(connection) == (bench.offered[connection], 0)
+    assert bench.ingest.queued_bytes == 0
+
+
 def test_no_reads_are_held_back_for_one_large_message():
     """While 16 MiB of rubbish are salvaged for seconds all other sockets would wait unread."""
     bench = Bench(capacity_bytes=10**9)
