@@ -1,6 +1,7 @@
 """What one read of one socket brought: the unit that travels from the reader to the pipeline."""
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from .salvage import LARGE_BYTES
 
 __all__ = ["Frames"]
 
+_EVENT_MARK: Final = b'"ev"'
 _NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!(?:X?Q|C)")[^}]*+\}')
 
 
@@ -58,26 +60,46 @@ class Frames(msgspec.Struct, gc=False):
             self.counted = elements
         return self.counted
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the first message is large, and not in the feed's own spelling: it may take seconds."""
+        return self.is_large and not all(plain for _, plain in self._with_counts())
+
+    def count_given_up(self) -> int:
+        """Return the same where it is known or soon counted; of what `is_slow` the events that it names.
+
+        What has to be salvaged takes as long to count as to salvage, and nobody waits for it any more.
+        """
+        if self.counted < 0 and self.is_slow:
+            elements, position = self.torn, self.position
+            for message in self.messages:
+                elements += max(1, message.count(_EVENT_MARK, position))
+                position = 0
+            self.counted = elements
+        return self.count_elements()
+
     def without_quotes(self) -> tuple["Frames", int]:
-        """Return frames without the quotes, and how many elements these are.
+        """Return frames without the quotes, and how many elements these are; count all on the way.
 
         In the feed's own spelling a quote is what begins as one, though it may be malformed.
         """
         kept: list[bytes] = []
-        torn, elements = self.torn, self.torn
-        for message in self._small_messages():
-            plain = salvage.count_plain(message)
-            # One that names its event twice, or writes the name in escapes, is left to the decoder.
-            if plain and b"\\" not in message and message.count(b'"ev"') == plain:
+        torn, elements, counted = self.torn, self.torn, self.torn
+        for message, plain in self._with_counts():
+            if plain and b"\\" not in message:  # its event may be written in escapes
                 others = _NO_QUOTE.findall(message)
+                counted += plain
             else:
                 found = salvage.pieces(message)
                 others = [element for element in found.elements if not _is_quote(element)]
                 torn += found.torn + found.others
                 elements += found.torn + found.others
+                counted += found.torn + found.others + len(found.elements)
             if others:
                 kept.append(b"[%b]" % b",".join(others))
                 elements += len(others)
+        if self.counted < 0:
+            self.counted = counted
         thinned = Frames(
             self.connection,
             self.received_ns,
@@ -126,6 +148,19 @@ class Frames(msgspec.Struct, gc=False):
             size_bytes += len(message)
             taken += 1
         return self.messages[:taken], self.messages[taken:], 0, size_bytes
+
+    def _with_counts(self) -> Iterator[tuple[bytes, int]]:
+        """Yield the messages, several as one where they can be, and their elements; 0 where some may hide."""
+        messages = self._small_messages()
+        if len(messages) > 1 and not self.is_large:
+            # A call a message would take as long again. Between two that begin and end so stands what stands
+            # between two elements.
+            one = b"[%b]" % b",".join([m[1:-1] for m in messages if m.startswith(b"[") and m.endswith(b"]")])
+            if len(one) == self.size_bytes - len(messages) + 1 and (plain := salvage.count_plain(one)):
+                yield one, plain
+                return
+        for message in messages:
+            yield message, salvage.count_plain(message)
 
     def _small_messages(self) -> list[bytes]:
         """Return the messages, large ones in bites."""

@@ -138,7 +138,9 @@ class Ingest:
             if looked_at[connection] < look_at_bytes:
                 look_at = waiting if look_at_bytes == math.inf else waiting.split_off()[0]
                 looked_at[connection] += look_at.size_bytes
-                counted[connection] += look_at.count_elements()
+                counted[connection] += (
+                    look_at.count_given_up() if self._disposed else look_at.count_elements()
+                )
         for connection, count in counted.items():
             unseen = all_bytes[connection] - looked_at[connection]
             elements[connection] += count + (count * unseen // looked_at[connection] if unseen else 0)
@@ -262,7 +264,7 @@ class Ingest:
                 while queue and queue[0].received_ns < oldest_ns:
                     old = queue.popleft()
                     self._queued_bytes -= old.size_bytes
-                    self._note(losses, old, old.count_elements())
+                    self._note(losses, old, old.count_given_up())
         self._report("aged", losses)
 
     def _must_hold(self) -> bool:
@@ -287,14 +289,11 @@ class Ingest:
         """Give up the quotes of the oldest frames that may have any, or else the oldest. Under the lock."""
         oldest = (self._queue or self._thinned).popleft()
         self._queued_bytes -= oldest.size_bytes
-        elements = oldest.count_elements()
-        if not oldest.thinned:
-            kept, count = oldest.without_quotes()
-            elements -= count
-            if count:
-                self._thinned.append(kept)
-                self._queued_bytes += kept.size_bytes
-        self._note(losses, oldest, elements)
+        kept, count = (oldest, 0) if oldest.thinned or oldest.is_slow else oldest.without_quotes()
+        if count:
+            self._thinned.append(kept)
+            self._queued_bytes += kept.size_bytes
+        self._note(losses, oldest, oldest.count_given_up() - count)
 
     def _note(self, losses: dict[str, _Lost], frames: Frames, elements: int) -> None:
         """Note that so many elements of these frames are lost. Under the lock."""
@@ -329,7 +328,7 @@ class Ingest:
             return queue.popleft()
         bite, rest = frames.split_off()
         if rest is not None and self._monotonic() > self._patient_until_s:
-            elements = rest.count_elements()
+            elements = rest.count_given_up()
             self._lost[rest.connection] += elements
             self._untold.append((rest.connection, UNSALVAGED, elements, rest.received_ns, rest.received_ns))
             rest = None

@@ -95,7 +95,9 @@ def _decode_patiently(raw: bytes) -> Patient:
     except UNDECODABLE:
         return _rejected("malformed", raw)
     try:
-        kind = _decode_text(fields["ev"])
+        # Of two names the first counts, as for whoever looks at its begin only.
+        named = _NAMED_FIRST.match(raw)
+        kind = _decode_text(named[1] if named else fields["ev"])
     except (KeyError, *UNDECODABLE):
         return _rejected("malformed", raw)
     if kind not in _FIELDS:
@@ -122,6 +124,7 @@ def _rejected(reason: str, raw: bytes) -> Patient:
 
 
 _decode_well = msgspec.json.Decoder(Union[(*TICK_KINDS, ServerStatus)]).decode
+_NAMED_FIRST: Final = re.compile(rb'\{"ev":("[^"\\]*+")')
 _decode_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_any = msgspec.json.Decoder().decode

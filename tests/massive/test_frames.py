@@ -22,6 +22,7 @@ QUOTE = b'{"ev":"Q","sym":"A","t":1}'
 @example([b'[{"ev":"T","sym":"}","p":1,"t":1}]'])
 @example([b'[{"ev":"T","sym":"A","p":1,"t":1,"x":{"ev":"Q"}}]'])
 @example([b'[{"ev":"\\u0051","sym":"A","t":1}]'])
+@example([b'[{"ev":"Q","sym":"A","p":1,"t":1,"ev":"T"},{"ev":"T","sym":"A","p":1,"t":1,"\\u0065v":"Q"}]'])
 @example(
     [
         b'[{"ev":"C","p":"EUR/USD","a":1,"t":1},{"ev":"XQ","pair":"A","t":1},{"ev":"XT","pair":"A","p":1,"t":1}]'

@@ -166,8 +166,13 @@ def test_the_account_is_exact_while_a_large_message_goes_on_in_bites(reads, capa
         source = Subject()
         source.pipe(bench.ingest).subscribe(see)
         for connection, message in reads:
-            offered[connection] += Frames(connection, 1, [message], len(message)).count_elements()
-            source.on_next(Frames(connection, 1, [message], len(message)))
+            before = arrived + bench.ingest.waiting()
+            frames = Frames(connection, 1, [message], len(message))
+            source.on_next(frames)
+            come = (arrived + bench.ingest.waiting())[connection] - before[connection]
+            if not frames.is_slow:
+                assert come == Frames(connection, 1, [message], len(message)).count_elements()
+            offered[connection] += come
             hold()
         bench.run()
         hold()
