@@ -29,8 +29,8 @@ EVENTS: Final = 10
 CHUNK_BYTES: Final = 16 * 1024
 TIME_S: Final = 5.0
 SETTLE_S: Final = 60.0
-SERVER_BYTES: Final = 32 * 1024 * 1024
-"""What the sender keeps for a connection: with it a feed at 1.5 times the capacity may be 3 s behind."""
+SERVER_BYTES: Final = 256 * 1024 * 1024
+"""What the sender keeps for a connection: so much is behind after 5 s at 2 times the capacity."""
 POLICIES: Final = ("conflate", "block")
 TOLD: Final = {"MASSIVE_SERVER_BUFFER_BYTES": SERVER_BYTES}
 

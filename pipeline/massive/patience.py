@@ -20,10 +20,12 @@ DRIFT: Final = 20e-6
 """So many seconds a second may the server's clock and ours part: it is not taken for waiting."""
 RATE_MS: Final = 50
 """Over so much of the feed's time, or more, its rate is measured."""
-LOOK_NS: Final = 100_000_000
-"""While all is calm the time of one read in so long is looked at: each look takes 2 µs."""
-TAIL_BYTES: Final = 2048
-"""So much of the end of a read is looked at, some fifteen ticks: one of them may be a late print."""
+CALM_LOOK_NS: Final = 100_000_000
+"""While all is calm the time of one read in so long is looked at: each look takes 1 µs."""
+LOOK_NS: Final = 1_000_000
+"""While much waits, of one in so long."""
+TAIL_BYTES: Final = 1024
+"""So much of the end of a read is looked at, some eight ticks: one of them may be a late print."""
 _EVENT_MS: Final = re.compile(rb'"[te]":(\d{13})(?!\d)')
 """When a tick happened, or a bar ended; nanoseconds have more digits, and few ticks have them."""
 
@@ -31,11 +33,11 @@ _EVENT_MS: Final = re.compile(rb'"[te]":(\d{13})(?!\d)')
 class _Line:
     """What is known of one connection; times in ms."""
 
-    __slots__ = ("all_bytes", "late_ms", "least_at_ms", "least_late_ms", "look_ns", "mark", "rate")
+    __slots__ = ("all_bytes", "late_ms", "least_at_ms", "least_late_ms", "looked_ns", "mark", "rate")
 
     def __init__(self) -> None:
         self.all_bytes = 0
-        self.look_ns = 0
+        self.looked_ns = 0
         self.late_ms = 0.0
         self.least_late_ms: float | None = None
         self.least_at_ms = 0.0
@@ -96,15 +98,15 @@ class Patience:
 
         Args:
             frames: of the read.
-            closely: look at its time in any case, and not only now and then.
+            closely: look at the times often, since much waits.
         """
         line = self._lines.get(frames.connection)
         if line is None:
             line = self._lines[frames.connection] = _Line()
         line.all_bytes += frames.size_bytes
-        if not closely and frames.received_ns < line.look_ns:
+        if frames.received_ns < line.looked_ns + (LOOK_NS if closely else CALM_LOOK_NS):
             return
-        line.look_ns = frames.received_ns + LOOK_NS
+        line.looked_ns = frames.received_ns
         line.look(frames)
         limit_bytes = self._patience_bytes * (CALM if frames.connection in self._spent else 1.0)
         if line.waiting_bytes > limit_bytes:
