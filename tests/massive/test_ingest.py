@@ -8,55 +8,9 @@ from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline.massive.frames import Frames
-from pipeline.massive.ingest import BITE_BYTES, HOLD_BYTES, Ingest
-from pipeline.massive.patience import Patience
+from pipeline.massive.ingest import BITE_BYTES, Ingest
+from tests.massive.ingest_bench import ELEMENT, Bench
 from tests.massive.odd_messages import MESSAGES, decoded, small_bites
-
-ELEMENT = b'{"ev":"T"}'
-
-
-class Bench:
-    """An ingest buffer between a source and a pipeline, in virtual time."""
-
-    def __init__(self, capacity_bytes=1000, *, blocks=False, patience_bytes=2**60, max_age_ns=None):
-        self.scheduler = VirtualTimeScheduler(0.0)
-        self.drops = []
-        self.ready = True
-        self.held = []
-        self.now_ns = 99
-        self.ingest = Ingest(
-            capacity_bytes,
-            self.scheduler,
-            lambda *a: self.drops.append(a),
-            lambda: self.now_ns,
-            lambda: self.ready,
-            max_age_ns=lambda: max_age_ns,
-            blocks=lambda: blocks,
-            patience=Patience(patience_bytes),
-            hold=self.held.append,
-        )
-        self.source = Subject()
-        self.out = []
-        self.completed = 0
-        self.offered = {}
-
-        def completed():
-            self.completed += 1
-
-        self.subscription = self.source.pipe(self.ingest).subscribe(self.out.append, on_completed=completed)
-
-    def offer(self, connection, elements, at_ns=1, size_bytes=0):
-        message = b"[" + b",".join([ELEMENT] * elements) + b"]"
-        self.offered[connection] = self.offered.get(connection, 0) + elements
-        self.source.on_next(Frames(connection, at_ns, [message], size_bytes or len(message)))
-
-    def run(self):
-        self.scheduler.advance_by(1)
-
-    def arrived(self, connection):
-        """Elements that came out, and those declared lost."""
-        frames = [f for f in self.out if f.connection == connection]
-        return sum(f.count_elements() for f in frames), sum(f.lost for f in frames)
 
 
 def test_frames_come_out_in_order_on_the_other_side():
@@ -246,15 +200,6 @@ def test_what_other_connections_bring_passes_a_large_message_after_each_bite():
     assert bench.ingest.queued_bytes == 0
 
 
-def test_no_reads_are_held_back_for_one_large_message():
-    """While 16 MiB of rubbish are salvaged for seconds all other sockets would wait unread."""
-    bench = Bench(capacity_bytes=10**9)
-    message = b"[%b" % (b'{"ev"' * 500_000)
-    bench.source.on_next(Frames("a", 1, [message], len(message)))
-    bench.run()
-    assert bench.held == []
-
-
 def test_a_look_at_a_part_looks_at_a_bite_of_a_large_message(monkeypatch):
     """Who scrapes would wait until 16 MiB are counted."""
     bench = Bench(capacity_bytes=10**9)
@@ -388,69 +333,3 @@ def test_a_capacity_of_nothing_is_refused():
     """Every frame would be dropped."""
     with pytest.raises(ValueError, match="capacity_bytes"):
         Ingest(0, VirtualTimeScheduler(), lambda *a: None)
-
-
-def test_reads_are_held_back_while_much_waits():
-    """Reading what has to be given up costs the time in which other ticks could be decoded."""
-    bench = Bench(capacity_bytes=10 * HOLD_BYTES)
-    bench.offer("a", 1, size_bytes=HOLD_BYTES)
-    assert bench.held == []
-    bench.ready = False
-    bench.offer("a", 1, size_bytes=1)
-    bench.run()
-    assert bench.held == [True]
-    bench.ready = True
-    bench.ingest.resume()
-    bench.run()
-    assert bench.held == [True, False]
-    assert len(bench.out) == 2
-
-
-def offer_late(bench, late_ms):
-    """Offer a read of two MiB whose ticks have waited for so long."""
-    now_ms = 1_772_000_000_000 + late_ms
-    bench.now_ms = getattr(bench, "now_ms", now_ms) + 100
-    message = b'[{"ev":"Q","t":%d}]' % (bench.now_ms - late_ms)
-    bench.source.on_next(Frames("a", bench.now_ms * 1_000_000, [message], 2 * HOLD_BYTES))
-
-
-def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
-    """It would cut us off, and then everything is lost instead of some quotes."""
-    bench = Bench(capacity_bytes=6 * HOLD_BYTES, patience_bytes=4 * HOLD_BYTES)
-    bench.ready = False
-    offer_late(bench, 0)
-    bench.run()
-    assert bench.held == [True]
-    for _ in range(4):
-        offer_late(bench, 1000)
-        bench.run()
-    bench.ingest.resume()
-    bench.run()
-    assert bench.held == [True, False]
-    assert sum(count for _, _, count, *_ in bench.drops) == 2
-
-
-def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says():
-    """`block` is a promise that nothing is dropped; who is cut off for it chose that."""
-    bench = Bench(capacity_bytes=2 * HOLD_BYTES, blocks=True, patience_bytes=1)
-    bench.ready = False
-    for _ in range(8):
-        offer_late(bench, 1000)
-    bench.run()
-    assert (bench.held, bench.drops) == ([True], [])
-
-
-def test_what_is_too_old_for_everybody_is_not_decoded():
-    """With a full buffer all would be decoded and be too old then: nothing would ever be delivered."""
-    bench = Bench(capacity_bytes=100 * HOLD_BYTES, max_age_ns=50)
-    bench.ready = False
-    for at_ns in (10, 40, 60, 70):
-        bench.offer("a", 2, at_ns, size_bytes=HOLD_BYTES)
-    bench.run()
-    assert bench.held == [], "what waits at the server gets old, too"
-    bench.now_ns, bench.ready = 100, True
-    bench.ingest.resume()
-    bench.run()
-    assert [(frames.received_ns, frames.lost) for frames in bench.out] == [(60, 4), (70, 0)]
-    assert bench.drops == [("a", "aged", 4, 10, 40)]
-    assert not +bench.ingest.waiting()
