@@ -13,6 +13,7 @@ __all__ = [
     "MARKETS",
     "OPTION_CONTRACTS_MAX",
     "contracts_max",
+    "is_massive",
     "market_of",
     "not_in_market",
     "words_of",
@@ -56,6 +57,11 @@ def market_of(url: str) -> str | None:
     """Return the market of an address; None where its path names none, as that of a test server."""
     segments = urlsplit(url).path.lower().split("/")
     return next((segment for segment in segments if segment in MARKETS), None)
+
+
+def is_massive(url: str) -> bool:
+    """Tell whether an address is one of Massive's own, under its present name or the former."""
+    return f".{urlsplit(url).hostname or ''}".endswith((".massive.com", ".polygon.io"))
 
 
 def not_in_market(url: str, event_types: Collection[str]) -> tuple[str, ...]:

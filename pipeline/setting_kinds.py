@@ -114,6 +114,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def moment_words(at_ns: Any) -> str:
+    """Return a moment as it may be written in the settings, in UTC; nothing for 0, which is none."""
+    return (EPOCH + timedelta(microseconds=at_ns // 1000)).isoformat() if at_ns else ""
+
+
 def is_universe_key(text: str) -> bool:
     """Tell a universe key (``etf:sector_spdrs``) from a symbol, prefixed by one letter (``X:BTC-USD``)."""
     return _UNIVERSE.fullmatch(text.strip()) is not None

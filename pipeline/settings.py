@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,7 +16,15 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SettingsError
 from pipeline.loopback import is_loopback
-from pipeline.markets import OPTION_CONTRACTS_MAX, contracts_max, market_of, not_in_market, words_of
+from pipeline.markets import (
+    MARKETS,
+    OPTION_CONTRACTS_MAX,
+    contracts_max,
+    is_massive,
+    market_of,
+    not_in_market,
+    words_of,
+)
 from pipeline.secret import MASK, Secret, mask_url
 from pipeline.session_hours import session_hours
 from pipeline.setting_keys import (
@@ -29,7 +38,7 @@ from pipeline.setting_keys import (
     connection_key,
     split_connection_key,
 )
-from pipeline.setting_kinds import SYMBOLS, Misfit, OddSymbols, shown
+from pipeline.setting_kinds import MOMENT, SYMBOLS, Misfit, OddSymbols, moment_words, shown
 from pipeline.setting_layers import (
     Layer,
     config_layer,
@@ -124,9 +133,14 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
 
 def _in_words(name: str, value: object) -> str:
     if isinstance(value, Secret):
-        return mask_url(value.reveal()) if name == "REDIS_URL" else MASK if value else ""
+        text = value.reveal()
+        return mask_url(text) if text and name == "REDIS_URL" else MASK if text else ""
     if isinstance(value, bool):
         return shown(value)
+    if name in KEYS and KEYS[name].kind is MOMENT:
+        return moment_words(value)
+    if value == inf:
+        return "max"
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -365,6 +379,9 @@ def _check_markets(reader: _Reader, settings: Settings) -> None:
         name = _name(connection.number, "EVENT_TYPES")
         name = name if reader.is_set(name) else "MASSIVE_EVENT_TYPES"
         market = market_of(connection.url)
+        if connection.enabled and market is None and is_massive(connection.url):
+            text, markets = mask_url(connection.url), ", ".join(f"/{market}" for market in MARKETS)
+            logger.warning("the address %s of %s names no market: %s", text, connection.id, markets)
         if not connection.enabled or market is None or not reader.is_sound(name):
             continue
         if strange := not_in_market(connection.url, connection.event_types):

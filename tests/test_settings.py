@@ -167,6 +167,24 @@ def test_secrets_are_masked_wherever_settings_are_shown(load):
         pickle.dumps(dataclasses.replace(settings, universes={}, provenance={}))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {**BOTH, "WEBSOCKET_REDUNDANT_SYMBOLS": "AAPL", "MASSIVE_EVENT_TYPES": "T, Q"},
+        {"REPLAY_SPEED": "max", "REPLAY_TO": "2026-11-23T09:30:00.25-05:00", "REPLAY_CONNECTIONS": "1, 3"},
+        {"REDIS_HOST": "cache", "REDIS_CHANNEL_RAW": "", "HTTP_PORT": "0", "TICK_CALLBACK": "a:b"},
+    ],
+)
+def test_what_describe_shows_may_be_written_so(load, config):
+    """`tickbraid check` would show an unset time as 0, no Redis as a secret, and `max` as `inf`."""
+    settings = load(config)
+    rows = {name: value for name, value, _ in describe(settings) if name != "UNIVERSES"}
+    assert (rows["MASSIVE_API_KEY"], rows["HTTP_TOKEN"]) == ("", "")
+    again = load(rows)
+    assert dataclasses.replace(again, provenance={}) == dataclasses.replace(settings, provenance={})
+
+
 def test_describe_shows_every_key_in_use(load):
     """A key would be missing from `tickbraid check`."""
     rows = {name: (value, source) for name, value, source in describe(load(BOTH))}

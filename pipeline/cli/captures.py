@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.shown import shown
+from pipeline.status_event import counted
 
 if TYPE_CHECKING:
     from pipeline.capture.survey import Session, Survey
@@ -59,8 +60,9 @@ def _lines(found: "Survey") -> Iterator[str]:
 
 def _session_line(session: "Session") -> str:
     seconds = (session.last_ns - session.first_ns) / 1e9
+    rows, files = counted(session.rows, "row"), counted(session.files, "file")
     return (
-        f"session {session.number} {session.kind}: {session.rows:,} rows in {session.files:,} files, "
+        f"session {session.number} {session.kind}: {rows} in {files}, "
         f"{session.size_bytes / 1e6:,.1f} MB, {_time(session.first_ns)} to {_time(session.last_ns)} "
         f"({seconds:,.1f} s)"
     )

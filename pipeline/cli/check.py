@@ -15,6 +15,7 @@ from pipeline.routing.assign import Assignment
 from pipeline.routing.route import plan
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, describe, load_settings
+from pipeline.status_event import counted
 from pipeline.symbols import WILDCARD, named_of
 
 from .preflight import obstacles, said
@@ -64,8 +65,17 @@ def _load(
         return None, Assignment({}), [*error.problems]
     problems = obstacles(settings, http=http)
     planned = plan(settings, universes_of(settings))
-    heeded = (*map(str, planned.doubts), *planned.assignment.warnings)
+    heeded = (*_unused_key(settings), *map(str, planned.doubts), *planned.assignment.warnings)
     return settings, replace(planned.assignment, warnings=heeded), problems
+
+
+def _unused_key(settings: Settings) -> Iterator[str]:
+    """Yield that a key alone connects nothing: who has just been given one would look at generated ticks."""
+    generated = not settings.use_massive_api and not settings.use_synthetic_data and not settings.replay_path
+    if settings.massive_api_key and generated:
+        key, switch = (settings.provenance[name] for name in ("MASSIVE_API_KEY", "USE_MASSIVE_API"))
+        off = f"USE_MASSIVE_API ({switch}) is off"
+        yield f"MASSIVE_API_KEY ({key}) is not used: {off}; ticks are generated here"
 
 
 def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
@@ -86,7 +96,7 @@ def _lines(settings: Settings, assignment: Assignment) -> Iterator[str]:
 
 
 def _count(tickers: tuple[str, ...]) -> str:
-    named = f"{len(named_of(tickers))} tickers"
+    named = counted(len(named_of(tickers)), "ticker")
     return f"all symbols, {named} by name" if WILDCARD in tickers else named
 
 

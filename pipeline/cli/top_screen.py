@@ -82,13 +82,16 @@ def headline(now: Point, url: str, note: str = "") -> Text:
     """
     live = sum(line.phase == "live" for line in now.connections)
     imbalance = sum(abs(line.account["imbalance"]) for line in now.subscribers)
+    ahead = (
+        f"clock at most {figure(now.clock_at_most_ms)} ms ahead{' (by bars)' if now.clock_by_bars else ''}"
+    )
     words = [
         f"{clock(now.at_ns)} {now.state}",
         f"{live} of {len(now.connections)} live",
         f"{now.ticks_per_s:,.0f} ticks/s",
         f"imbalance {imbalance:,}",
         *latency_words(now),
-        f"clock at most {figure(now.clock_at_most_ms)} ms ahead{' (by bars)' if now.clock_by_bars else ''}",
+        *([] if now.clock_at_most_ms is None else [ahead]),
         url,
     ]
     line = Text(shown(" · ".join(words)), no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,5 @@
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -86,6 +87,43 @@ def test_symbols_are_shown_as_they_are_written_and_what_is_odd_about_them(monkey
         "Warning: aapl is known in another case: did you mean AAPL? symbols are case-sensitive",
         "Warning: zzzz is in lower case: did you mean ZZZZ? symbols are case-sensitive",
     ]
+
+
+def test_one_ticker_is_one(monkeypatch):
+    """Who reads `1 tickers` wonders what else was miscounted."""
+    monkeypatch.setenv("WEBSOCKET_CONNECTION_1_SYMBOLS", "BTC-USD")
+    assert check().stdout.splitlines()[-1].endswith(": 1 ticker: BTC-USD")
+
+
+def test_a_key_that_connects_nothing_is_a_warning(monkeypatch):
+    """Who has set the new key and nothing else would take generated ticks for the market's."""
+    monkeypatch.setenv("MASSIVE_API_KEY", "k-very-secret")
+    unused = "Warning: MASSIVE_API_KEY (environment) is not used: USE_MASSIVE_API (default) is off"
+    assert check().stderr == f"{unused}; ticks are generated here\n"
+    for other in ("USE_MASSIVE_API", "USE_SYNTHETIC_DATA"):
+        monkeypatch.setenv(other, "true")
+        assert check().stderr == ""
+        monkeypatch.delenv(other)
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("wss://socket.massive.com", True),
+        ("wss://delayed.polygon.io/stock", True),
+        ("wss://socket.massive.com/stocks/", False),
+        ("wss://socket.massive.com/futures/cme", False),
+        ("wss://feed.example.com", False),
+    ],
+)
+def test_an_address_of_massive_without_a_market_is_a_warning(monkeypatch, url, warned):
+    """Who forgot the last part of the address, or misspelt it, would first see it refused."""
+    monkeypatch.setenv("USE_MASSIVE_API", "true")
+    monkeypatch.setenv("MASSIVE_API_KEY", "k-very-secret")
+    monkeypatch.setenv("MASSIVE_WEBSOCKET_URL", url)
+    result = check()
+    words = f"Warning: the address {url} of connection_1 names no market: /stocks, /options, "
+    assert (result.exit_code, result.stderr.startswith(words)) == (0, warned)
 
 
 def test_an_old_name_is_a_warning_told_once(monkeypatch):
