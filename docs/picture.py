@@ -15,12 +15,15 @@ from pipeline.embedded import RedisServer
 
 SECONDS: Final = 15.0
 RATE: Final = 10_000.0
+WIDTH: Final = 88  # the account is so wide
 OUTPUT: Final = Path(__file__).with_name("demo.svg")
 
 
 def main() -> None:
     """Run the demo and write the picture."""
-    canvas = Console(record=True, width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    canvas = Console(
+        record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
     with Stop() as stop, RedisServer.start() as redis, Demo(RATE, redis.url, stop) as show:
         table = show.picture(SECONDS)
         while show.elapsed_s < SECONDS and not stop.wait(REFRESH_S):
