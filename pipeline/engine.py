@@ -84,7 +84,7 @@ class Engine(abc.DisposableBase):
             scheduler=self.loop,
             ingest_bytes=settings.ingest_buffer_bytes,
             server_bytes=settings.massive_server_buffer_bytes or None,
-            sightings=Sightings(self.tracks.by_ticker, clock),
+            sightings=Sightings(self.tracks, clock),
             homes=self._homes,
             clock=clock,
         )

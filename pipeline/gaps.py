@@ -256,7 +256,7 @@ class Gaps:
     def _last_of_ticker(self, ticker: str) -> Tick | None:
         names = (ticker, *other_spellings(ticker))
         self._spelt |= dict.fromkeys(names[1:], ticker)
-        ticks = [track.last for track in map(self.tracks.by_ticker.get, names) if track and track.last]
+        ticks = [tick for tick in map(self.tracks.last_of, names) if tick is not None]
         return max(ticks, key=lambda tick: tick.event_ns, default=None)
 
     def _missing_of(self, span: _Span) -> dict[str, _Span]:

@@ -67,11 +67,24 @@ class Seen:
         self._window = window
         self._count = 0
         self._tracks = tracks
-        self._turning: Iterator[str] | None = None
-        """Those that have yet to forget."""
+        self._turning: Iterator[None] | None = None
+        """The steps of a turn that are left."""
+        self._steps = 0
+        """How many it had."""
 
-    def __call__(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912, PLR0915  # the hot loop: calls cost
+    def __call__(self, ticks: list[Any]) -> list[Any]:
         """Return those that have not been seen, in their order; the same list if that is all of them."""
+        repeated = self._remember(ticks)
+        self._count += len(ticks)
+        if self._count >= self._window:
+            self._turn(len(ticks))
+        if not repeated:
+            return ticks
+        copies = set(map(id, repeated))  # by identity: two equal trades may stand side by side
+        return [tick for tick in ticks if id(tick) not in copies]
+
+    def _remember(self, ticks: list[Any]) -> list[Any]:  # noqa: C901, PLR0912, PLR0915  # the hot loop: calls cost
+        """Remember ticks; return those that have been seen."""
         tracks, quote, trade = self._tracks.by_ticker, Quote, Trade
         repeated: list[Any] = []
         for tick in ticks:
@@ -80,7 +93,10 @@ class Seen:
                 try:  # as below: where nearly all are of one class Python finds their ticker the faster
                     track = tracks[tick.ticker]
                 except KeyError:
-                    track = tracks[tick.ticker] = Track()
+                    met = self._meet(tick)
+                    if met is None:
+                        continue
+                    track = met
                 sequence = tick.sequence
                 if sequence:
                     if not track.begins_ms <= tick.event_ms < track.ends_ms:
@@ -98,7 +114,10 @@ class Seen:
                 try:
                     track = tracks[tick.ticker]
                 except KeyError:
-                    track = tracks[tick.ticker] = Track()
+                    met = self._meet(tick)
+                    if met is None:
+                        continue
+                    track = met
                 if kind is not trade:
                     if not track.add_content(_content(tick)):
                         repeated.append(tick)
@@ -120,23 +139,25 @@ class Seen:
                     repeated.append(tick)
                     continue
             track.last = tick
-        self._count += len(ticks)
-        if self._count >= self._window:
-            self._turn(len(ticks))
-        if not repeated:
-            return ticks
-        copies = set(map(id, repeated))  # by identity: two equal trades may stand side by side
-        return [tick for tick in ticks if id(tick) not in copies]
+        return repeated
+
+    def _meet(self, tick: Tick) -> Track | None:
+        """Return the new track of a ticker that ticked once, with that tick in it; None for a first tick."""
+        met = self._tracks.meet(tick)
+        if met is None:
+            return None
+        track, first, has_turned = met
+        self._remember([first])
+        if has_turned:
+            track.turn()
+        return track
 
     def _turn(self, count: int) -> None:
         """Let some tickers forget; when all have, within a part of a window, it is counted anew."""
-        tracks = self._tracks
         if self._turning is None:
-            self._turning = iter(tuple(tracks.by_ticker))
-        quota = 1 + PACE * count * len(tracks.by_ticker) // self._window
-        turning = tuple(islice(self._turning, quota))
-        tracks.turn(turning)
-        if len(turning) < quota:
+            self._steps, self._turning = self._tracks.turn()
+        quota = 1 + PACE * count * self._steps // self._window
+        if len(tuple(islice(self._turning, quota))) < quota:
             self._turning, self._count = None, 0
 
 

@@ -1,7 +1,7 @@
 """What is remembered of each ticker: its last tick, and what copies are told by."""
 
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -13,8 +13,11 @@ __all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks", "TradingDay", "forget_ol
 
 LOWEST: Final = float("-inf")
 """Below every sequence number."""
-TICKERS_KEPT: Final = 250_000
-"""Of more, those that were silent are forgotten: a track takes about 270 bytes."""
+TICKERS_KEPT: Final = 65_536
+"""Of more that have nothing but a last tick, those are forgotten that came first: growing, a dict reads all
+its keys, and of 100,000 that took 10 ms."""
+TRACKS_KEPT: Final = 16_384
+"""Of more tracks, those that are empty give way to their last tick: the garbage collector looks at each."""
 STRAYS: Final = 16
 """So many numbers too high go out of the way of those that come next; more are forgotten within two turns."""
 DAYS_KEPT: Final = 16
@@ -186,40 +189,105 @@ def _move(source: TradingDay, target: TradingDay) -> None:
 
 
 class Tracks:
-    """Holds the tracks by ticker.
+    """Holds what is known of each ticker: a track from its second tick on, until then the one tick.
+
+    A track is two or three objects for Python's garbage collector to look at, a tick none, and a dict with
+    nothing but ticks none either. In a flood of new tickers the collector stopped the stream for 200 ms.
 
     Attributes:
-        by_ticker: a bare dict, which Python looks things up in a third faster than in a class of its own;
-            whoever finds a ticker missing adds its track.
+        by_ticker: the tracks; a bare dict, which Python looks things up in a third faster than in a class of
+            its own. Whoever finds a ticker missing has it `meet` its tick.
     """
 
     def __init__(self) -> None:
         self.by_ticker: dict[str, Track] = {}
+        self._once: tuple[dict[str, Tick], ...] = ({}, {}, {})
+        """Of tickers that ticked once, those since the last turn, since the one before, and those that are
+        being forgotten: to these nothing is added or taken away, since they are walked through meanwhile."""
+        self._silent: dict[str, Tick] = {}
+        """The last ticks of those of which nothing else is known any more."""
+
+    def __len__(self) -> int:
+        """Return how many tickers are held, counting those twice that are just coming back."""
+        return len(self.by_ticker) + sum(map(len, self._once)) + len(self._silent)
+
+    def meet(self, tick: Tick) -> tuple[Track, Tick, bool] | None:
+        """Take in a tick of a ticker without a track.
+
+        Returns:
+            None for its first; else its new track, the tick that came before, which is to be put there, and
+            whether there has been a turn since.
+        """
+        ticker = tick.ticker
+        young, old, _ = self._once
+        for its in (young, old):
+            if ticker in its:
+                track = self.by_ticker[ticker] = Track()
+                track.last = first = its[ticker]
+                del its[ticker]
+                return track, first, its is old
+        young[ticker] = tick
+        self._silent.pop(ticker, None)
+        return None
 
     def last(self) -> dict[str, Tick]:
         """Return the last tick of each ticker; from any thread."""
-        tracks = self.by_ticker.copy()  # in C, which the GIL does not interrupt
-        return {ticker: track.last for ticker, track in tracks.items() if track.last is not None}
+        # Copied in C, which the GIL does not interrupt. A ticker may move on meanwhile, from each to the
+        # next, and from the last to the first.
+        copies = [each.copy() for each in (self._silent, *reversed(self._once))]
+        tracks, silent = self.by_ticker.copy(), self._silent.copy()
+        last = silent
+        for copy in copies:
+            last |= copy
+        return last | {ticker: track.last for ticker, track in tracks.items() if track.last is not None}
 
-    def turn(self, tickers: Iterable[str]) -> None:
-        """Let these forget, and where there are too many tracks, forget those of them that are empty then."""
-        tracks = self.by_ticker
-        for ticker in tickers:
+    def last_of(self, ticker: str) -> Tick | None:
+        """Return the last tick of a ticker, if it is known. On the thread that keeps them."""
+        track = self.by_ticker.get(ticker)
+        if track is not None:
+            return track.last
+        return next((each[ticker] for each in (*self._once, self._silent) if ticker in each), None)
+
+    def tickers(self) -> Iterator[str]:
+        """Give all tickers, those of each kind as they are when it is their turn."""
+        yield from tuple(self.by_ticker)
+        for number in range(len(self._once)):
+            yield from tuple(self._once[number])
+        yield from tuple(self._silent)
+
+    def turn(self) -> tuple[int, Iterator[None]]:
+        """Begin to let all forget what was there at the turn before.
+
+        Returns:
+            How many steps there are, and the steps; the next turn may begin when they have come to an end.
+        """
+        young, old, _ = self._once
+        self._once = ({}, young, old)
+        return len(self.by_ticker) + len(old), self._turn(old)
+
+    def _turn(self, leaving: dict[str, Tick]) -> Iterator[None]:
+        tracks, silent = self.by_ticker, self._silent
+        young, old, _ = self._once
+        for ticker in tuple(tracks):
             track = tracks[ticker]
             track.turn()
-            if track.is_empty and len(tracks) > TICKERS_KEPT:
+            if len(tracks) > TRACKS_KEPT and track.last is not None and track.is_empty:
+                silent[ticker] = track.last
                 del tracks[ticker]
+            yield
+        for ticker, tick in leaving.items():
+            if ticker not in tracks and ticker not in young:
+                silent[ticker] = tick
+                forget_oldest(silent)
+            yield
+        self._once = (young, old, {})
 
     def note(self, ticks: list[Any]) -> list[Any]:
         """Note the last ticks and return all: for a stream that lets copies pass."""
-        tracks = self.by_ticker
-        forget_oldest(tracks)
+        last = self._silent
         for tick in ticks:
-            try:
-                track = tracks[tick.ticker]
-            except KeyError:
-                track = tracks[tick.ticker] = Track()
-            track.last = tick
+            last[tick.ticker] = tick
+        forget_oldest(last)
         return ticks
 
 

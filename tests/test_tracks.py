@@ -1,11 +1,17 @@
+import gc
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reactivex import Subject
 
 from pipeline import tracks as module
+from pipeline.activity import Activity
+from pipeline.bars import FirstBars
 from pipeline.gaps import Gaps
 from pipeline.identity import PACE, Seen
-from pipeline.ticks import Quote, Trade
+from pipeline.ticks import IndexValue, Quote, TickBatch, Trade
 from pipeline.tracks import DAYS_KEPT, STRAYS, Tracks
 
 NOON_MS = 1_773_072_000_000
@@ -71,14 +77,84 @@ def test_a_flood_of_new_tickers_is_bounded_and_forgotten_as_it_comes(monkeypatch
     monkeypatch.setattr(module, "TICKERS_KEPT", 5000)
     monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 100)
     window, tracks = 2500, Tracks()
-    tracks.by_ticker = held = Counted()
+    tracks._silent = held = Counted()
     see = Seen(window, tracks) if dedupes else tracks.note
     for begin in range(0, 40_000, size):
         before = held.gone
         names = [f"F{number}" for number in range(begin, begin + size)]
         see([Trade(ticker=name, price=1, event_ms=NOON_MS, trade_id="1") for name in names])
         assert held.gone - before <= 100 + size + PACE * size * (len(held) + held.gone - before) // window
-        assert len(held) <= 5000 + 3 * window + 100 + size
+        assert len(tracks) <= 5000 + 3 * window + 100 + size
+        assert len(held) <= 5000 + 100 + size
+
+
+KINDS = {
+    "trades": lambda name: Trade(ticker=name, price=1, event_ms=NOON_MS, trade_id="1"),
+    "trades off exchange": lambda name: Trade(
+        ticker=name, price=1, event_ms=NOON_MS, trade_id="1", exchange=4, trf_id=2
+    ),
+    "trades without id": lambda name: Trade(ticker=name, price=1, event_ms=NOON_MS),
+    "quotes": lambda name: quote(name, 7),
+    "values": lambda name: IndexValue(ticker=name, price=1, event_ms=NOON_MS),
+}
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("dedupes", [True, False])
+def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make):
+    """It looked at two objects for each of 250,000, which stopped the stream for 200 ms again and again."""
+    tracks = Tracks()
+    see, count = (
+        Seen(1000, tracks) if dedupes else tracks.note,
+        Activity(Gaps(tracks, print, None, None), FirstBars()),
+    )
+    source = Subject()
+    source.pipe(count).subscribe(lambda _: None)
+    gc.collect()
+    before = len(gc.get_objects())
+    for begin in range(0, 5000, 100):
+        ticks = see([make(f"F{number}") for number in range(begin, begin + 100)])
+        source.on_next(TickBatch(connection="one", received_ns=1, ticks=ticks))
+    assert len(tracks) == 5000
+    gc.collect()
+    assert len(gc.get_objects()) - before < 100
+
+
+def test_of_too_many_tracks_those_that_are_empty_give_way_to_their_last_tick(monkeypatch):
+    """After a flood of tickers that tick a few times each, the collector would look at them all day."""
+    monkeypatch.setattr(module, "TRACKS_KEPT", 10)
+    tracks = Tracks()
+    seen = Seen(100, tracks)
+    for number in range(1, 300):
+        seen([quote(f"F{number}", each) for each in (1, 2)] + [quote("A", number)])
+        assert len(tracks.by_ticker) < 10 + 150
+    for number in range(300, 700):
+        seen([quote("A", number)])
+    assert len(tracks.by_ticker) <= 10
+    assert {ticker: tick.sequence for ticker, tick in tracks.last().items()} == {
+        "A": 699,
+        **{f"F{number}": 2 for number in range(1, 300)},
+    }
+    assert seen([quote("A", 699), quote("F9", 2)]) == [quote("F9", 2)]
+
+
+@given(
+    window=st.integers(1, 9),
+    batches=st.lists(
+        st.lists(st.tuples(st.sampled_from("ABCDEF"), st.integers(1, 9)), max_size=5), max_size=30
+    ),
+)
+def test_wherever_a_ticker_is_kept_its_last_tick_is_known(window, batches):
+    """Gaps begin with it, and `last_ticks` shows it, whatever has been forgotten of the ticker meanwhile."""
+    tracks, last = Tracks(), {}
+    seen = Seen(window, tracks)
+    for batch in batches:
+        passed = seen([quote(*each) for each in batch])
+        last |= {tick.ticker: tick for tick in passed}
+        known = tracks.last()
+        assert {ticker: id(tick) for ticker, tick in known.items()} == {t: id(last[t]) for t in last}
+        assert all(tracks.last_of(ticker) is last.get(ticker) for ticker in "ABCDEF")
+        assert set(tracks.tickers()) == set(last)
 
 
 def test_a_track_of_a_ticker_that_nobody_asked_for_is_not_made_by_looking():
@@ -160,6 +236,7 @@ def test_ten_thousand_tickers_change_their_day_one_by_one(monkeypatch):
     window, size = 65_536, 400
     seen, work = Seen(window, Tracks()), Work(monkeypatch)
     tickers = [f"S{number}" for number in range(10_000)]
+    seen([quote(ticker, number, -1) for ticker in tickers for number in (1, 2)])
     for day in range(2):
         for number in range(1, 15):
             for first in range(0, len(tickers), size):
@@ -182,10 +259,11 @@ def test_a_clock_gone_mad_costs_the_same_each_time():
 
 def test_a_ticker_of_which_only_yesterday_is_known_is_not_silent(monkeypatch):
     """Forgetting it for its silence today would let the copies of its last quotes pass."""
-    monkeypatch.setattr(module, "TICKERS_KEPT", 1)
+    monkeypatch.setattr(module, "TRACKS_KEPT", 1)
     tracks = Tracks()
-    seen = Seen(4, tracks)
-    seen([quote("A", 1, 0), quote("B", 1, 0), quote("C", 1, 0)])
+    seen = Seen(10, tracks)
+    seen([quote(ticker, number, 0) for ticker in "ABC" for number in (1, 2)])
     tracks.by_ticker["A"].enter(quote("A", 1, 1).event_ms)
-    tracks.turn("ABC")
+    _, steps = tracks.turn()
+    assert len(tuple(steps)) == 3
     assert seen([quote("A", 1, 0)]) == []

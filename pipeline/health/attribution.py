@@ -15,7 +15,7 @@ from reactivex import abc
 from operators.histogram import HistogramSnapshot
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
 from pipeline.status import StatusEvent
-from pipeline.tracks import Track
+from pipeline.tracks import Tracks
 
 from .backlog import Backlogs, Flow
 from .clock_offset import ClockOffset
@@ -67,11 +67,11 @@ class Sightings:
     Bars are left out: they are sent some time after their end by design.
 
     Args:
-        tracks: have the last tick of each ticker, as they are kept.
+        tracks: have the last tick of each ticker.
         clock: wall clock, ns.
     """
 
-    def __init__(self, tracks: Mapping[str, Track], clock: Callable[[], int]) -> None:
+    def __init__(self, tracks: Tracks, clock: Callable[[], int]) -> None:
         self._tracks = tracks
         self._clock = clock
         self._turn: Iterator[str] = iter(())
@@ -80,17 +80,14 @@ class Sightings:
         """Return the last ticks of these, and of the tickers whose turn it is."""
         names = [*islice(self._turn, SIGHTINGS)]
         if len(names) < SIGHTINGS:
-            self._turn = iter(tuple(self._tracks))
+            self._turn = self._tracks.tickers()
             names += islice(self._turn, SIGHTINGS - len(names))
         fresh_ns = self._clock() - FRESH_NS
-        tracks = ((name, self._tracks.get(name)) for name in dict.fromkeys([*suspects, *names]))
+        last = ((name, self._tracks.last_of(name)) for name in dict.fromkeys([*suspects, *names]))
         return [
             Sighting(name, tick.received_ns, tick.received_ns - tick.event_ns)
-            for name, track in tracks
-            if track is not None
-            and (tick := track.last) is not None
-            and tick.received_ns > fresh_ns
-            and not tick.is_bar
+            for name, tick in last
+            if tick is not None and tick.received_ns > fresh_ns and not tick.is_bar
         ]
 
 

@@ -239,7 +239,7 @@ def tracks_of(*ticks):
     """Return what is remembered after these."""
     tracks = Tracks()
     tracks.note(list(ticks))
-    return tracks.by_ticker
+    return tracks
 
 
 def test_all_tickers_have_their_turn_and_suspects_every_time():
