@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pipeline.identity import Seen
 from pipeline.market import EVENT_TYPES, SyntheticMarket
 from pipeline.massive.decode import TickElement
+from pipeline.tick import TEXT_MOST
 from pipeline.ticks import MinuteAggregate, Quote, SecondAggregate, Trade
 from pipeline.tracks import Tracks
 
@@ -29,7 +30,11 @@ def run(market, steps, *, count=50, step_ms=250):
     return ticks
 
 
-@given(seed=st.integers(), types=st.sets(st.sampled_from(EVENT_TYPES)), tickers=st.sets(st.text(min_size=1)))
+@given(
+    seed=st.integers(),
+    types=st.sets(st.sampled_from(EVENT_TYPES)),
+    tickers=st.sets(st.text(min_size=1, max_size=TEXT_MOST)),
+)
 @settings(max_examples=40, deadline=None)
 def test_every_element_decodes_as_the_type_of_its_channel(seed, types, tickers):
     """Users of the simulator would see ticks rejected that a real feed never sends."""
