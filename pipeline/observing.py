@@ -1,9 +1,9 @@
 """The Observables that users subscribe to."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reactivex import abc
+from reactivex import Observable, Observer, abc
 
 from .callables import check_callable
 from .piped import Piped
@@ -32,7 +32,20 @@ class Observed(Piped[_T_co]):
         check_callable(getattr(on_next, "on_next", on_next), "on_next")
         check_callable(getattr(on_next, "on_error", on_error), "on_error")
         check_callable(getattr(on_next, "on_completed", on_completed), "on_completed")
+        if isinstance(on_next, Observer):
+            for what in ("on_next", "on_error", "on_completed"):
+                check_callable(getattr(on_next, f"_handler_{what}", None), what)
         return super().subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+
+    if not TYPE_CHECKING:  # there it has types that tell more
+
+        def pipe(self, *operators: Callable[[Any], Any]) -> Any:
+            """Return what the operators make of it, which refuses the same."""
+            piped = super().pipe(*operators)
+            if type(piped) is not Observable:
+                return piped  # connectable, perhaps
+            # Not piped.subscribe, which would put one more observer between.
+            return Observed(piped._subscribe)  # noqa: SLF001
 
 
 def bare(observer: abc.ObserverBase[Any]) -> Callable[[Any], object]:

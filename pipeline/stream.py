@@ -198,12 +198,13 @@ class TickStream(Observed[Tick], Steered):
         max_age_ms: float | None = None,
         deputy: Deputy | None = None,
     ) -> Outlet:
-        overflow = overflow or self.settings.subscriber_overflow
+        if overflow is None:
+            overflow = self.settings.subscriber_overflow
         if max_age_ms is None:
             max_age_ms = 0 if overflow == "block" else self.settings.subscriber_max_age_ms
         return Outlet(
             sink,
-            capacity=capacity or self.settings.subscriber_buffer_ticks,
+            capacity=self.settings.subscriber_buffer_ticks if capacity is None else capacity,
             overflow=overflow,
             max_age_ms=max_age_ms,
             on_drop=self._report_drop,

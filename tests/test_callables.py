@@ -5,6 +5,8 @@ import gc
 import warnings
 
 import pytest
+import reactivex
+from reactivex import operators
 
 from pipeline import build_pipeline
 from pipeline.callables import check_callable, refuse_unrun
@@ -145,6 +147,31 @@ def test_an_observer_whose_methods_are_asynchronous_is_refused():
 
     with build_pipeline({}) as stream, pytest.raises(TypeError, match="on_next is an async function"):
         stream.subscribe(Observer())
+
+
+@pytest.mark.parametrize("what", ["on_next", "on_error", "on_completed"])
+def test_an_observer_of_reactivex_that_was_given_an_asynchronous_function_is_refused(what):
+    """Its own methods are plain and drop what the function returns: all was delivered, and none run."""
+    observer = reactivex.Observer(**{what: asynchronous})
+    with build_pipeline({}) as stream, pytest.raises(TypeError, match=f"{what} is an async function"):
+        stream.subscribe(observer)
+
+
+def test_behind_operators_it_is_refused_too():
+    """``pipe(filter(…)).subscribe(handle)`` is how half of all users subscribe: delivered, and none run."""
+    with build_pipeline({}) as stream:
+        for source in (stream, stream.batches, stream.columns, stream.status):
+            piped = source.pipe(operators.filter(plain)).pipe(operators.map(plain))
+            for subscribe in (piped.subscribe, source.filter(plain).subscribe):
+                with pytest.raises(TypeError, match=WORDS):
+                    subscribe(asynchronous)
+        assert stream.health()["state"] == "idle"
+
+
+def test_what_operators_make_that_is_more_than_an_observable_stays_what_it_is():
+    """A stream that was published could not be connected any more."""
+    with build_pipeline({}) as stream:
+        assert isinstance(stream.pipe(operators.publish()), reactivex.ConnectableObservable)
 
 
 def test_a_configured_callback_is_refused_before_anything_is_opened(tmp_path):

@@ -291,8 +291,11 @@ def test_a_sink_of_ones_own(config):
 
     sink = Sink()
     with build_pipeline(config) as stream:
-        with pytest.raises(ValueError, match="capacity"):
-            stream.attach(sink, capacity=-1)
+        for capacity in (-1, 0):
+            with pytest.raises(ValueError, match="capacity"):
+                stream.attach(sink, capacity=capacity)
+        with pytest.raises(ValueError, match="overflow"):
+            stream.attach(sink, overflow="")
         stream.attach(sink, capacity=1000, overflow="drop_oldest")
         with pytest.raises(ValueError, match="database"):
             stream.attach(Sink())
