@@ -6,6 +6,8 @@ DuckDB, a file, another process.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
@@ -33,39 +35,115 @@ _EXACTLY_TIMED: Final = holders("event_ns")
 _TWO_SIDED: Final = frozenset(kind for kind in TICK_KINDS if issubclass(kind, TwoSided))
 
 
+# A comprehension for each field that most ticks have: CPython specialises it, so it takes half of what
+# `attrgetter` does.
+_READ: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingProxyType(
+    {
+        "ticker": lambda its: [t.ticker for t in its],
+        "event_type": lambda its: [t.event_type for t in its],
+        "bid": lambda its: [t.bid for t in its],
+        "bid_size": lambda its: [t.bid_size for t in its],
+        "bid_exchange": lambda its: [t.bid_exchange for t in its],
+        "ask": lambda its: [t.ask for t in its],
+        "ask_size": lambda its: [t.ask_size for t in its],
+        "ask_exchange": lambda its: [t.ask_exchange for t in its],
+        "conditions": lambda its: [t.conditions for t in its],
+        "indicators": lambda its: [t.indicators for t in its],
+        "participant_ms": lambda its: [t.participant_ms for t in its],
+        "sequence": lambda its: [t.sequence for t in its],
+        "tape": lambda its: [t.tape for t in its],
+        "exchange": lambda its: [t.exchange for t in its],
+        "trade_id": lambda its: [t.trade_id for t in its],
+        "bid_ms": lambda its: [t.bid_ms for t in its],
+        "ask_ms": lambda its: [t.ask_ms for t in its],
+    }
+)
+
+
 class _Ticks:
     """Ticks of several kinds, of which each column asks only those that have a value for it.
 
     Args:
         ticks: in the order of the rows.
+        sides: whether bids and asks are columns, too.
     """
 
-    def __init__(self, ticks: Sequence[Any]) -> None:
+    def __init__(self, ticks: Sequence[Any], *, sides: bool) -> None:
         self.all = ticks
+        self.sides = sides
         self.kinds = frozenset(map(type, ticks))
-        self._of: dict[frozenset[type[Tick]], tuple[list[int], list[Any]]] = {}
+        self._of: dict[frozenset[type[Tick]], _Some] = {}
+        self._read: dict[str, list[Any]] = {}
 
-    def values(self, name: str, kinds: frozenset[type[Tick]]) -> list[Any]:
-        """Return an attribute of the ticks of some kinds, None for the others."""
-        get = attrgetter(name)
-        if self.kinds <= kinds:
-            return list(map(get, self.all))
-        values: list[Any] = [None] * len(self.all)
-        rows, its = self._rows_of(kinds & self.kinds)
-        for row, value in zip(rows, map(get, its), strict=True):
-            values[row] = value
-        return values
+    def read(self, name: str) -> list[Any]:
+        """Return an attribute of the ticks of those kinds that have it, None for the others."""
+        if name not in self._read:
+            its: Callable[[Sequence[Any]], list[Any]] = _READ.get(name) or partial(_attributes, name)
+            kinds = _HOLDERS[name] & self.kinds
+            self._read[name] = its(self.all) if kinds == self.kinds else self._some(kinds).read(its)
+        return self._read[name]
 
-    def _rows_of(self, kinds: frozenset[type[Tick]]) -> tuple[list[int], list[Any]]:
+    def volumes(self) -> list[Any]:
+        """Return the volumes of trades, None for the others."""
+        kinds = TRADES & self.kinds
+        volumes = partial(_attributes, "volume")
+        return volumes(self.all) if kinds == self.kinds else self._some(kinds).scatter(volumes)
+
+    def _some(self, kinds: frozenset[type[Tick]]) -> "_Some":
         if kinds not in self._of:
-            rows = [row for row, tick in enumerate(self.all) if type(tick) in kinds]
-            self._of[kinds] = rows, [self.all[row] for row in rows]
+            self._of[kinds] = _Some(self.all, kinds)
         return self._of[kinds]
+
+
+def _attributes(name: str, its: Sequence[Any]) -> list[Any]:
+    return list(map(attrgetter(name), its))
+
+
+class _Some:
+    """Those of some kinds among ticks.
+
+    Args:
+        ticks: in the order of the rows.
+        kinds: one at least is among them.
+    """
+
+    def __init__(self, ticks: Sequence[Any], kinds: frozenset[type[Tick]]) -> None:
+        self._count = len(ticks)
+        self._rows = [row for row, tick in enumerate(ticks) if type(tick) in kinds]
+        self._its = [ticks[row] for row in self._rows]
+        self._padded: list[Any] = []
+        """All rows, with a tick without values where there is one of another kind."""
+        if len(self._its) * 2 > len(ticks):
+            blank = copy(self._its[0])
+            for name in blank.__struct_fields__:
+                setattr(blank, name, None)
+            self._padded = [blank] * len(ticks)
+            for row, tick in zip(self._rows, self._its, strict=True):
+                self._padded[row] = tick
+
+    def read(self, values: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+        """Return what they have in all rows, by the way that is less work; None for the others."""
+        return values(self._padded) if self._padded else self.scatter(values)
+
+    def scatter(self, values: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+        """Return what they have in all rows, None for the others."""
+        all_values: list[Any] = [None] * self._count
+        for row, value in zip(self._rows, values(self._its), strict=True):
+            all_values[row] = value
+        return all_values
+
+
+def _prices(ticks: _Ticks) -> list[Any]:
+    if ticks.kinds.isdisjoint(_TWO_SIDED) or not (ticks.sides or ticks.kinds <= _TWO_SIDED):
+        return [t.price for t in ticks.all]
+    # As `TwoSided.price` has it, without a call for each.
+    sides = zip(ticks.read("bid"), ticks.read("ask"), ticks.all, strict=True)
+    return [(bid + ask) / 2 if bid and ask else t.price for bid, ask, t in sides]
 
 
 def _sizes(ticks: _Ticks) -> list[Any]:
     if ticks.kinds.isdisjoint(_BARS):
-        return ticks.values("volume", TRADES)
+        return ticks.volumes()
     return [t.volume if type(t) in TRADES else t.tick_volume if type(t) in _BARS else None for t in ticks.all]
 
 
@@ -78,17 +156,31 @@ def _event_times(ticks: _Ticks) -> list[int]:
     ]
 
 
-# A comprehension a column: CPython specialises each for its attribute, so it takes 20-40 ns a tick. Making
-# columns a kind of tick at a time and bringing them into order again was measured slower.
-_OF_TICKS: Final[Mapping[str, Callable[[_Ticks], list[Any]]]] = MappingProxyType(
+def _conditions(ticks: _Ticks) -> list[Any]:
+    """Return lists: of a quote it is mostly one condition, by itself."""
+    lists: dict[Any, list[int]] = {}
+    values = ticks.read("conditions")
+    return [
+        # A list for each value that there is, not for each quote: so many would set off the collector.
+        (lists.get(value) or lists.setdefault(value, [value])) if type(value) is int else value
+        for value in values
+    ]
+
+
+def _decimal_volumes(ticks: _Ticks) -> list[Any]:
+    return [value if type(value) is str else None for value in ticks.read("decimal_volume")]
+
+
+_MADE: Final[Mapping[str, Callable[[_Ticks], list[Any]]]] = MappingProxyType(
     {
-        "ticker": lambda ticks: [t.ticker for t in ticks.all],
-        "event_type": lambda ticks: [t.event_type for t in ticks.all],
-        "price": lambda ticks: [t.price for t in ticks.all],
+        "price": _prices,
         "size": _sizes,
         "event_ns": _event_times,
+        "conditions": _conditions,
+        "decimal_volume": _decimal_volumes,
     }
 )
+"""Columns that are not just an attribute."""
 _ELSEWHERE: Final = frozenset({"size", "tick_volume", "tick_close", "event_ms", "source"})
 """Fields that are columns by another name: a bar's volume is its ``size``, its close its ``price``."""
 FIELD_COLUMNS: Final = (
@@ -126,10 +218,12 @@ COLUMN_TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
 )
 """Column to its Arrow type."""
 _HOLDERS: Final[Mapping[str, frozenset[type[Tick]]]] = MappingProxyType(
-    {name: holders(name) for name in COLUMNS - _OF_BATCHES - _OF_TICKS.keys()}
-    | {"bid": _TWO_SIDED, "ask": _TWO_SIDED, "dollar_volume": holders("decimal_volume")}
+    {name: holders(name) for name in COLUMNS - _OF_BATCHES}
+    | dict.fromkeys(("event_type", "price", "event_ns"), frozenset(TICK_KINDS))
+    | {"size": TRADES | _BARS, "bid": _TWO_SIDED, "ask": _TWO_SIDED}
+    | {"dollar_volume": holders("decimal_volume")}
 )
-"""Of a column that only some kinds of ticks have, which."""
+"""Of each column, which kinds of ticks may have a value for it."""
 
 
 class ColumnMaker:
@@ -150,6 +244,7 @@ class ColumnMaker:
                 f"names must be of {', '.join(sorted(COLUMNS))}, each once; not {', '.join(names)}"
             )
         self._types = {name: COLUMN_TYPES[name] for name in names}
+        self._sides = {"bid", "ask"} <= self._types.keys()
         self.unfit: Counter[str] = Counter()
         """Values that their column could not hold, by column."""
 
@@ -172,8 +267,9 @@ class ColumnMaker:
     def _fitting(self, batch: TickBatch) -> list[Any]:
         """Return the ticks of which columns can be made; by halves, as mostly it is one that cannot."""
         try:
+            ticks = _Ticks(batch.ticks, sides=self._sides)
             for name in self._types.keys() - _OF_BATCHES:
-                _values(name, _Ticks(batch.ticks))
+                _values(name, ticks)
         except Exception:  # noqa: BLE001  # as above
             middle = len(batch.ticks) // 2
             if not middle:
@@ -183,42 +279,42 @@ class ColumnMaker:
         return batch.ticks
 
     def _make(self, batches: Sequence[TickBatch]) -> pa.RecordBatch:
-        ticks = _Ticks(
+        all_ticks = (
             batches[0].ticks if len(batches) == 1 else [tick for batch in batches for tick in batch.ticks]
         )
+        ticks = _Ticks(all_ticks, sides=self._sides)
         unfit: Counter[str] = Counter()
-        columns = [
-            _repeated(batches, name, kind)
-            if name in _OF_BATCHES
-            else pa.nulls(len(ticks.all), kind)
-            if name in _HOLDERS and _HOLDERS[name].isdisjoint(ticks.kinds)
-            else _column(name, kind, ticks, unfit)
-            for name, kind in self._types.items()
-        ]
+        nulls: dict[pa.DataType, pa.Array] = {}
+        columns = []
+        for name, kind in self._types.items():
+            if name in _OF_BATCHES:
+                columns.append(_repeated(batches, name, kind))
+            elif values := _values(name, ticks):
+                columns.append(_column(name, kind, values, unfit))
+            else:  # one for all columns of a type: a market has no use for most of them
+                if kind not in nulls:
+                    nulls[kind] = pa.nulls(len(all_ticks), kind)
+                columns.append(nulls[kind])
         self.unfit += unfit
         return pa.RecordBatch.from_arrays(columns, list(self._types))
 
 
-def _column(name: str, kind: pa.DataType, ticks: _Ticks, unfit: Counter[str]) -> pa.Array:
-    values = _values(name, ticks)
+def _values(name: str, ticks: _Ticks) -> list[Any]:
+    """Return what a column has to hold; nothing where it is null for all."""
+    if _HOLDERS[name].isdisjoint(ticks.kinds):
+        return []
+    make = _MADE.get(name)
+    values = ticks.read(name) if make is None else make(ticks)
+    return [] if values[0] is None and values.count(None) == len(values) else values
+
+
+def _column(name: str, kind: pa.DataType, values: list[Any], unfit: Counter[str]) -> pa.Array:
     try:
         return pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         fitting = list(_fitting_values(values, kind))
         unfit[name] += fitting.count(None) - values.count(None)
         return pa.array(fitting, kind)
-
-
-def _values(name: str, ticks: _Ticks) -> list[Any]:
-    """Return what a column has to hold."""
-    if make := _OF_TICKS.get(name):
-        return make(ticks)
-    values = ticks.values(name, _HOLDERS[name])
-    if name == "conditions":  # of a quote mostly one, by itself
-        return [[value] if type(value) is int else value for value in values]
-    if name == "decimal_volume":
-        return [value if type(value) is str else None for value in values]
-    return values
 
 
 def _fitting_values(values: list[Any], kind: pa.DataType) -> Iterator[Any]:

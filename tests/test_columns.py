@@ -54,6 +54,15 @@ def _tick(kind, numbers):
     return st.builds(kind, **values)
 
 
+@st.composite
+def mixes(draw):
+    """Many ticks of a few kinds: of one mostly, or of each about as many."""
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3, unique=True))
+    weighed = [kind for kind in kinds for _ in range(draw(st.sampled_from([1, 1, 5])))]
+    one = st.sampled_from(weighed).flatmap(lambda kind: _tick(kind, NUMBERS_OR_HUGE))
+    return draw(st.lists(one, min_size=1, max_size=12))
+
+
 def _is_int(value):
     return type(value) is int
 
@@ -157,6 +166,28 @@ def test_a_value_that_no_column_holds_costs_its_column_alone(some):
         if value is None and name not in {"decimal_volume", "size"} and getattr(tick, name, None) is not None
     )
     assert {name: maker.unfit[name] for name in odd} == dict(odd)
+
+
+@settings(max_examples=40)
+@given(mixes(), st.lists(st.sampled_from(sorted(COLUMNS)), unique=True) | st.just(sorted(COLUMNS)))
+def test_a_row_is_the_same_whatever_is_beside_it(its, names):
+    """The ways of many ticks at once, of one kind mostly or of several, must not be seen in a backtest."""
+    batch = TickBatch(connection="1", received_ns=1, decoded_ns=2, ticks=its)
+    maker, alone = ColumnMaker(names), ColumnMaker(names)
+    columns, rejected = maker.make([batch])
+    rows = [alone.make([batch.with_ticks([tick])]) for tick in its]
+    assert columns == pa.concat_batches([row for row, _ in rows])
+    assert rejected.get("1", 0) == sum(lost.get("1", 0) for _, lost in rows)
+    assert maker.unfit == alone.unfit
+
+
+def test_columns_of_other_markets_share_one_array_of_nulls():
+    """Most of the columns are of other markets: each cost as much as one of this, in time and in memory."""
+    columns, _ = ColumnMaker(sorted(COLUMNS)).make(
+        [TickBatch(connection="1", received_ns=1, ticks=[Trade(ticker="A", event_ms=1, price=5)] * 100)]
+    )
+    floats = [column for column in columns.columns if column.type == pa.float64() and column.null_count]
+    assert len({column.buffers()[0].address for column in floats if column.null_count == 100}) == 1
 
 
 def _tellable(tick):

@@ -1,7 +1,7 @@
 """Ticks as the rows of a capture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -11,6 +11,8 @@ from pipeline.ticks import TickBatch
 from .schema import TICK_SCHEMA
 
 __all__ = ["TickColumns"]
+
+_DELIVERED: Final = TICK_SCHEMA.get_field_index("delivered_ns")
 
 
 class TickColumns:
@@ -33,10 +35,8 @@ class TickColumns:
         """Return the ticks as rows, and how many are not in them, by connection; on the sink's thread."""
         delivered_ns = self._clock()
         made, rejected = self._maker.make(batches)
-        columns = dict(zip(made.schema.names, made.columns, strict=True))
-        columns["delivered_ns"] = pa.repeat(pa.scalar(delivered_ns, pa.int64()), made.num_rows)
-        rows = [columns[name] for name in TICK_SCHEMA.names]
-        return pa.RecordBatch.from_arrays(rows, schema=TICK_SCHEMA), rejected
+        delivered = pa.repeat(pa.scalar(delivered_ns, pa.int64()), made.num_rows)
+        return made.add_column(_DELIVERED, TICK_SCHEMA.field(_DELIVERED), delivered), rejected
 
     @staticmethod
     def join(rows: Sequence[Any]) -> Any:
