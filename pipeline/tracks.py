@@ -273,6 +273,7 @@ class Tracks:
             track.turn()
             if len(tracks) > TRACKS_KEPT and track.last is not None and track.is_empty:
                 silent[ticker] = track.last
+                forget_oldest(silent)
                 del tracks[ticker]
             yield
         for ticker, tick in leaving.items():

@@ -70,11 +70,13 @@ class Counted(dict):
         super().clear()
 
 
+@pytest.mark.parametrize("each", [1, 2, 3])
 @pytest.mark.parametrize("size", [1, 90, 450])
 @pytest.mark.parametrize("dedupes", [True, False])
-def test_a_flood_of_new_tickers_is_bounded_and_forgotten_as_it_comes(monkeypatch, dedupes, size):
+def test_a_flood_of_new_tickers_is_bounded_and_forgotten_as_it_comes(monkeypatch, dedupes, size, each):
     """A hostile server would fill the memory, or stop the stream while all are forgotten at once."""
     monkeypatch.setattr(module, "TICKERS_KEPT", 5000)
+    monkeypatch.setattr(module, "TRACKS_KEPT", 1000)
     monkeypatch.setattr(module, "FORGOTTEN_AT_ONCE", 100)
     window, tracks = 2500, Tracks()
     tracks._silent = held = Counted()
@@ -82,9 +84,11 @@ def test_a_flood_of_new_tickers_is_bounded_and_forgotten_as_it_comes(monkeypatch
     for begin in range(0, 40_000, size):
         before = held.gone
         names = [f"F{number}" for number in range(begin, begin + size)]
-        see([Trade(ticker=name, price=1, event_ms=NOON_MS, trade_id="1") for name in names])
-        assert held.gone - before <= 100 + size + PACE * size * (len(held) + held.gone - before) // window
-        assert len(tracks) <= 5000 + 3 * window + 100 + size
+        for number in range(each):
+            see([Trade(ticker=name, price=1, event_ms=NOON_MS, trade_id=str(number)) for name in names])
+        gone, count = held.gone - before, each * size
+        assert gone <= 100 + count + PACE * count * (len(held) + gone) // window
+        assert len(tracks) <= 5000 + 1000 + 3 * window + 100 + count
         assert len(held) <= 5000 + 100 + size
 
 
