@@ -7,6 +7,7 @@ import struct
 import subprocess
 import termios
 import threading
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from pipeline import build_pipeline
 from pipeline.cli.app import app
 from pipeline.cli.instance import Frame, Instance
 from pipeline.cli.top_app import TopApp
-from pipeline.cli.top_screen import BARS, spark
+from pipeline.cli.top_screen import BARS, headline, spark
 from pipeline.errors import NoAnswer
 from pipeline.health.history import ConnectionPoint, EventLine, Point, SubscriberPoint
 from pipeline.health.leaders import BusyTicker, SlowTicker, Tickers
@@ -139,6 +140,13 @@ def screen(app):
     return "\n".join(
         "".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips()
     )
+
+
+@pytest.mark.parametrize(("at_most_ms", "told"), [(0.4, True), (None, False)])
+def test_a_clock_of_which_nothing_is_known_is_not_told(at_most_ms, told):
+    """`clock at most - ms ahead` would be read twice, and push the address off the line."""
+    now = replace(frame().now, clock_at_most_ms=at_most_ms)
+    assert ("clock at most" in headline(now, Told.url).plain) == told
 
 
 def test_it_shows_connections_subscribers_tickers_and_events_by_their_names():
