@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from .ticks import TICK_KINDS, TRADES, Tick, TickBatch, TwoSided
+from .ticks import QUOTES, TICK_KINDS, TRADES, Tick, TickBatch, TwoSided
 
 __all__ = ["COLUMNS", "COLUMN_TYPES", "DEFAULT_COLUMNS", "FIELD_COLUMNS", "ColumnMaker", "holders"]
 
@@ -32,6 +32,8 @@ def holders(name: str) -> frozenset[type[Tick]]:
 
 _BARS: Final = holders("tick_volume")
 _EXACTLY_TIMED: Final = holders("event_ns")
+_SOLITARY: Final = QUOTES & holders("conditions")
+"""The classes of which a condition may stand by itself, without a list."""
 _TWO_SIDED: Final = frozenset(kind for kind in TICK_KINDS if issubclass(kind, TwoSided))
 
 
@@ -51,6 +53,7 @@ _READ: Final[Mapping[str, Callable[[Sequence[Any]], list[Any]]]] = MappingProxyT
         "indicators": lambda its: [t.indicators for t in its],
         "participant_ms": lambda its: [t.participant_ms for t in its],
         "sequence": lambda its: [t.sequence for t in its],
+        "source": lambda its: [t.source for t in its],
         "tape": lambda its: [t.tape for t in its],
         "exchange": lambda its: [t.exchange for t in its],
         "trade_id": lambda its: [t.trade_id for t in its],
@@ -83,11 +86,10 @@ class _Ticks:
             self._read[name] = its(self.all) if kinds == self.kinds else self._some(kinds).read(its)
         return self._read[name]
 
-    def volumes(self) -> list[Any]:
-        """Return the volumes of trades, None for the others."""
+    def of_trades(self, values: Callable[[Sequence[Any]], list[Any]]) -> list[Any]:
+        """Return what the trades have, None for the others."""
         kinds = TRADES & self.kinds
-        volumes = partial(_attributes, "volume")
-        return volumes(self.all) if kinds == self.kinds else self._some(kinds).scatter(volumes)
+        return values(self.all) if kinds == self.kinds else self._some(kinds).scatter(values)
 
     def _some(self, kinds: frozenset[type[Tick]]) -> "_Some":
         if kinds not in self._of:
@@ -143,7 +145,7 @@ def _prices(ticks: _Ticks) -> list[Any]:
 
 def _sizes(ticks: _Ticks) -> list[Any]:
     if ticks.kinds.isdisjoint(_BARS):
-        return ticks.volumes()
+        return ticks.of_trades(lambda its: [t.size or t.volume for t in its])  # the volume is a call
     return [t.volume if type(t) in TRADES else t.tick_volume if type(t) in _BARS else None for t in ticks.all]
 
 
@@ -167,6 +169,13 @@ def _conditions(ticks: _Ticks) -> list[Any]:
     ]
 
 
+def _listed(ticks: _Ticks) -> list[Any]:
+    if ticks.kinds <= _SOLITARY:
+        return [type(value) is list or None for value in ticks.read("conditions")]
+    its = zip(ticks.all, ticks.read("conditions"), strict=True)
+    return [(type(value) is list and type(t) in _SOLITARY) or None for t, value in its]
+
+
 def _decimal_volumes(ticks: _Ticks) -> list[Any]:
     return [value if type(value) is str else None for value in ticks.read("decimal_volume")]
 
@@ -178,10 +187,12 @@ _MADE: Final[Mapping[str, Callable[[_Ticks], list[Any]]]] = MappingProxyType(
         "event_ns": _event_times,
         "conditions": _conditions,
         "decimal_volume": _decimal_volumes,
+        "reported_size": lambda ticks: ticks.of_trades(lambda its: [t.size for t in its]),
+        "listed_conditions": _listed,
     }
 )
 """Columns that are not just an attribute."""
-_ELSEWHERE: Final = frozenset({"size", "tick_volume", "tick_close", "event_ms", "source"})
+_ELSEWHERE: Final = frozenset({"size", "tick_volume", "tick_close", "event_ms"})
 """Fields that are columns by another name: a bar's volume is its ``size``, its close its ``price``."""
 FIELD_COLUMNS: Final = (
     *(
@@ -189,17 +200,19 @@ FIELD_COLUMNS: Final = (
         for name in dict.fromkeys(field for kind in TICK_KINDS for field in kind.__struct_fields__)
         if name not in _ELSEWHERE.union(_OF_BATCHES, DEFAULT_COLUMNS)
     ),
-    "dollar_volume",
+    *("dollar_volume", "reported_size", "listed_conditions"),
 )
 """Fields that only some kinds of ticks have, in the order of their classes. They cost nothing where no tick
 of those kinds is."""
 COLUMNS: Final = _OF_BATCHES.union(DEFAULT_COLUMNS, FIELD_COLUMNS)
 """All there are: those above, when a batch was decoded, and every field of every kind of tick. They are named
-as in a tick; ``size`` is its ``volume``, null where a bar has none."""
+as in a tick; ``size`` is its ``volume``, null where a bar has none. What a capture needs to give a tick back
+as it was: ``reported_size`` is the ``size`` of a trade, 0 or null where its decimal says how much it was, and
+``listed_conditions`` tells where the conditions of a quote were a list, even if of one."""
 
 _TEXT: Final = dict.fromkeys(
     (
-        *("connection", "ticker", "event_type", "trade_id", "auction_type"),
+        *("connection", "ticker", "event_type", "source", "trade_id", "auction_type"),
         *("decimal_size", "decimal_volume", "decimal_accumulated_volume"),
     ),
     pa.string(),
@@ -214,14 +227,19 @@ _WHOLE: Final = dict.fromkeys(
 _LISTS: Final = dict.fromkeys(("conditions", "indicators"), pa.list_(pa.int64()))
 _LEVELS: Final = dict.fromkeys(("bids", "asks"), pa.list_(pa.list_(pa.float64())))
 COLUMN_TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
-    dict.fromkeys(COLUMNS, pa.float64()) | _TEXT | _WHOLE | _LISTS | _LEVELS | {"otc": pa.bool_()}
+    dict.fromkeys(COLUMNS, pa.float64())
+    | _TEXT
+    | _WHOLE
+    | _LISTS
+    | _LEVELS
+    | dict.fromkeys(("otc", "listed_conditions"), pa.bool_())
 )
 """Column to its Arrow type."""
 _HOLDERS: Final[Mapping[str, frozenset[type[Tick]]]] = MappingProxyType(
     {name: holders(name) for name in COLUMNS - _OF_BATCHES}
     | dict.fromkeys(("event_type", "price", "event_ns"), frozenset(TICK_KINDS))
     | {"size": TRADES | _BARS, "bid": _TWO_SIDED, "ask": _TWO_SIDED}
-    | {"dollar_volume": holders("decimal_volume")}
+    | {"dollar_volume": holders("decimal_volume"), "reported_size": TRADES, "listed_conditions": _SOLITARY}
 )
 """Of each column, which kinds of ticks may have a value for it."""
 
@@ -310,6 +328,8 @@ def _values(name: str, ticks: _Ticks) -> list[Any]:
 
 def _column(name: str, kind: pa.DataType, values: list[Any], unfit: Counter[str]) -> pa.Array:
     try:
+        if type(values[0]) is str and values.count(values[0]) == len(values):  # as the source mostly is
+            return pa.repeat(pa.scalar(values[0], kind), len(values))
         return pa.array(values, kind)
     except (pa.ArrowException, ValueError, TypeError, OverflowError):
         fitting = list(_fitting_values(values, kind))

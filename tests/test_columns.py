@@ -92,7 +92,7 @@ WHOLE = {
     *("exchange", "bid_exchange", "ask_exchange", "tape", "trf_id", "conditions", "indicators"),
 }
 TEXTS = {
-    *("connection", "ticker", "event_type", "trade_id", "auction_type"),
+    *("connection", "ticker", "event_type", "source", "trade_id", "auction_type"),
     *("decimal_size", "decimal_volume", "decimal_accumulated_volume"),
 }
 
@@ -106,6 +106,8 @@ def expected(batch, tick):
         "decoded_ns": batch.decoded_ns,
         "event_ns": tick.event_ms * 10**6 if _is_int(tick.event_ms) else tick.event_ns,
         "size": tick.volume if type(tick) in TRADES else getattr(tick, "tick_volume", None),
+        "reported_size": tick.size if type(tick) in TRADES else None,
+        "listed_conditions": True if type(tick) is Quote and isinstance(tick.conditions, list) else None,
     }
     if not isinstance(row["decimal_volume"], str):
         row["decimal_volume"] = None
@@ -200,7 +202,7 @@ def _tellable(tick):
 
 def test_every_field_of_every_kind_of_tick_is_a_column():
     """A field that a market has and no column says is there for the stream's users only."""
-    elsewhere = {"tick_volume", "tick_close", "event_ms", "source"}
+    elsewhere = {"tick_volume", "tick_close", "event_ms"}
     fields = {name for kind in KINDS for name in kind.__struct_fields__}
     assert fields - COLUMNS == elsewhere
 

@@ -15,7 +15,7 @@ from pipeline import status
 from pipeline.columns import holders
 from pipeline.errors import CaptureUnusable
 from pipeline.massive.frames import Frames
-from pipeline.ticks import NANOSECONDS_FROM, TICK_KINDS
+from pipeline.ticks import NANOSECONDS_FROM, TICK_KINDS, TRADES
 
 from .layout import FRAMES, HOUR_NS, TICKS, Part, parts
 from .queries import scan
@@ -170,17 +170,20 @@ def _read(connection: str, at_ns: int, rows: Iterable[dict[str, Any]]) -> Frames
     return Frames(connection, at_ns, [message], len(message))
 
 
-_COLUMNS: Final = {"tick_volume": "size", "tick_close": "price", "event_ms": "event_ns"}
+_COLUMNS: Final = {
+    "size": "reported_size", "tick_volume": "size", "tick_close": "price", "event_ms": "event_ns",
+}  # fmt: skip
 """Fields that are columns by another name."""
 _ELEMENTS: Final = {
     kind.event_type: {
         field.encode_name: _COLUMNS.get(field.name, field.name)
         for field in msgspec.structs.fields(kind)
-        if field.name not in {"received_ns", "source", "event_ns"}
+        if field.name not in {"received_ns", "event_ns"}
     }
     for kind in TICK_KINDS
 }
 """Event type to the fields of the wire and the columns that hold them."""
+_TRADES: Final = frozenset(kind.event_type for kind in TRADES)
 _NS_TIMED: Final = frozenset(kind.event_type for kind in holders("event_ns"))
 
 
@@ -194,10 +197,10 @@ def _element(row: dict[str, Any]) -> dict[str, Any]:
             continue
         if column == "event_ns":
             value = value if kind in _NS_TIMED and value >= NANOSECONDS_FROM else _ms(value)
-        elif column == "conditions" and kind == "Q" and len(value) == 1:
+        elif column == "conditions" and kind == "Q" and len(value) == 1 and not row.get("listed_conditions"):
             (value,) = value
         element[field] = value
-    if kind == "T":
+    if kind in _TRADES and "reported_size" not in row:
         _restore_size(element, row)
     elif row.get("dollar_volume") is not None:
         element["dv"] = row["dollar_volume"]
@@ -205,13 +208,15 @@ def _element(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _restore_size(element: dict[str, Any], row: dict[str, Any]) -> None:
-    """Write a size of less than a share, or one with a part of a share, as the feed does."""
+    """Write the size of a trade of an older capture, which has only its volume, as the feed does."""
     size = row["size"]
-    if size is not None and size % 1:
-        if "decimal_size" not in row:  # a capture of an older version
-            element["ds"] = repr(size)
-        if "ds" in element:
-            element["s"] = 0
+    if size is not None:
+        element["s"] = size
+        if element["ev"] == "T" and size % 1:
+            if "decimal_size" not in row:
+                element["ds"] = repr(size)
+            if "ds" in element:
+                element["s"] = 0
 
 
 def _ms(event_ns: int) -> int | float:
