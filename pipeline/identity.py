@@ -93,7 +93,7 @@ class Seen:
                 try:  # as below: where nearly all are of one class Python finds their ticker the faster
                     track = tracks[tick.ticker]
                 except KeyError:
-                    met = self._meet(tick)
+                    met = self._meet(tick, repeated)
                     if met is None:
                         continue
                     track = met
@@ -114,7 +114,7 @@ class Seen:
                 try:
                     track = tracks[tick.ticker]
                 except KeyError:
-                    met = self._meet(tick)
+                    met = self._meet(tick, repeated)
                     if met is None:
                         continue
                     track = met
@@ -141,8 +141,15 @@ class Seen:
             track.last = tick
         return repeated
 
-    def _meet(self, tick: Tick) -> Track | None:
-        """Return the new track of a ticker that ticked once, with that tick in it; None for a first tick."""
+    def _meet(self, tick: Tick, repeated: list[Any]) -> Track | None:
+        """Return the new track of a ticker that ticked once, with that tick in it.
+
+        None for a first tick, and for a plain copy of it, which is put with those that are repeated.
+        """
+        first = self._tracks.only_tick_of(tick.ticker)
+        if first is not None and _is_plain_copy(tick, first):
+            repeated.append(tick)
+            return None
         met = self._tracks.meet(tick)
         if met is None:
             return None
@@ -164,6 +171,12 @@ class Seen:
 def _content(tick: Tick) -> bytes:
     """Return all that a tick says. Packed it takes less than half of what its fields do."""
     return _pack((tick.event_type, _fields_of(tick.__class__)(tick)))
+
+
+def _is_plain_copy(tick: Tick, first: Tick) -> bool:
+    """Return whether a tick says all that the other of its ticker said."""
+    has_identity = not isinstance(tick, Trade) or tick.trade_id
+    return bool(has_identity) and type(tick) is type(first) and _content(tick) == _content(first)
 
 
 def _trade_without_id(tick: Trade) -> bytes | None:

@@ -211,6 +211,11 @@ class Tracks:
         """Return how many tickers are held, counting those twice that are just coming back."""
         return len(self.by_ticker) + sum(map(len, self._once)) + len(self._silent)
 
+    def only_tick_of(self, ticker: str) -> Tick | None:
+        """Return the tick of a ticker that ticked once, while it is remembered."""
+        young, old, _ = self._once
+        return young.get(ticker) or old.get(ticker)
+
     def meet(self, tick: Tick) -> tuple[Track, Tick, bool] | None:
         """Take in a tick of a ticker without a track.
 

@@ -103,9 +103,12 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    ("make", "copies"),
+    [pytest.param(make, name != "trades without id", id=name) for name, make in KINDS.items()],
+)
 @pytest.mark.parametrize("dedupes", [True, False])
-def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make):
+def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make, copies):
     """It looked at two objects for each of 250,000, which stopped the stream for 200 ms again and again."""
     tracks = Tracks()
     see, count = (
@@ -117,7 +120,8 @@ def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make):
     gc.collect()
     before = len(gc.get_objects())
     for begin in range(0, 5000, 100):
-        ticks = see([make(f"F{number}") for number in range(begin, begin + 100)])
+        for _ in range(1 + copies):  # the second time over another connection
+            ticks = see([make(f"F{number}") for number in range(begin, begin + 100)])
         source.on_next(TickBatch(connection="one", received_ns=1, ticks=ticks))
     assert len(tracks) == 5000
     gc.collect()
