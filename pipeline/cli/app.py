@@ -30,6 +30,7 @@ _log: Final = logging.getLogger("tickbraid.cli")
 
 app: Final = typer.Typer(
     name="tickbraid",
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,3 +1,6 @@
+import re
+from itertools import pairwise
+
 import pytest
 from typer.testing import CliRunner
 
@@ -51,3 +54,13 @@ def test_whatever_happens_is_told_in_words_and_by_the_exit_code(monkeypatch, cap
         main()
     assert ended.value.code == code
     assert capsys.readouterr() == ("", words)
+
+
+@pytest.mark.parametrize("command", ["run", "top"])
+def test_the_lines_of_its_help_are_as_long_as_there_is_room(command):
+    """Each second line would be a stump, since the source is wrapped elsewhere than the terminal."""
+    said = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "80"}).stdout.partition("╭")[0]
+    paragraphs = [paragraph.splitlines() for paragraph in re.split(r"\n\s*\n", said.strip())]
+    for lines in paragraphs:
+        for line, following in pairwise(line.strip() for line in lines):
+            assert len(line) + len(following.split()[0]) >= 78, said
