@@ -118,22 +118,36 @@ SETTLING: Final = (Subscribed, Refused, Unanswered)
 
 
 class ServerMessage(StatusEvent, frozen=True):
-    """The server said something else: ``slow_consumer``, ``force_disconnect``, or a word we do not know."""
+    """The server said something else: ``slow_consumer``, ``force_disconnect``, or a word we do not know.
+
+    Args:
+        held: how many more it said in the same second that are told with this one, the last of them.
+    """
 
     status: str
     message: str
+    held: int = 0
 
     def _words(self) -> str:
-        return f"the server says {self.status}: {self.message}"
+        return f"the server says {self.status}: {self.message}{_more(self.held)}"
 
 
 class Evicted(StatusEvent, frozen=True):
-    """The account has more connections than it is allowed (``max_connections``)."""
+    """The account has more connections than it is allowed (``max_connections``).
+
+    Args:
+        held: how often more the server said so in the same second.
+    """
 
     message: str
+    held: int = 0
 
     def _words(self) -> str:
-        return f"evicted, too many connections with this key: {self.message}"
+        return f"evicted, too many connections with this key: {self.message}{_more(self.held)}"
+
+
+def _more(held: int) -> str:
+    return f" (and {held:,} times more in this second)" if held else ""
 
 
 class Crowded(StatusEvent, frozen=True):

@@ -22,6 +22,8 @@ log = logging.getLogger("tickbraid.status")
 
 CAPACITY_EVENTS: Final = 10_000
 LOSS_WINDOW_S: Final = 1.0
+LINGER_S: Final = 0.5
+"""Long enough that a flood starts no thread an event, short enough that none is left that nobody needs."""
 
 _WARNINGS: Final = (
     status.ChannelRefused,
@@ -53,18 +55,25 @@ def is_warning(event: status.StatusEvent) -> bool:
 class StatusStream(Observed[status.StatusEvent]):
     """Delivers what was emitted, in order, on the thread ``tickbraid-status``.
 
-    The thread lives only while there is something to deliver, so there is none to stop; where none can be
-    started, what was emitted waits until one can. A subscriber that raises, whatever it is, is logged and
+    The thread lives while there is something to deliver and lingers a little for more, for to start one costs
+    more than to deliver; so there is none to stop. Where none can be started, what was emitted waits until
+    one can. A subscriber that raises, whatever it is, is logged and
     keeps its subscription; one that is slow delays the other status subscribers and nobody else. Of more than
     10,000 waiting events the oldest are dropped and their number is logged. Every event is also logged under
     ``tickbraid.status``.
+
+    Args:
+        linger_s: how long the thread waits for more before it ends, s; the end of the stream ends it at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, linger_s: float = LINGER_S) -> None:
         super().__init__(self._add)
         self.owner = Owner()
         """The process that runs the stream."""
+        self._linger_s = linger_s
         self._state_lock = threading.Lock()
+        self._more = threading.Condition(self._state_lock)
+        """There is an event, or the end."""
         self._observers: tuple[abc.ObserverBase[status.StatusEvent], ...] = ()
         self._waiting: deque[status.StatusEvent] = deque(maxlen=CAPACITY_EVENTS)
         self._overhearers: tuple[Callable[[status.StatusEvent], object], ...] = ()
@@ -80,6 +89,7 @@ class StatusStream(Observed[status.StatusEvent]):
             if len(self._waiting) == CAPACITY_EVENTS:
                 self._dropped += 1
             self._waiting.append(event)
+            self._more.notify()
         for overhear in self._overhearers:
             try:
                 overhear(event)
@@ -102,6 +112,7 @@ class StatusStream(Observed[status.StatusEvent]):
         """End the stream once all that was emitted is delivered; on this thread, if there is no other."""
         with self._state_lock:
             self._completed = True
+            self._more.notify()
         if not self._start():
             self._deliver()
 
@@ -149,11 +160,13 @@ class StatusStream(Observed[status.StatusEvent]):
             with self._state_lock:
                 self._delivering = False
             log.exception("the thread of the status stream was interrupted; it goes on with the next event")
-            self.go_on()
+            if self._waiting or self._completed:
+                self._start()
 
     def _deliver_one(self) -> bool:
-        """Deliver an event, or the end; return whether there may be more."""
-        with self._state_lock:
+        """Deliver an event, or the end, waiting a little for it; return whether there may be more."""
+        with self._more:
+            self._more.wait_for(lambda: self._waiting or self._completed, self._linger_s)
             observers, dropped = self._observers, self._dropped
             self._dropped = 0
             event = self._waiting.popleft() if self._waiting else None

@@ -32,6 +32,24 @@ def test_events_arrive_in_order_on_their_own_thread():
     wait_until(lambda: "tickbraid-status" not in our_threads(), 3, "the end of an idle thread")
 
 
+def test_events_one_after_another_start_one_thread(monkeypatch):
+    """A thread an event: a server that says ever new things would have the sockets wait for their starts."""
+    stream, got, started, start = StatusStream(linger_s=60.0), [], [], threading.Thread.start
+
+    def count(thread):
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", count)
+    stream.subscribe(got.append)
+    for number in range(200):
+        stream.emit(event(number))
+        wait_until(lambda: len(got) == number + 1)  # noqa: B023  # it is over before the next
+    assert started == ["tickbraid-status"]
+    stream.complete()
+    wait_until(lambda: "tickbraid-status" not in our_threads(), 3, "the end of the thread at the stream's")
+
+
 def test_who_overhears_has_each_event_before_emit_returns_until_it_leaves():
     """A recording would have the events after the ticks that came behind them."""
     stream, heard = StatusStream(), []
@@ -156,8 +174,16 @@ EVENTS = [
     ),
     (status.ServerMessage(**AT, status="x", message="y"), "c: the server says x: y"),
     (
+        status.ServerMessage(**AT, status="x", message="y", held=1200),
+        "c: the server says x: y (and 1,200 times more in this second)",
+    ),
+    (
         status.Evicted(**AT, message="m"),
         "c: evicted, too many connections with this key: m",
+    ),
+    (
+        status.Evicted(**AT, message="m", held=3),
+        "c: evicted, too many connections with this key: m (and 3 times more in this second)",
     ),
     (
         status.Crowded(**AT, places=1, by="d", other_program=False, next_try_s=60.0),

@@ -22,6 +22,7 @@ from pipeline.errors import (
 )
 from pipeline.secret import Secret
 
+from .chatter import Chatter
 from .decode import statuses_in
 from .frames import Frames
 from .persistence import Backoff, Persistence
@@ -104,6 +105,7 @@ class Connection:
         self._phase = Phase.IDLE
         self._observer: abc.ObserverBase[Frames] | None = None
         self._transport: Transport | None = None
+        self._chatter = Chatter(self._tell, scheduler)
         self._subscriptions = Subscriptions(self._send, self._tell, scheduler, monotonic)
         renew = self._subscriptions.renew
         self._watch = Watch(
@@ -323,11 +325,11 @@ class Connection:
         elif kind is Kind.MAX_CONNECTIONS:
             self._evicted_s = self._monotonic()
             self._evictions += 1
-            self._tell(status.Evicted, message=message)
+            self._chatter.say(status.Evicted, message=message)
         elif kind is Kind.REFUSED and self._subscriptions.awaits_answers:
             self._subscriptions.refuse(message)
         elif kind in {Kind.REFUSED, Kind.OTHER}:
-            self._tell(status.ServerMessage, status=word, message=message)
+            self._chatter.say(status.ServerMessage, status=word, message=message)
 
     def _send_key(self) -> None:
         self._phase = Phase.AUTHENTICATING
@@ -358,6 +360,7 @@ class Connection:
         if last is not None and not last.inspected:
             last.inspected = True
             self._inspect(last)  # the server says why just before it closes
+        self._chatter.flush()
         last_frame_ns = None if last is None else last.received_ns
         if isinstance(trouble, StaleFeed):
             last_frame_ns = trouble.last_ticks_ns
@@ -395,6 +398,7 @@ class Connection:
             return
         self._phase = phase
         self._hang_up()
+        self._chatter.flush()
         if phase is Phase.CLOSED:
             self._tell(status.Closed)
         observer, self._observer = self._observer, None

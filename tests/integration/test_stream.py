@@ -53,7 +53,7 @@ def test_two_subscribers_share_the_connections_and_the_last_closes_them(config, 
     wait_until(lambda: len(second) > count)
     two.dispose()
     simulator.wait_for(lambda report: not report.clients)
-    assert not {thread for thread in our_threads() if "simulator" not in thread}
+    wait_until(lambda: not {t for t in our_threads() if "simulator" not in t}, 3, "the end of all threads")
     assert simulator.report().attempts == 3
 
 

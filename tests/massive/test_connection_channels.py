@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +103,40 @@ def test_other_words_of_the_server_are_passed_on():
     world.wire.end(None)
     event = world.of(status.ServerMessage)[0]
     assert (event.status, event.message) == ("slow_consumer", "you are too slow")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("error", status.ServerMessage), ("x", status.ServerMessage), ("max_connections", status.Evicted)],
+)
+def test_what_a_server_says_too_often_is_told_as_one_event_with_a_count(word, kind):
+    """An event an element would be a flood on top of a flood; a number less would hide what was said."""
+    world = World().go_live()
+    for told in (11, 22):
+        for number in range(40):
+            said = [ServerStatus(status=word, message=f"m{number}")] * 50
+            world.connection.take_statuses(world.now_ns, said)
+        world.run(1.1)
+        assert len(world.of(kind)) == told
+        assert sum(1 + event.held for event in world.of(kind)) == 2000 * (told // 11)
+        assert world.of(kind)[-1].message == "m39"
+
+
+@pytest.mark.parametrize("how", ["end", "close"])
+def test_what_was_held_back_is_told_before_the_end(how):
+    """It says why the server ends the session; after it, or never, would help nobody."""
+    world = World().go_live()
+    world.connection.take_statuses(world.now_ns, [ServerStatus(status="x", message="m")] * 30)
+    world.run(0)
+    if how == "end":
+        world.wire.end(1008)
+    else:
+        world.connection.close()
+    world.run(0)
+    told = world.of(status.ServerMessage)
+    last = world.of(status.Disconnected if how == "end" else status.Closed)[0]
+    assert sum(1 + event.held for event in told) == 30
+    assert world.events.index(told[-1]) < world.events.index(last)
 
 
 WORDS = st.sampled_from(

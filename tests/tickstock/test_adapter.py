@@ -4,7 +4,7 @@ import pytest
 
 from pipeline import SettingsError
 from pipeline.tickstock import MassiveWebSocketClient, MultiConnectionManager, RealTimeDataAdapter, adapter
-from tests.conftest import our_threads
+from tests.conftest import our_threads, wait_until
 from tests.tickstock.harness import KEY, TICKERS, config_of, held, many_of
 
 HOMES = [["S0", "S1", "S2"], ["S3", "S4", "S5"], ["S6", "S7", "S8"]]
@@ -146,7 +146,7 @@ def test_a_connect_that_raises_leaves_nothing(made, simulator):
     with pytest.raises(TypeError):
         made.connect(None)
     assert simulator.wait_for(lambda report: report.attempts and not report.clients)
-    assert not our_threads() - {"tickbraid-simulator"}
+    wait_until(lambda: not our_threads() - {"tickbraid-simulator"}, 3, "the end of the threads")
 
 
 def test_connect_connects_and_subscribes(made, simulator, heard):
