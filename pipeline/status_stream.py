@@ -1,6 +1,7 @@
 """The status stream: events from any thread, to its subscribers on one thread of their own."""
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -78,7 +79,8 @@ class StatusStream(Observed[status.StatusEvent]):
         self._waiting: deque[status.StatusEvent] = deque(maxlen=CAPACITY_EVENTS)
         self._overhearers: tuple[Callable[[status.StatusEvent], object], ...] = ()
         self._dropped = 0
-        self._delivering = False
+        self._deliverer: int | None = None
+        """The process whose thread delivers: a fork has none."""
         self._completed = False
 
     def emit(self, event: status.StatusEvent) -> None:
@@ -89,7 +91,7 @@ class StatusStream(Observed[status.StatusEvent]):
             if len(self._waiting) == CAPACITY_EVENTS:
                 self._dropped += 1
             self._waiting.append(event)
-            self._more.notify()
+            self._more.notify_all()
         for overhear in self._overhearers:
             try:
                 overhear(event)
@@ -112,7 +114,7 @@ class StatusStream(Observed[status.StatusEvent]):
         """End the stream once all that was emitted is delivered; on this thread, if there is no other."""
         with self._state_lock:
             self._completed = True
-            self._more.notify()
+            self._more.notify_all()
         if not self._start():
             self._deliver()
 
@@ -120,6 +122,10 @@ class StatusStream(Observed[status.StatusEvent]):
         """Deliver what waits because no thread could be started; from any thread."""
         if self._waiting and not self._delivering:
             self._start()
+
+    @property
+    def _delivering(self) -> bool:
+        return self._deliverer == os.getpid()
 
     def _add(
         self, observer: abc.ObserverBase[status.StatusEvent], _scheduler: abc.SchedulerBase | None = None
@@ -143,12 +149,12 @@ class StatusStream(Observed[status.StatusEvent]):
         with self._state_lock:
             if self._delivering:
                 return True
-            self._delivering = True
+            self._deliverer = os.getpid()
         try:
             threading.Thread(target=self._deliver, name="tickbraid-status", daemon=True).start()
         except RuntimeError:  # no thread is to be had
             with self._state_lock:
-                self._delivering = False
+                self._deliverer = None
             return False
         return True
 
@@ -158,7 +164,7 @@ class StatusStream(Observed[status.StatusEvent]):
                 pass
         except BaseException:  # thrown into the thread from outside: a time-out of gevent's or eventlet's
             with self._state_lock:
-                self._delivering = False
+                self._deliverer = None
             log.exception("the thread of the status stream was interrupted; it goes on with the next event")
             if self._waiting or self._completed:
                 self._start()
@@ -171,7 +177,7 @@ class StatusStream(Observed[status.StatusEvent]):
             self._dropped = 0
             event = self._waiting.popleft() if self._waiting else None
             if event is None:
-                self._delivering = False
+                self._deliverer = None
                 if not self._completed:
                     return False
                 self._observers = ()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from pipeline import build_pipeline
 from pipeline.errors import WrongProcess
 from pipeline.massive.simulator import Options, Simulator, SyntheticFeed
+from pipeline.status import Closed
+from pipeline.status_stream import StatusStream
 from tests.conftest import wait_until
 from tests.integration.harness import KEY, Run, config_for
 
@@ -128,6 +131,24 @@ def test_a_stream_that_nobody_has_started_belongs_to_who_starts_it():
 
     assert in_fork(use) == "ticks"
     stream.close()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_who_forks_while_the_thread_of_status_lingers_is_told_all_the_same():
+    """A worker that is forked right after an event would never be told anything, not even the end."""
+    stream, got, ended = StatusStream(linger_s=60.0), [], threading.Event()
+    stream.subscribe(got.append, on_completed=ended.set)
+    stream.emit(Closed(at_ns=1))
+    wait_until(lambda: got)
+
+    def use():
+        stream.emit(Closed(at_ns=2))
+        wait_until(lambda: len(got) == 2)
+        stream.complete()
+        return str(ended.wait(10))
+
+    assert in_fork(use) == "True"
+    stream.complete()
 
 
 def test_multiprocessing_by_fork_says_so_and_ends():
