@@ -10,10 +10,12 @@ from pipeline.ticks import QUOTES
 
 from . import salvage
 from .lenient import decode_element
-from .salvage import LARGE_BYTES
+from .salvage import BITE_BYTES, LARGE_BYTES
 
 __all__ = ["Frames"]
 
+TOGETHER_NS: Final = 1_000_000
+"""Reads so close are one where there is too much to do."""
 _EVENT_MARK: Final = b'"ev"'
 _NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!(?:X?Q|C)")[^}]*+\}')
 
@@ -112,6 +114,26 @@ class Frames(msgspec.Struct, gc=False):
             counted=elements,
         )
         return thinned, elements
+
+    def extend(self, later: "Frames") -> bool:
+        """Take in what is left of a read right after this one, if that is what both are; return whether.
+
+        What a batch costs is then shared by more ticks. They get the time of the first, at most a ms earlier.
+        """
+        fits = (
+            self.thinned
+            and self.connection == later.connection
+            and self.inspected is later.inspected
+            and self.size_bytes + later.size_bytes <= BITE_BYTES
+            and 0 <= later.received_ns - self.received_ns <= TOGETHER_NS
+        )
+        if fits:
+            self.messages = self.messages + later.messages
+            self.size_bytes += later.size_bytes
+            self.counted += later.counted
+            self.torn += later.torn
+            self.lost += later.lost
+        return fits
 
     def split_off(self) -> tuple["Frames", "Frames | None"]:
         """Return what is decoded before the sockets have their turn, and the rest, None where it is all."""

@@ -28,6 +28,8 @@ HOLD_BYTES: Final = 1024 * 1024
 """Where so much waits, reads are held back as long as the server has patience: it stays in the cache."""
 CALM: Final = 0.5
 """They go on when less than this part of it waits."""
+THIN_PART: Final = 16
+"""Where so much of the buffer is full and the server's patience is spent, new quotes are given up at once."""
 SPARE_BYTES: Final = 64 * 1024 * 1024
 """Where a subscriber blocks so much more may wait: what was on its way when reads were held."""
 
@@ -46,7 +48,8 @@ class Ingest:
     """Holds frames back until the pipeline has time for them; when it is full the oldest are given up.
 
     First the quotes among them, for a newer one replaces an older; only where that is not enough, all. So in
-    an opening burst the trades come through, late, as long as there is time to decode these.
+    an opening burst the trades come through, late, as long as there is time to decode these. Where the server
+    will not wait and the buffer fills, quotes are given up as they come.
 
     Reading and decoding take turns on one thread, a bite of frames after another. (A second thread would do
     worse: measured, two that take turns under the GIL decode a fifth less.) Where more comes than can be
@@ -99,7 +102,9 @@ class Ingest:
         self._hold = hold
         self._monotonic = monotonic
         self._holding = False
+        self._thinning = False
         self._hold_bytes = min(HOLD_BYTES, capacity_bytes // 2)
+        self._thin_bytes = capacity_bytes // THIN_PART
         self._lock = threading.Lock()
         self._queue: deque[Frames] = deque()
         self._thinned: deque[Frames] = deque()
@@ -237,9 +242,14 @@ class Ingest:
         losses: dict[str, _Lost] = {}
         self._patience.read(frames, closely=self._queued_bytes > self._hold_bytes * CALM)
         limit_bytes = self._capacity_bytes + (SPARE_BYTES if self._blocks() else 0)
+        kept = self._thin(frames)
         with self._lock:
-            self._queue.append(frames)
-            self._queued_bytes += frames.size_bytes
+            if kept is not frames:
+                self._note(losses, frames, frames.count_given_up() - kept.counted)
+            if kept.counted != 0:
+                self._queued_bytes += kept.size_bytes
+                if not (kept.thinned and self._queue and self._queue[-1].extend(kept)):
+                    self._queue.append(kept)
             while self._queued_bytes > limit_bytes:
                 self._give_up(losses)
             idle, self._draining = not self._draining, True
@@ -247,6 +257,18 @@ class Ingest:
         if not self._holding and self._must_hold():
             self._scheduler.schedule(self._review)
         return idle
+
+    def _thin(self, frames: Frames) -> Frames:
+        """Return frames as they come, or without their quotes while too much waits here and at the server.
+
+        It takes half the time while they are in the cache; and the buffer is left to the trades.
+        """
+        waiting_bytes = self._queued_bytes + frames.size_bytes
+        enough_bytes = self._thin_bytes * (CALM if self._thinning else 1.0)
+        self._thinning = waiting_bytes > enough_bytes and self._patience.is_spent and not self._blocks()
+        if not self._thinning or frames.is_slow or not frames.messages:
+            return frames
+        return frames.without_quotes()[0]
 
     def _report(self, reason: str, losses: dict[str, _Lost]) -> None:
         for connection, lost in losses.items():

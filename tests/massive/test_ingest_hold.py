@@ -49,7 +49,7 @@ def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
     bench.ingest.resume()
     bench.run()
     assert bench.held == [True, False]
-    assert sum(count for _, _, count, *_ in bench.drops) == 2
+    assert sum(count for _, _, count, *_ in bench.drops) == 3, "those that came once patience was known spent"
 
 
 def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says():
@@ -76,3 +76,36 @@ def test_what_is_too_old_for_everybody_is_not_decoded():
     assert [(frames.received_ns, frames.lost) for frames in bench.out] == [(60, 4), (70, 0)]
     assert bench.drops == [("a", "aged", 4, 10, 40)]
     assert not +bench.ingest.waiting()
+
+
+def test_new_quotes_are_given_up_at_once_where_the_server_will_not_wait():
+    """Quotes would push trades out of the buffer, and take twice the time once they are out of the cache."""
+    bench = Bench(capacity_bytes=64 * HOLD_BYTES, patience_bytes=1)
+    bench.ready = False
+    message = b'[{"ev":"Q","t":%d},{"ev":"T","t":%d}]'
+    for read in range(40):
+        at_ms = 1_772_000_000_000 + 100 * read
+        text = message % ((at_ms, at_ms) if read < 20 else (at_ms - 5000, at_ms - 5000))
+        bench.source.on_next(Frames("a", at_ms * 1_000_000, [text], HOLD_BYTES // 2))
+    bench.ready = True
+    bench.ingest.resume()
+    bench.run()
+    came = b"".join(message for frames in bench.out for message in frames.messages)
+    given_up = sum(count for _, _, count, *_ in bench.drops)
+    assert came.count(b'"T"') == 40
+    assert came.count(b'"Q"') + given_up == 40
+    assert given_up > 15
+    assert sum(frames.lost for frames in bench.out) == given_up
+
+
+def test_what_is_left_of_reads_that_came_together_is_one_batch():
+    """What a batch costs would be most of what the few trades of each read cost."""
+    first, second, later, other = (
+        Frames(name, at_ns, [b'[{"ev":"T"}]'], 12, thinned=True, counted=1)
+        for name, at_ns in (("a", 5), ("a", 1_000_005), ("a", 1_000_006), ("b", 5))
+    )
+    assert first.extend(second)
+    assert (len(first.messages), first.size_bytes, first.count_elements(), first.received_ns) == (2, 24, 2, 5)
+    assert not first.extend(later)
+    assert not first.extend(other)
+    assert not Frames("a", 5, [b'[{"ev":"T"}]'], 12).extend(second)
