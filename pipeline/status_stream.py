@@ -25,6 +25,8 @@ CAPACITY_EVENTS: Final = 10_000
 LOSS_WINDOW_S: Final = 1.0
 LINGER_S: Final = 0.5
 """Long enough that a flood starts no thread an event, short enough that none is left that nobody needs."""
+END_S: Final = 0.5
+"""So long the end waits for the last event to be told."""
 
 _WARNINGS: Final = (
     status.ChannelRefused,
@@ -82,6 +84,9 @@ class StatusStream(Observed[status.StatusEvent]):
         self._deliverer: int | None = None
         """The process whose thread delivers: a fork has none."""
         self._completed = False
+        self._told_end = threading.Event()
+        self._teller: int | None = None
+        """The thread that delivers."""
 
     def emit(self, event: status.StatusEvent) -> None:
         """Deliver ``event`` soon, from any thread; never blocks nor raises. After `complete`, do nothing."""
@@ -111,12 +116,17 @@ class StatusStream(Observed[status.StatusEvent]):
         return Disposable(leave)
 
     def complete(self) -> None:
-        """End the stream once all that was emitted is delivered; on this thread, if there is no other."""
+        """End the stream once all that was emitted is delivered; on this thread, if there is no other.
+
+        Wait for that, but no longer than half a second for a subscriber that hangs.
+        """
         with self._state_lock:
-            self._completed = True
+            again, self._completed = self._completed, True
             self._more.notify_all()
         if not self._start():
             self._deliver()
+        elif not again and self._teller != threading.get_ident():
+            self._told_end.wait(END_S)
 
     def go_on(self) -> None:
         """Deliver what waits because no thread could be started; from any thread."""
@@ -159,6 +169,7 @@ class StatusStream(Observed[status.StatusEvent]):
         return True
 
     def _deliver(self) -> None:
+        self._teller = threading.get_ident()
         try:
             while self._deliver_one():
                 pass
@@ -191,6 +202,8 @@ class StatusStream(Observed[status.StatusEvent]):
             except BaseException:  # noqa: BLE001  # user code
                 what = "its end" if event is None else type(event).__name__
                 subscriber_log.exception("a subscriber of the status stream raised on %s", what)
+        if event is None:
+            self._told_end.set()
         return event is not None
 
 
