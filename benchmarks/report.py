@@ -19,7 +19,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from benchmarks import columns, latency, memory, redis_sink, stages, throughput, watched
+from benchmarks import columns, latency, memory, overload, redis_sink, stages, throughput, watched
 from benchmarks.clients import CLIENTS
 from benchmarks.throughput import SIZES, THOROUGH, Rates
 
@@ -62,6 +62,7 @@ def main() -> None:
     PLOT.write_text(plot(rates))
     sections: dict[str, Callable[[], Iterable[str]]] = {
         "Latency": latency.lines,
+        "Overload": overload.lines,
         "Being watched": watched.lines,
         "Columns": columns.lines,
         "Stages": stages.lines,

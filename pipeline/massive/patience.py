@@ -12,8 +12,9 @@ from .frames import Frames
 
 __all__ = ["DEFAULT_PATIENCE_BYTES", "Patience"]
 
-DEFAULT_PATIENCE_BYTES: Final = 4 * 1024 * 1024
-"""What the kernels' buffers hold of a connection by themselves: safe with any server."""
+DEFAULT_PATIENCE_BYTES: Final = 8 * 1024 * 1024
+"""What the kernels' buffers hold of a connection by themselves, 4 MiB of it on the server's side (Linux): safe
+with any server. With less, a sender that only fills them would be read for nothing."""
 CALM: Final = 0.5
 """Once there was too much, reading may wait again when it is less than this part."""
 DRIFT: Final = 20e-6
