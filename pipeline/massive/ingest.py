@@ -309,6 +309,8 @@ class Ingest:
 
     def _give_up(self, losses: dict[str, _Lost]) -> None:
         """Give up the quotes of the oldest frames that may have any, or else the oldest. Under the lock."""
+        while self._queue and self._queue[0].thinned:
+            self._thinned.append(self._queue.popleft())  # those behind it may still have quotes
         oldest = (self._queue or self._thinned).popleft()
         self._queued_bytes -= oldest.size_bytes
         kept, count = (oldest, 0) if oldest.thinned or oldest.is_slow else oldest.without_quotes()

@@ -13,7 +13,7 @@ from .frames import Frames
 __all__ = ["DEFAULT_PATIENCE_BYTES", "Patience"]
 
 DEFAULT_PATIENCE_BYTES: Final = 8 * 1024 * 1024
-"""What the kernels' buffers hold of a connection by themselves, 4 MiB of it on the server's side (Linux): safe
+"""What the kernels' buffers hold of a connection by themselves, half of it on the server's side (Linux): safe
 with any server. With less, a sender that only fills them would be read for nothing."""
 CALM: Final = 0.5
 """Once there was too much, reading may wait again when it is less than this part."""
