@@ -94,7 +94,7 @@ def _recordable(tick):
     """Tell whether the columns hold all of it: no part of a ms but what a whole number of ns says."""
     return (
         type(tick.event_ms) is int
-        and tick.event_ms * 10**6 < 2**63
+        and all(abs(ms) * 10**6 < 2**63 for ms in (tick.event_ms, getattr(tick, "start_ms", None) or 0))
         and not isinstance(getattr(tick, "exchange", None), str)
     )
 
