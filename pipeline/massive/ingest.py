@@ -33,8 +33,8 @@ THIN_PART: Final = 16
 SPARE_BYTES: Final = 64 * 1024 * 1024
 """Where a subscriber blocks so much more may wait: what was on its way when reads were held."""
 
-
 HURRY_S: Final = 1.0
+"""A stream that is being closed waits so long for the rest of a large message."""
 UNSALVAGED: Final = "unsalvaged"
 
 

@@ -109,3 +109,18 @@ def test_what_is_left_of_reads_that_came_together_is_one_batch():
     assert not first.extend(later)
     assert not first.extend(other)
     assert not Frames("a", 5, [b'[{"ev":"T"}]'], 12).extend(second)
+
+
+def test_trades_that_came_thinned_outlast_the_quotes_behind_them():
+    """A full buffer would give up trades at its head while quotes that came later still wait."""
+    bench = Bench(capacity_bytes=100)
+    bench.ready = False
+    trade, quote = b'[{"ev":"T","n":1}]', b'[{"ev":"Q","n":1},{"ev":"Q","n":2},{"ev":"Q","n":3}]'
+    bench.source.on_next(Frames("a", 1, [trade], len(trade), thinned=True, counted=1))
+    for at_ns in (2, 3):
+        bench.source.on_next(Frames("a", at_ns, [quote], len(quote)))
+    bench.ready = True
+    bench.ingest.resume()
+    bench.run()
+    assert [frames.received_ns for frames in bench.out if frames.messages] == [1, 3]
+    assert bench.drops == [("a", "ingest_overflow", 3, 2, 2)]
