@@ -1,16 +1,16 @@
-"""Sends data otherwise than as it is: repeated, mixed with rubbish, cut, in pieces. Everything is counted."""
+"""Data sent otherwise than as it is: repeated, mixed with rubbish, cut, in pieces. Everything is counted."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from .feeds import join
 from .options import Faults
 from .report import Tally
 from .wire import Opcode, encode_frame
 
-__all__ = ["MALFORMED", "Distorter"]
+__all__ = ["MALFORMED", "Distorter", "Message"]
 
 LATEST_REPEAT_FRAMES: Final = 200
 """How much later than the first a repeated frame may come; as many wait at most."""
@@ -27,43 +27,65 @@ MALFORMED: Final[dict[str, bytes]] = {
 }
 """One JSON element for each thing that can be wrong with one."""
 
-_KINDS: Final = tuple(MALFORMED)
+
+class Message(NamedTuple):
+    """One message of data as it goes out.
+
+    Args:
+        data: its frames, pings between them included.
+        elements: the good elements that a client can read in it; none where it is cut.
+    """
+
+    data: bytes
+    elements: tuple[bytes, ...]
 
 
 class Distorter:
-    """Turns messages for one client into the frames it gets; runs on the server's loop.
+    """Turns messages for one client into the frames it gets.
 
     Args:
         random: decides; seeded, so that a run can be repeated.
         tally: where what goes out is counted.
+        malformed: what is mixed in, by name.
     """
 
-    def __init__(self, random: Random, tally: Tally) -> None:
+    def __init__(self, random: Random, tally: Tally, malformed: Mapping[str, bytes] = MALFORMED) -> None:
         self._random = random
         self._tally = tally
-        self._later: list[tuple[int, Callable[[], bytes]]] = []
+        self._malformed = malformed
+        self._kinds = tuple(malformed)
+        self._later: list[tuple[int, Callable[[], Message]]] = []
         self._number = 0
 
-    def distort(self, elements: Sequence[bytes], faults: Faults) -> bytes:
-        """Return the bytes to send for these good elements, and for repeats that are due."""
+    def distort(
+        self, elements: Sequence[bytes], faults: Faults, statuses: Sequence[bytes] = ()
+    ) -> list[Message]:
+        """Return the messages to send for these good elements, and the repeats that are due.
+
+        Args:
+            elements: of one message.
+            faults: what goes wrong now.
+            statuses: go out among the elements, once.
+        """
         chance, tally = self._random.random, self._tally
         self._number += 1
         mixed, wrong = self._mix(elements, faults.malformed)
         payload = join(mixed)
 
-        def send() -> bytes:
+        def send(payload: bytes = payload) -> Message:
             tally.frames += 1
             tally.malformed.update(wrong)
-            return self._pieces(payload, faults)
+            return Message(self._pieces(payload, faults), tuple(elements))
 
-        def send_again() -> bytes:
+        def send_again() -> Message:
             tally.repeated_frames += 1
             tally.repeated_elements += len(elements)
             return send()
 
-        out = [send()]
+        place = self._random.randint(0, len(mixed)) if statuses else 0
+        out = [send(join([*mixed[:place], *statuses, *mixed[place:]]) if statuses else payload)]
         if chance() < faults.truncated:
-            out.append(self._truncate(payload))
+            out.append(Message(self._truncate(payload), ()))
         if chance() < faults.repeat:
             if chance() < 0.5 or len(self._later) >= LATEST_REPEAT_FRAMES:
                 out.append(send_again())
@@ -73,12 +95,12 @@ class Distorter:
         if self._later:
             out += [again() for due, again in self._later if due <= self._number]
             self._later = [entry for entry in self._later if entry[0] > self._number]
-        return b"".join(out)
+        return out
 
-    def rest(self) -> bytes:
+    def rest(self) -> list[Message]:
         """Return the repeats that still wait: the feeds are over."""
         waiting, self._later = self._later, []
-        return b"".join(again() for _, again in waiting)
+        return [again() for _, again in waiting]
 
     def _mix(self, elements: Sequence[bytes], fraction: float) -> tuple[list[bytes], Counter[str]]:
         mixed: list[bytes] = []
@@ -86,9 +108,9 @@ class Distorter:
         for element in elements:
             mixed.append(element)
             if fraction and self._random.random() < fraction:
-                kind = self._random.choice(_KINDS)
+                kind = self._random.choice(self._kinds)
                 wrong[kind] += 1
-                mixed.append(MALFORMED[kind])
+                mixed.append(self._malformed[kind])
         return mixed, wrong
 
     def _truncate(self, payload: bytes) -> bytes:

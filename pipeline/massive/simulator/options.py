@@ -19,6 +19,8 @@ class Acks(StrEnum):
 
     BATCHED = "batched"
     SINGLE = "single"
+    AMONG_TICKS = "among_ticks"
+    """In the next message of ticks; alone where there is none for a second."""
 
 
 class Eviction(StrEnum):
@@ -63,8 +65,15 @@ class Faults:
     ack_delay_s: float = 0.0
     ack_loss: float = 0.0
     """Fraction of acknowledgements that get lost; the channel is held all the same."""
+    shuffle_acks: bool = False
+    """Acknowledge the channels of one request in another order."""
+    greeting_delay_s: float = 0.0
+    auth_delay_s: float = 0.0
+    """How late a good key is answered."""
     drop_auth: int = 0
     """Connections dropped when they send their key, from now on."""
+    lose_auth: int = 0
+    """Keys that get lost, from now on: the client is told that it sent none in time."""
     refuse: bool = False
     """Nobody listens on the port; connections that are there stay."""
     silence: Silence = Silence.NONE
@@ -76,8 +85,9 @@ class Faults:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)!r}")
         if self.fragments < 1:
             raise ValueError(f"fragments must be at least 1, not {self.fragments!r}")
-        if self.ack_delay_s < 0 or self.drop_auth < 0:
-            raise ValueError("ack_delay_s and drop_auth must not be negative")
+        for name in ("ack_delay_s", "greeting_delay_s", "auth_delay_s", "drop_auth", "lose_auth"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, not {getattr(self, name)!r}")
 
     @property
     def touches_data(self) -> bool:

@@ -1,30 +1,28 @@
 """A Massive server on loopback: for tests, for users without a key, and to try what goes wrong."""
 
 import asyncio
-import dataclasses
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from typing import Any, Final, Self, TypeVar
 
 from pipeline.status_event import some_of
 
 from .client import Client
+from .conversation import Conversation
 from .feeds import Feed, Listed
-from .options import Eviction, Faults, Options, Silence
-from .report import Attempt, ClientReport, Report, Tally
+from .options import Faults, Options, Silence
+from .report import Report
+from .state import ServerState
 from .wire import encode_frame
 
 __all__ = ["Simulator"]
 
 log = logging.getLogger("tickbraid.simulator")
 
-KEPT_ATTEMPTS: Final = 1000
-KEPT_CLIENTS: Final = 100
-"""Reports of clients that are gone."""
 POLL_S: Final = 0.005
 """How often a thread that waits for a condition looks again."""
 CALL_TIMEOUT_S: Final = 10.0
@@ -51,17 +49,13 @@ class Simulator:
         self, feeds: Iterable[Feed] = (), options: Options | None = None, faults: Faults | None = None
     ) -> None:
         self.options = options or Options()
-        self.faults = faults or Faults()
         self.finished = threading.Event()
+        self._state = _State(self.options, faults or Faults(), self._look_again)
         self._feeds = dict.fromkeys(feeds, 0.0)
         self._port = self.options.port
         self._thread: threading.Thread | None = None
         self._told = False
-        self._numbers = 0
-        self._clients: list[Client] = []
-        self._total = Tally()
-        self._gone: deque[ClientReport] = deque(maxlen=KEPT_CLIENTS)
-        self._attempts: deque[Attempt] = deque(maxlen=KEPT_ATTEMPTS)
+        self._clients: set[Client] = set()
         self._feed_errors: deque[str] = deque(maxlen=10)
         self._judged: set[str] = set()
         """Channels of which it is known whether somebody serves them."""
@@ -122,7 +116,12 @@ class Simulator:
     def start_feeds(self) -> None:
         """Let the feeds begin, whoever listens."""
         self._told = True
-        self._call(self.subscriptions_changed)
+        self._call(self._look_again)
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong."""
+        return self._state.faults
 
     def set_faults(self, **changes: Any) -> None:
         """Change what goes wrong, from now on; `Faults` tells what there is.
@@ -131,32 +130,31 @@ class Simulator:
             ValueError: a value is out of its range.
             TypeError: there is no such fault.
         """
-        faults = dataclasses.replace(self.faults, **changes)
         if self._thread is None:
-            self.faults = faults
+            self._state.set_faults(**changes)
         else:
             self._await(self._change_faults(changes))
 
     def close_clients(self, code: int = 1000, reason: str = "", *, only: int | None = None) -> None:
         """Close all clients, or the one with a number, with a close code; 1006 cuts TCP."""
-        self._each(only, lambda client: client.close(code, reason))
+        self._each(only, lambda one: one.close(code, reason))
 
     def go_silent(self, silence: Silence = Silence.ALL, *, only: int | None = None) -> None:
         """Tell the clients that are here now, or one, nothing more while TCP stays up."""
-        self._each(only, lambda client: client.fall_silent(silence))
+        self._each(only, lambda one: one.fall_silent(silence))
 
     def send_oversized(self, size_bytes: int, *, only: int | None = None) -> None:
         """Send one message of so many bytes: an array with one long string."""
         data = encode_frame(b'["' + b"x" * (size_bytes - 4) + b'"]')
-        self._each(only, lambda client: client.send_raw(data))
+        self._each(only, lambda one: one.send_raw(data))
 
     def send_raw(self, data: bytes, *, only: int | None = None) -> None:
         """Write bytes to the sockets as they are: frames of one's own making, or rubbish."""
-        self._each(only, lambda client: client.send_raw(data))
+        self._each(only, lambda one: one.send_raw(data))
 
     def report(self) -> Report:
         """Return what was sent and seen so far."""
-        return self._call(self._report)
+        return self._call(lambda: self._state.report(self._feed_errors))
 
     def wait_for(self, condition: Callable[[Report], bool], timeout_s: float = 10.0) -> Report:
         """Return the first report that meets a condition.
@@ -171,11 +169,10 @@ class Simulator:
             time.sleep(POLL_S)
         return report
 
-    def _each(self, only: int | None, action: Callable[[Client], object]) -> None:
+    def _each(self, only: int | None, action: Callable[[Conversation], object]) -> None:
         def act() -> None:
-            for client in tuple(self._clients):
-                if only in (None, client.number):
-                    action(client)
+            for one in self._state.chosen(only):
+                action(one)
 
         self._call(act)
 
@@ -214,9 +211,9 @@ class Simulator:
         for task in (*tasks.values(), finishing):
             task.cancel()
         await self._listen(stop=True)
-        for client in tuple(self._clients):
-            client.abort("the server was stopped")
-        await self._until(lambda: not self._clients)
+        for one in self._state.chosen(None):
+            one.abort("the server was stopped")
+        await self._until(lambda: not self._state.conversations)
 
     async def _listen(self, *, stop: bool = False) -> None:
         """Have the port open, or closed where the faults or the end say so."""
@@ -224,7 +221,11 @@ class Simulator:
         if wanted and self._server is None:
             options = self.options
             self._server = await self._loop.create_server(
-                lambda: Client(self), options.host, self._port, ssl=options.ssl_context, backlog=1024
+                lambda: Client(self._state, self._clients),
+                options.host,
+                self._port,
+                ssl=options.ssl_context,
+                backlog=1024,
             )
             self._port = self._server.sockets[0].getsockname()[1]
         elif not wanted and self._server is not None:
@@ -234,26 +235,27 @@ class Simulator:
             await asyncio.sleep(0)
 
     async def _change_faults(self, changes: dict[str, Any]) -> None:
-        self.faults = dataclasses.replace(self.faults, **changes)
+        self._state.set_faults(**changes)
         await self._listen()
 
     async def _feed(self, feed: Feed) -> None:
         await self._until(self._may_begin)
         started_s = self._loop.time() - self._feeds[feed]
+        conversations = self._state.conversations
         try:
             while (wait_s := feed.wait_s(self._loop.time() - started_s)) is not None:
                 await asyncio.sleep(wait_s)
                 if feed.patient:
-                    await self._until(self._count_listeners)
+                    await self._until(lambda: self._state.listeners)
                 self._feeds[feed] = elapsed_s = self._loop.time() - started_s
                 try:
                     for packet in feed.take(elapsed_s):
-                        for client in self._clients:
-                            client.offer(packet)
+                        for one in conversations:
+                            one.offer(packet)
                 finally:
-                    told = [client for client in self._clients if client.flush(patient=feed.patient)]
+                    told = [one for one in conversations if one.flush(patient=feed.patient)]
                 if feed.patient:
-                    for client in told:
+                    for client in [client for client in self._clients if client.conversation in told]:
                         await client.writable.wait()
         except Exception as error:
             log.exception("A feed broke off")
@@ -264,82 +266,58 @@ class Simulator:
         if not feeding:
             return
         await asyncio.wait(feeding)
-        for client in self._clients:
-            client.finish()
-            client.flush(patient=True)
-        while not all(client.drained for client in self._clients):  # noqa: ASYNC110  # nobody tells
+        for one in self._state.conversations:
+            one.finish()
+            one.flush(patient=True)
+        while not all(one.drained for one in self._state.conversations):  # noqa: ASYNC110  # nobody tells
             await asyncio.sleep(POLL_S)
         self.finished.set()
 
     def _may_begin(self) -> bool:
         start_after = self.options.start_after
-        return self._told or (start_after is not None and self._count_listeners() >= start_after)
-
-    def _count_listeners(self) -> int:
-        return sum(client.listens for client in self._clients)
+        return self._told or (start_after is not None and self._state.listeners >= start_after)
 
     async def _until(self, condition: Callable[[], object]) -> None:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    def _report(self) -> Report:
-        total = self._total.copy()
-        for client in self._clients:
-            total.add(client.sent)
-        return Report(
-            sent=total,
-            clients=tuple(client.report() for client in self._clients),
-            gone=tuple(self._gone),
-            attempts=self._numbers,
-            last_attempts=tuple(self._attempts),
-            feed_errors=tuple(self._feed_errors),
-        )
-
-    # --- what clients need of their host
-
-    def arrived(self, client: Client) -> int:
-        """Take note of a client and return its number."""
-        self._clients.append(client)
-        self._numbers += 1
-        self._attempts.append(Attempt(self._numbers, time.monotonic()))
-        return self._numbers
-
-    def left(self, client: Client) -> None:
-        """Forget a client, keeping its counts."""
-        self._clients.remove(client)
-        self._total.add(client.sent)
-        self._gone.append(client.report())
+    def _look_again(self) -> None:
+        """Take note that somebody holds other channels, or left."""
         self._changed.set()
+        self._tell_unserved()
 
-    def admit(self, client: Client) -> bool:
-        """Make room for an authenticated client; False where it is one too many itself."""
-        options = self.options
-        siblings = [one for one in self._clients if one.is_here and one.session.key == client.session.key]
-        if options.max_connections is None or len(siblings) <= options.max_connections:
-            return True
-        if options.eviction is not Eviction.OLDEST:
-            return False
-        siblings[0].evict()
-        return True
-
-    def subscriptions_changed(self) -> None:
-        """Look again who holds channels."""
-        self._changed.set()
-        if len(listed := [feed for feed in self._feeds if isinstance(feed, Listed)]) == len(self._feeds):
-            self._tell_unserved(listed)
-
-    def _tell_unserved(self, feeds: Sequence[Listed]) -> None:
+    def _tell_unserved(self) -> None:
         """Log which channels nobody serves, each once: Massive acknowledges them, and so does this server."""
-        held = set().union(*(client.session.held for client in self._clients)) - self._judged
+        feeds = [feed for feed in self._feeds if isinstance(feed, Listed)]
+        if len(feeds) < len(self._feeds):
+            return
+        held = self._state.held - self._judged
         self._judged |= held
-        if unserved := sorted(set[str](held).intersection(*(feed.unserved(held) for feed in feeds))):
+        if unserved := sorted(held.intersection(*(feed.unserved(held) for feed in feeds))):
             served = "; ".join(feed.words for feed in feeds) or "nothing at all"
             log.warning("Nobody serves %s; there is %s", some_of(tuple(unserved)), served)
 
-    def drops_auth(self) -> bool:
-        """Tell whether to drop the client that sends its key now."""
-        left = self.faults.drop_auth
-        if left:
-            self.faults = dataclasses.replace(self.faults, drop_auth=left - 1)
-        return left > 0
+
+class _State(ServerState):
+    """The conversations, and a word to whoever waits for a change among them.
+
+    Args:
+        options: what the server is like.
+        faults: what goes wrong from the beginning.
+        on_change: somebody holds other channels, or left.
+    """
+
+    def __init__(self, options: Options, faults: Faults, on_change: Callable[[], None]) -> None:
+        super().__init__(options, faults, time.monotonic)
+        self._on_change = on_change
+
+    def changed(self, conversation: Conversation) -> None:
+        """Tell of it."""
+        super().changed(conversation)
+        self._on_change()
+
+    def left(self, conversation: Conversation) -> None:
+        """Tell of it."""
+        super().left(conversation)
+        self._on_change()

@@ -14,6 +14,9 @@ from pipeline.massive.simulator import Faults, Options
         ("fragments", 0),
         ("ack_delay_s", -1),
         ("drop_auth", -1),
+        ("lose_auth", -1),
+        ("greeting_delay_s", -1),
+        ("auth_delay_s", -1),
     ],
 )
 def test_bad_faults_are_named(name, value):
