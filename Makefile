@@ -21,10 +21,11 @@ test: $(VENV)/.dev  ## the whole suite, in random order
 coverage: $(VENV)/.dev  ## the same with branch coverage, which takes half as long again
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
-check: $(VENV)/.dev  ## lint, format, types
+check: $(VENV)/.dev  ## lint, format, types; what would make two runs of one seed differ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.determinism
 
 format: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero --quiet .

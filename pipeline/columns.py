@@ -236,7 +236,7 @@ COLUMN_TYPES: Final[Mapping[str, pa.DataType]] = MappingProxyType(
 )
 """Column to its Arrow type."""
 _HOLDERS: Final[Mapping[str, frozenset[type[Tick]]]] = MappingProxyType(
-    {name: holders(name) for name in COLUMNS - _OF_BATCHES}
+    {name: holders(name) for name in sorted(COLUMNS - _OF_BATCHES)}
     | dict.fromkeys(("event_type", "price", "event_ns"), frozenset(TICK_KINDS))
     | {"size": TRADES | _BARS, "bid": _TWO_SIDED, "ask": _TWO_SIDED}
     | {"dollar_volume": holders("decimal_volume"), "reported_size": TRADES, "listed_conditions": _SOLITARY}
@@ -286,7 +286,7 @@ class ColumnMaker:
         """Return the ticks of which columns can be made; by halves, as mostly it is one that cannot."""
         try:
             ticks = _Ticks(batch.ticks, sides=self._sides)
-            for name in self._types.keys() - _OF_BATCHES:
+            for name in sorted(self._types.keys() - _OF_BATCHES):
                 _values(name, ticks)
         except Exception:  # noqa: BLE001  # as above
             middle = len(batch.ticks) // 2

@@ -111,7 +111,7 @@ class RedactingFilter(logging.Filter):
                 quote_plus(plain),
                 repr(plain)[1:-1],
             }
-        self._known = tuple(_patterns_of(filter(None, self._forms)))
+        self._known = tuple(_patterns_of(sorted(filter(None, self._forms))))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean the record; it always passes."""
@@ -129,7 +129,7 @@ class RedactingFilter(logging.Filter):
             record.exc_text, record.exc_info = clean, None
         if record.stack_info:
             record.stack_info = self.clean(record.stack_info)
-        for name in record.__dict__.keys() - _RECORD:
+        for name in sorted(record.__dict__.keys() - _RECORD):
             record.__dict__[name] = self.clean_value(record.__dict__[name], name)
         return True
 

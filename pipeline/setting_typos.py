@@ -50,4 +50,4 @@ def _cutoff(name: str) -> float:
 
 
 _KNOWN: Final = frozenset((*KEYS, *RENAMED, *(f"WEBSOCKET_CONNECTION_n_{part}" for part in CONNECTION_KEYS)))
-_LONG: Final = tuple(key for key in _KNOWN if len(key) >= LENGTH_MIN)
+_LONG: Final = tuple(key for key in sorted(_KNOWN) if len(key) >= LENGTH_MIN)

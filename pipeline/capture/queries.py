@@ -156,7 +156,7 @@ def stage_ms(ticks: pl.DataFrame, stage: str) -> pl.Expr:
         return took
     if "event_type" not in ticks.columns:
         return took if stage in _OF_EVENTS else pl.lit(None, pl.Float64)
-    is_bar = pl.col("event_type").is_in(list(bar_types()))
+    is_bar = pl.col("event_type").is_in(sorted(bar_types()))
     if stage in _OF_EVENTS:
         return pl.when(~is_bar).then(took)
     # A revision ends no later than what came before; the first of a ticker may be one.

@@ -168,7 +168,7 @@ class Ledger:
         self._entries: dict[str, _Entry] = {}
         self._alike: dict[str, dict[str, None]] = {}
         """Wanted channels of pairs, by the one spelling of all that mean the same."""
-        self._asked: set[str] = set()
+        self._asked: dict[str, None] = {}
         self._suspects: deque[list[str]] = deque()
         self._on_trial = False
         self._errors = 0
@@ -205,7 +205,7 @@ class Ledger:
         for channel in dict.fromkeys(channels):
             entry = self._entries.pop(channel, None)
             self._alike.get(_one_spelling(channel), {}).pop(channel, None)
-            self._asked.discard(channel)
+            self._asked.pop(channel, None)
             if entry is not None and entry.state not in _UNKNOWN_TO_SERVER:
                 held.append(channel)
         return held
@@ -247,7 +247,7 @@ class Ledger:
             entry.asks += 1
             entry.accused = False
             entry.deadline_s = now_s + ACK_TIMEOUT_S
-            self._asked.add(channel)
+            self._asked[channel] = None
         return requests
 
     def confirm(self, channels: Iterable[str]) -> list[str]:
@@ -263,7 +263,7 @@ class Ledger:
             # Any state but WANTED: an answer that comes late is an answer.
             if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.CONFIRMED}:
                 entry.state = ChannelState.CONFIRMED
-                self._asked.discard(channel)
+                self._asked.pop(channel, None)
                 confirmed.append(channel)
         return confirmed
 
@@ -279,7 +279,8 @@ class Ledger:
     def expire(self, now_s: float) -> LedgerReport:
         """Settle what waited too long: accused, asked once more, or else unanswered."""
         late = [name for name in self.channels(ChannelState.ASKED) if self._entries[name].deadline_s <= now_s]
-        self._asked.difference_update(late)
+        for channel in late:
+            self._asked.pop(channel, None)
         accused = [channel for channel in late if self._entries[channel].accused]
         refused: list[str] = []
         if len(accused) <= max(1, self._errors):

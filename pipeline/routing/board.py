@@ -64,7 +64,7 @@ class Board:
         self.lines: Sequence[int] = range(len(self.alive))
         self.on: dict[str, list[int]] = {ticker: [] for ticker in wanted}
         self.copies = dict.fromkeys(wanted, 1)
-        for ticker in self.on.keys() & set(redundant):
+        for ticker in filter(self.on.__contains__, redundant):
             self.copies[ticker] = min(COPIES_OF_REDUNDANT, len(self.alive))
         self.weights = dict.fromkeys(wanted, 1.0)
         self._weight_of_wildcard = 1.0
