@@ -1,7 +1,6 @@
 """The bounded hand-off of batches from one thread to another."""
 
 import math
-import time
 from collections.abc import Callable, Hashable
 from typing import Any, get_args
 
@@ -12,6 +11,7 @@ from .batch import Batch
 from .buffer import Buffer, Overflow
 from .errors import BufferOverflow
 from .gauge import BufferGauge, Dropped
+from .runtime import SYSTEM, Runtime
 from .scheduler import BufferingScheduler, Pastime
 
 __all__ = ["BufferGauge", "BufferOverflow", "Dropped", "Overflow", "buffered"]
@@ -29,8 +29,8 @@ def buffered(
     gather: int = 0,
     waits: bool = True,
     max_age_ms: float = 0,
-    clock: Callable[[], int] = time.time_ns,
     gauge: BufferGauge | None = None,
+    runtime: Runtime = SYSTEM,
 ) -> Callable[[Observable[Batch]], Observable[Any]]:
     """Hand batches over to another thread through a queue of at most ``capacity`` ticks.
 
@@ -77,8 +77,8 @@ def buffered(
         waits: with ``block``; False where the source's thread must never wait. Then whatever it brings is
             queued, and it is up to the source to bring nothing while ``gauge.waiting`` is at the capacity.
         max_age_ms: as above; 0 for any age.
-        clock: wall clock, ns; what ``received_ns`` of a batch is by.
         gauge: keeps the account, for one subscription: a second one fails with `ValueError`.
+        runtime: its thread, locks and clocks; ``received_ns`` of a batch is by its wall clock.
 
     Raises:
         ValueError: a parameter is out of range, ``conflate`` and ``conflate_key`` come without each other, or
@@ -99,9 +99,9 @@ def buffered(
         def subscribe(
             observer: abc.ObserverBase[Any], upstream_scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            its_gauge = gauge or BufferGauge()
+            its_gauge = gauge or BufferGauge(runtime)
             its_gauge.claim()
-            own = _started(name, pastime) if scheduler is None else None
+            own = _started(name, pastime, runtime) if scheduler is None else None
             buffer = Buffer(
                 observer,
                 own or scheduler,
@@ -113,8 +113,8 @@ def buffered(
                 gather=gather,
                 waits=waits,
                 max_age_ns=round(max_age_ms * 1e6),
-                clock=clock,
                 name=name,
+                runtime=runtime,
             )
             subscription = SingleAssignmentDisposable()
 
@@ -138,9 +138,9 @@ def buffered(
     return operator
 
 
-def _started(name: str, pastime: Pastime | None) -> BufferingScheduler:
+def _started(name: str, pastime: Pastime | None, runtime: Runtime) -> BufferingScheduler:
     """Return a scheduler whose thread runs: now it can still be told to who subscribes that there is none."""
-    scheduler = BufferingScheduler(name, pastime=pastime)
+    scheduler = BufferingScheduler(name, pastime=pastime, runtime=runtime)
     scheduler.start()
     return scheduler
 

@@ -1,6 +1,5 @@
 """The two ends of a bounded hand-off: one thread offers batches, another is given them."""
 
-import threading
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Final, Literal
@@ -11,6 +10,7 @@ from .batch import Batch
 from .errors import BufferOverflow
 from .gauge import BufferGauge, Dropped
 from .isolation import ends_the_program
+from .runtime import Runtime
 from .throttled_log import ThrottledLog
 from .tick_queue import Segment, TickQueue
 
@@ -43,8 +43,8 @@ class Buffer:
         gather: int,
         waits: bool,
         max_age_ns: int,
-        clock: Callable[[], int],
         name: str,
+        runtime: Runtime,
     ) -> None:
         self._observer = observer
         self._scheduler = scheduler
@@ -55,17 +55,21 @@ class Buffer:
         self._gather = gather
         self._waits = waits
         self._max_age_ns = max_age_ns
-        self._clock = clock
+        self._clock = runtime.clock
+        self._ident = runtime.ident
+        self._runtime = runtime
         self._gauge = gauge
         self._lock = gauge.lock
-        self._room = threading.Condition(gauge.lock)
+        self._room = runtime.condition(gauge.lock)
         self._waiting = 0
         self._draining = False
         self._consumer: int | None = None
         self._end: Callable[[], None] | None = None
         self._closed = False
-        self._log = ThrottledLog(f"the subscriber behind {name!r} raised; it gets the next batch")
-        self._drop_log = ThrottledLog(f"on_drop of {name!r} raised")
+        self._log = ThrottledLog(
+            f"the subscriber behind {name!r} raised; it gets the next batch", runtime=runtime
+        )
+        self._drop_log = ThrottledLog(f"on_drop of {name!r} raised", runtime=runtime)
 
     def on_next(self, batch: Batch) -> None:
         """Take in a batch; with ``block``, wait until all of it is in."""
@@ -149,7 +153,7 @@ class Buffer:
             self._waiting += 1
             try:
                 while queue.size > fits and not self._closed:
-                    if self._consumer == threading.get_ident():
+                    if self._consumer == self._ident():
                         return False
                     self._room.wait()
             finally:
@@ -232,7 +236,7 @@ class Buffer:
                 with self._lock:
                     self._gauge.failed()
                 self._log(error)
-                if ends_the_program(error):
+                if ends_the_program(error, self._runtime):
                     raise
         with self._lock:
             self._gauge.delivered()
@@ -254,6 +258,6 @@ class Buffer:
             self._gauge.taken(batches)
             if self._waiting and self._queue.size <= self._queue.capacity // 2:
                 self._room.notify_all()
-        self._consumer = threading.get_ident() if batches else None
+        self._consumer = self._ident() if batches else None
         self._draining = bool(batches)
         return batches, losses

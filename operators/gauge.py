@@ -1,12 +1,12 @@
 """What a buffer knows of its ticks: where each one is, at any moment."""
 
-import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .account import Account
 from .batch import Batch
+from .runtime import SYSTEM, Runtime
 
 __all__ = ["BufferGauge", "Dropped"]
 
@@ -61,8 +61,8 @@ class BufferGauge:
     it from any thread. ``reject``, ``drop`` and ``fail`` are for the subscriber, while its ``on_next`` runs.
     """
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
+        self.lock = runtime.lock()
         """The buffer's own; `buffered` holds it when it calls the methods that say so."""
         self.errors = 0
         """Exceptions that came out of the subscriber; what was in its hand then counts as failed."""

@@ -1,18 +1,19 @@
 """Several sources, one stream."""
 
-import threading
 from typing import TypeVar
 
 import reactivex
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from .runtime import SYSTEM, Runtime
+
 __all__ = ["merge"]
 
 _T = TypeVar("_T")
 
 
-def merge(*sources: Observable[_T]) -> Observable[_T]:
+def merge(*sources: Observable[_T], runtime: Runtime = SYSTEM) -> Observable[_T]:
     """Merge sources that emit on threads of their own into one serial stream.
 
     ::
@@ -31,13 +32,14 @@ def merge(*sources: Observable[_T]) -> Observable[_T]:
 
     Args:
         sources: to subscribe to, in this order.
+        runtime: whose lock it takes.
     """
 
     def subscribe(
         observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         # Re-entrant: a source that is made to emit by its own item must not wait for itself.
-        lock = threading.RLock()
+        lock = runtime.rlock()
         emit = observer.on_next
         running = len(sources) or 1
         group = CompositeDisposable()

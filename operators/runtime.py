@@ -79,7 +79,11 @@ class Thread(threading.Thread):
         return thread
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Runtime:
     """All that the stream takes from the operating system; the defaults are the standard library's own.
 
@@ -103,6 +107,8 @@ class Runtime:
     """Starts a daemon thread that runs a function, by a name; RuntimeError where there is none to be had."""
     ident: Callable[[], int] = threading.get_ident
     """Tells which thread runs now."""
+    is_main: Callable[[], bool] = _is_main
+    """Tells whether it is the one with which the program ends, and which Ctrl-C interrupts."""
     selector: Callable[[], selectors.BaseSelector] = selectors.DefaultSelector
     socketpair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
     open_socket: Callable[[int, int, int], socket.socket] = socket.socket

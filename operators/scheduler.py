@@ -3,12 +3,10 @@
 import heapq
 import itertools
 import logging
-import queue
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
+from queue import Empty
 from typing import Any, Final, Protocol, TypeVar
 
 from reactivex import abc, typing
@@ -16,6 +14,7 @@ from reactivex.internal.exceptions import DisposedException
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .errors import BufferOverflow
+from .runtime import SYSTEM, Runtime, Worker
 from .throttled_log import ThrottledLog
 
 __all__ = ["BufferingScheduler", "Pastime"]
@@ -24,6 +23,8 @@ _State = TypeVar("_State")
 _LOG: Final = logging.getLogger("tickbraid.operators")
 JOIN_S: Final = 2.0
 """How long `dispose` waits for an action that is still running."""
+WAIT_S: Final = 86_400.0
+"""A delayed action is waited for in steps of a day: no platform can wait for any length of time."""
 
 
 class Pastime(Protocol):
@@ -54,28 +55,44 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         name: of the thread.
         capacity: actions that may wait, delayed ones included; the one that is running does not count.
         pastime: what the thread does while nothing waits, delayed actions neither.
+        runtime: the thread, what it waits on, and the clocks.
 
     Raises:
         ValueError: ``capacity`` is below 1 or ``name`` is empty.
     """
 
-    def __init__(self, name: str, capacity: int = 1024, pastime: Pastime | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        capacity: int = 1024,
+        pastime: Pastime | None = None,
+        runtime: Runtime = SYSTEM,
+    ) -> None:
         if not name:
             raise ValueError("name must not be empty")
         if capacity < 1:
             raise ValueError(f"capacity must be 1 or more, not {capacity!r}")
         self._name = name
         self._capacity = capacity
-        self._lock = threading.Lock()
+        self._clock = runtime.clock
+        self._monotonic = runtime.monotonic
+        self._ident = runtime.ident
+        self._spawn = runtime.spawn
+        self._lock = runtime.lock()
         self._ready: deque[_Scheduled] = deque()
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # one for each time there is more to do
+        self._wake = runtime.queue()  # one for each time there is more to do
         self._delayed: list[tuple[float, int, _Scheduled]] = []
         self._order = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
         self._disposed = False
         self._pastime = pastime
         self._lent = False
-        self._log = ThrottledLog(f"the thread tickbraid-{name} was interrupted; it goes on")
+        self._log = ThrottledLog(f"the thread tickbraid-{name} was interrupted; it goes on", runtime=runtime)
+
+    @property
+    def now(self) -> datetime:
+        """The wall clock, as reactivex wants it."""
+        return datetime.fromtimestamp(self._clock() / 1e9, UTC)
 
     def schedule(
         self, action: abc.ScheduledAction[_State], state: _State | None = None
@@ -105,7 +122,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         scheduled = _Scheduled(action, state)
         with self._lock:
             self._admit()
-            entry = (time.monotonic() + delay_s, next(self._order), scheduled)
+            entry = (self._monotonic() + delay_s, next(self._order), scheduled)
             heapq.heappush(self._delayed, entry)
             if self._delayed[0] is entry:
                 self._wake.put(None)  # the thread sleeps until a later time than this one
@@ -138,7 +155,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             self._wake.put(None)
             thread = self._thread
         self._recall()
-        if thread is None or thread is threading.current_thread():
+        if thread is None or thread.ident == self._ident():
             return
         thread.join(JOIN_S)
         if thread.is_alive():
@@ -155,9 +172,8 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             if len(self._ready) + len(self._delayed) >= self._capacity:
                 raise BufferOverflow(f"{self._capacity} actions wait for the thread tickbraid-{self._name}")
         if self._thread is None:
-            thread = threading.Thread(target=self._run, name=f"tickbraid-{self._name}", daemon=True)
-            thread.start()
-            self._thread = thread  # only now: where there are no threads the next action tries again
+            # Where there are no threads the next action tries again.
+            self._thread = self._spawn(self._run, f"tickbraid-{self._name}")
 
     def _run(self) -> None:
         while not self._disposed:
@@ -173,7 +189,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             try:
                 self._await(wait_s)
                 scheduled = self._ready.popleft()
-            except (queue.Empty, IndexError):
+            except (Empty, IndexError):
                 return  # a delayed action is due or new, or this is the end
         if not scheduled.is_disposed:
             scheduled.run(self)
@@ -206,9 +222,9 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
         with self._lock:
             if not self._delayed:
                 return None, None
-            wait_s = self._delayed[0][0] - time.monotonic()
+            wait_s = self._delayed[0][0] - self._monotonic()
             if wait_s > 0:
-                return None, min(wait_s, threading.TIMEOUT_MAX)
+                return None, min(wait_s, WAIT_S)
             return heapq.heappop(self._delayed)[2], None
 
 

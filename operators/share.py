@@ -1,12 +1,12 @@
 """One subscription of a source for any number of subscribers."""
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from .runtime import SYSTEM, Runtime
 from .throttled_log import ThrottledLog
 
 __all__ = ["share"]
@@ -14,7 +14,7 @@ __all__ = ["share"]
 _T = TypeVar("_T")
 
 
-def share() -> Callable[[Observable[_T]], Observable[_T]]:
+def share(runtime: Runtime = SYSTEM) -> Callable[[Observable[_T]], Observable[_T]]:
     """Share one subscription of the source among all subscribers.
 
     ::
@@ -34,7 +34,7 @@ def share() -> Callable[[Observable[_T]], Observable[_T]]:
     """
 
     def operator(source: Observable[_T]) -> Observable[_T]:
-        return Observable(_Hub(source).subscribe)
+        return Observable(_Hub(source, runtime).subscribe)
 
     return operator
 
@@ -50,12 +50,12 @@ class _Connection(Generic[_T]):
 class _Hub(Generic[_T]):
     """Outlives its subscriptions, as that is what sharing means; guards who is connected by a lock."""
 
-    def __init__(self, source: Observable[_T]) -> None:
+    def __init__(self, source: Observable[_T], runtime: Runtime) -> None:
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._connection: _Connection[_T] | None = None
         self._end: Callable[[abc.ObserverBase[_T]], None] | None = None
-        self._log = ThrottledLog("a subscriber of a shared stream raised")
+        self._log = ThrottledLog("a subscriber of a shared stream raised", runtime=runtime)
 
     def subscribe(
         self, observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None

@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
-import threading
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Final, Generic, TypeVar
+
+from .runtime import SYSTEM, Runtime
 
 __all__ = ["Throttle", "ThrottledLog"]
 
@@ -32,7 +32,7 @@ class Throttle(Generic[_K]):
     Args:
         burst: how many of a kind pass in an interval.
         interval_s: it begins with the first of a kind, s.
-        monotonic: seconds that never go back.
+        runtime: its monotonic clock.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Throttle(Generic[_K]):
         *,
         burst: int = 1,
         interval_s: float = INTERVAL_S,
-        monotonic: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._burst = burst
         self._interval_s = interval_s
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._monotonic = runtime.monotonic
+        self._lock = runtime.lock()
         self._kinds: dict[_K, _Kind] = {}
 
     def admit(self, kind: _K) -> int | None:
@@ -92,7 +92,7 @@ class ThrottledLog:
         what: what went wrong, as the line begins.
         logger: where the lines go.
         interval_s: between two lines, s.
-        monotonic: seconds that never go back.
+        runtime: as above.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class ThrottledLog:
         *,
         logger: str = "tickbraid.operators",
         interval_s: float = INTERVAL_S,
-        monotonic: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._what = what
         self._log = logging.getLogger(logger)
-        self._throttle = Throttle[None](interval_s=interval_s, monotonic=monotonic)
+        self._throttle = Throttle[None](interval_s=interval_s, runtime=runtime)
 
     def __call__(self, error: BaseException) -> None:
         """Log it with its traceback, or count it for the next line."""

@@ -1,12 +1,11 @@
 """How much comes: ticks by ticker and by connection, counted where the stream is one."""
 
-import threading
-import time
 from collections import Counter, deque
-from collections.abc import Callable
 from typing import Final
 
 from reactivex import Observable, abc
+
+from operators.runtime import SYSTEM, Runtime
 
 from .bars import FirstBars
 from .gaps import Gaps
@@ -65,18 +64,18 @@ class Activity:
     Args:
         gaps: is shown each batch, while it looks for any.
         bars: knows the newest bars.
-        monotonic: seconds.
+        runtime: its monotonic clock and lock.
     """
 
-    def __init__(self, gaps: Gaps, bars: FirstBars, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gaps: Gaps, bars: FirstBars, runtime: Runtime = SYSTEM) -> None:
         self._gaps = gaps
         self._bars = bars
-        self._monotonic = monotonic
+        self._monotonic = runtime.monotonic
         self._counts: dict[str, int] = {}
         """A bare dict: to set an item of a Counter takes five times as long."""
         self._flows: dict[str, _Flow] = {}
         self._began_s: float | None = None
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._measured_s: float | None = None
         self._measured: dict[str, int] = {}
         self._rates: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """The whole stream on one page."""
 
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from reactivex import Observable
@@ -9,6 +9,7 @@ from reactivex import Observable
 from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge
+from operators.runtime import SYSTEM, Runtime
 
 from .engine import Engine
 from .identity import Seen
@@ -24,7 +25,7 @@ from .ticks import TickBatch
 __all__ = ["braid_stream", "build_pipeline"]
 
 
-def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_ns) -> TickStream:
+def build_pipeline(config: Any = None, *, clock: Callable[[], int] = SYSTEM.clock) -> TickStream:
     """Braid all configured connections into one stream of ticks.
 
     ::
@@ -51,27 +52,33 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = time.time_n
     if settings.replay_path:
         from .capture.replay import Replay  # noqa: PLC0415  # pyarrow: only who replays pays for it
 
-        return Replay(settings).stream
-    return braid_stream(settings, clock)
+        return Replay(settings, monotonic=SYSTEM.monotonic).stream
+    return braid_stream(settings, replace(SYSTEM, clock=clock))
 
 
 def braid_stream(
-    settings: Settings, clock: Callable[[], int], sources: MakeSources = make_sources
+    settings: Settings, runtime: Runtime = SYSTEM, sources: MakeSources = make_sources
 ) -> TickStream:
-    """Braid what ``sources`` makes, in this process."""
-    status = StatusStream()
+    """Braid what ``sources`` makes, in this process.
+
+    Args:
+        settings: as loaded.
+        runtime: the clocks, threads and sockets of all that is made here.
+        sources: makes what the ticks come from.
+    """
+    status = StatusStream(runtime=runtime)
     latencies = Latencies()
     tap = Tap()
     window = settings.dedupe_window
 
     def braid(engine: Engine) -> Observable[TickBatch]:
-        return merge(*(source.frames for source in engine.sources)).pipe(
+        return merge(*(source.frames for source in engine.sources), runtime=runtime).pipe(
             tap,
             engine.ingest,
             decode(engine.return_statuses, engine.rejects, engine.rejects.count_unreadable),
             engine.gaps,
             dedupe(lambda: Seen(window, engine.tracks) if window else engine.tracks.note),
-            latency_stamp(clock, latencies, engine.bars),
+            latency_stamp(runtime.clock, latencies, engine.bars),
             engine.activity,
         )
 
@@ -81,7 +88,7 @@ def braid_stream(
         status=status,
         latencies=latencies,
         tap=tap,
-        sinks=lambda: list(configured_sinks(settings, tap, status, clock)),
-        clock=clock,
+        sinks=lambda: list(configured_sinks(settings, tap, status, runtime)),
         sources=sources,
+        runtime=runtime,
     )

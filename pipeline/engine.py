@@ -1,12 +1,12 @@
 """What runs while anybody is subscribed: the sources, and the thread that reads and decodes."""
 
-import threading
 from collections.abc import Callable
 
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 
 from operators.latency_stamp import Latencies
+from operators.runtime import SYSTEM, Runtime
 
 from .activity import Activity
 from .bars import FirstBars
@@ -34,20 +34,19 @@ class Engine(abc.DisposableBase):
     Args:
         settings: as loaded.
         status: where events go.
-        clock: wall clock, ns.
         output: is given the batches.
         ready: tells whether the output can take any.
         blocks: tells whether a subscriber is there for whom nothing may be given up.
         max_age_ns: returns how old a tick may be before nobody wants it any more, None for any age.
         sources: makes what the ticks come from.
         latencies: of the ticks, as they are measured.
+        runtime: what all of it runs on.
     """
 
     def __init__(
         self,
         settings: Settings,
         status: StatusStream,
-        clock: Callable[[], int],
         output: abc.ObserverBase[TickBatch],
         *,
         ready: Callable[[], bool],
@@ -55,38 +54,40 @@ class Engine(abc.DisposableBase):
         max_age_ns: Callable[[], int | None],
         sources: MakeSources,
         latencies: Latencies,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.settings = settings
         self.status = status
-        self.clock = clock
-        self.loop = SocketLoop()
-        self.losses = LossReporter(status.emit, self.loop, clock)
-        self.failures = FailureReporter(status.emit, self.loop, clock)
+        self.runtime = runtime
+        self.loop = SocketLoop(runtime)
+        self.losses = LossReporter(status.emit, self.loop, runtime)
+        self.failures = FailureReporter(status.emit, self.loop, runtime)
         self.ingest = Ingest(
             settings.ingest_buffer_bytes,
             self.loop,
             self._lose,
-            clock,
             ready,
             blocks=blocks,
             max_age_ns=max_age_ns,
             patience=Patience(settings.massive_server_buffer_bytes or DEFAULT_PATIENCE_BYTES),
             hold=lambda hold: self.loop.hold_reads(hold=hold),
+            runtime=runtime,
         )
-        self.rejects = RejectLog()
+        self.rejects = RejectLog(runtime)
         self.tracks = Tracks()
         self.bars = FirstBars()
-        self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, clock)
-        self.activity = Activity(self.gaps, self.bars)
+        self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, runtime.clock)
+        self.activity = Activity(self.gaps, self.bars, runtime)
         self.attribution = Attribution(
             self._sample,
             emit=status.emit,
             scheduler=self.loop,
             ingest_bytes=settings.ingest_buffer_bytes,
             server_bytes=settings.massive_server_buffer_bytes or None,
-            sightings=Sightings(self.tracks, clock),
+            sightings=Sightings(self.tracks, runtime.clock),
             homes=self._homes,
-            clock=clock,
+            clock=runtime.clock,
+            monotonic=runtime.monotonic,
         )
         self.sources: list[Source] = []
         self.carriage: Carriage | None = None
@@ -94,7 +95,7 @@ class Engine(abc.DisposableBase):
         self._output = output
         self._make_sources = sources
         self._latencies = latencies
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._started = False
         self._disposed = False
 
@@ -109,7 +110,7 @@ class Engine(abc.DisposableBase):
                 return
             self.loop.start()
             self.sources, self.carriage = self._make_sources(
-                self.settings, self.loop, self.status, self.clock, self.gaps, self.activity
+                self.settings, self.loop, self.status, self.runtime, self.gaps, self.activity
             )
             self._started = True
         try:
@@ -122,10 +123,11 @@ class Engine(abc.DisposableBase):
 
     def _flow(self, braid: "Braid") -> None:
         refused: list[Exception] = []
-        caller: int | None = threading.get_ident()
+        ident = self.runtime.ident
+        caller: int | None = ident()
 
         def on_error(error: Exception) -> None:
-            if threading.get_ident() == caller:
+            if ident() == caller:
                 refused.append(error)
             else:
                 self._output.on_error(error)

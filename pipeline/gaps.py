@@ -1,6 +1,5 @@
 """What the end of a session cost: for each ticker, the span from the last tick before to the first after."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -98,7 +97,7 @@ class Gaps:
         emit: Callable[[status.StatusEvent], None],
         loop: abc.SchedulerBase,
         afterwards: Callable[[Callable[[], object]], None],
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int],
     ) -> None:
         self.watching = False
         self.last_of: dict[str, Any] = {}

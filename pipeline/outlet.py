@@ -2,8 +2,6 @@
 
 import contextlib
 import itertools
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +12,7 @@ from operators.backpressure import Dropped, Overflow, buffered
 from operators.gauge import BufferGauge
 from operators.isolation import ends_the_program
 from operators.latency_stamp import Latencies
+from operators.runtime import SYSTEM, Runtime
 from operators.scheduler import Pastime
 from operators.throttled_log import ThrottledLog
 
@@ -45,7 +44,7 @@ class Outlet(abc.DisposableBase):
         latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
             server, to its begin, and from there to the server's answer.
         pastime: what its thread does while it has nothing to do.
-        clock: wall clock, ns.
+        runtime: its thread and clocks.
     """
 
     def __init__(
@@ -60,15 +59,15 @@ class Outlet(abc.DisposableBase):
         on_room: Callable[[], None],
         latencies: Latencies,
         pastime: Pastime | None = None,
-        clock: Callable[[], int] = time.time_ns,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.name = sink.name
         self.sink = sink
         self.overflow = overflow
         self.blocks = overflow == "block"
         self.max_age_ms = max_age_ms
-        self.gauge = BufferGauge()
-        self.ended = threading.Event()
+        self.gauge = BufferGauge(runtime)
+        self.ended = runtime.event()
         """Set once the sink has had all there was, or nothing will come any more."""
         self.errors = 0
         """Exceptions that came out of the sink's `write`; those that it counts itself are not among them."""
@@ -79,13 +78,17 @@ class Outlet(abc.DisposableBase):
         self._capacity = capacity
         self._on_drop = on_drop
         self._on_failure = on_failure
-        self._log = ThrottledLog(f"{self.name} raised; it gets what comes next", logger=subscriber_log.name)
+        self._log = ThrottledLog(
+            f"{self.name} raised; it gets what comes next", logger=subscriber_log.name, runtime=runtime
+        )
         self._on_room = on_room
         self._delivered = latencies.delivered[self.name]
         self._acknowledged = sink if isinstance(sink, Acknowledged) else None
         if self._acknowledged is not None:
             self._acknowledged.acknowledged = latencies.sink[self.name]
-        self._clock = clock
+        self._runtime = runtime
+        self._clock = runtime.clock
+        self._ident = runtime.ident
         self._subscription: abc.DisposableBase | None = None
         self._thread: int | None = None
         self._undecoded: dict[str, int] = {}
@@ -99,8 +102,8 @@ class Outlet(abc.DisposableBase):
             gather=GATHER_TICKS,
             waits=False,
             max_age_ms=max_age_ms,
-            clock=clock,
             gauge=self.gauge,
+            runtime=runtime,
         )
 
     @property
@@ -119,12 +122,12 @@ class Outlet(abc.DisposableBase):
         Raises:
             RuntimeError: the outlet's thread cannot be started. So is whatever else makes it impossible.
         """
-        caller: int | None = threading.get_ident()
+        caller: int | None = self._ident()
         refused: list[Exception] = []
 
         def failed(error: Exception) -> None:
             self._end()
-            if threading.get_ident() == caller:
+            if self._ident() == caller:
                 refused.append(error)
             elif on_error is not None:
                 on_error(error)
@@ -152,7 +155,7 @@ class Outlet(abc.DisposableBase):
 
     def wait(self, timeout_s: float) -> None:
         """Wait until it has ended, but not on its own thread: a callback may close the stream."""
-        if self._thread != threading.get_ident():
+        if self._thread != self._ident():
             self.ended.wait(timeout_s)
 
     def lose_undecoded(self, elements: Mapping[str, int]) -> None:
@@ -181,7 +184,7 @@ class Outlet(abc.DisposableBase):
             refuse_unrun(told, f"the snapshot of {self.name}")
             raise TypeError(f"the snapshot of {self.name} is {told!r:.100} and no dict")  # noqa: TRY301  # told below
         except BaseException as error:
-            if ends_the_program(error):
+            if ends_the_program(error, self._runtime):
                 raise
             self._log(error)
             return {"snapshot_error": words_of(error)}
@@ -192,11 +195,11 @@ class Outlet(abc.DisposableBase):
             what()
         except BaseException as error:
             self._log(error)
-            if ends_the_program(error):
+            if ends_the_program(error, self._runtime):
                 raise
 
     def _write(self, batches: Sequence[TickBatch]) -> None:
-        self._thread = threading.get_ident()
+        self._thread = self._ident()
         try:
             self._give(batches)
         finally:

@@ -4,8 +4,6 @@ Where it moves is `pipeline.routing.assign`, how is `pipeline.seating`, and how 
 is `pipeline.allowance`.
 """
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -13,6 +11,8 @@ from typing import Final, Protocol
 
 from reactivex import abc
 from reactivex.disposable import Disposable, SerialDisposable
+
+from operators.runtime import SYSTEM, Runtime
 
 from . import status
 from .allowance import Allowance, Verdict
@@ -84,8 +84,7 @@ class Pool:
         gaps: is told what was not carried, and since when.
         measure: returns ticks/s by ticker, as measured until now.
         market_open: tells whether the exchange is open at a wall-clock time, ns.
-        clock: wall clock, ns.
-        monotonic: seconds.
+        runtime: its clocks, and what waits for it.
     """
 
     def __init__(
@@ -101,8 +100,7 @@ class Pool:
         gaps: Gaps,
         measure: Callable[[], Mapping[str, float]],
         market_open: Callable[[int], bool] = lambda _ns: True,
-        clock: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._seats = {c.id: Seat(c, lines[c.id], event_types[c.id]) for c in carriers}
         self._policy = policy
@@ -111,8 +109,8 @@ class Pool:
         self._gaps = gaps
         self._measure = measure
         self._market_open = market_open
-        self._clock = clock
-        self._monotonic = monotonic
+        self._clock = runtime.clock
+        self._monotonic = runtime.monotonic
         self._seating = Seating(
             tuple(self._seats.values()),
             assignment,
@@ -120,7 +118,7 @@ class Pool:
             redundant=policy.redundant,
             scheduler=scheduler,
             emit=emit,
-            clock=clock,
+            clock=runtime.clock,
         )
         self._allowances = {c.url: Allowance() for c in carriers}
         self._missed: dict[tuple[str, str], Seat] = {}
@@ -128,7 +126,7 @@ class Pool:
         self._uneven_checks = 0
         self._undecided = set(self._seats)
         """Connections that have been neither up nor sent away."""
-        self._decision = threading.Condition()
+        self._decision = runtime.condition(runtime.lock())
         self._try_timer = SerialDisposable()
         self._check_timer = SerialDisposable()
         self._disposed = False

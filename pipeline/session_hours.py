@@ -8,13 +8,18 @@ from typing import Final
 
 from .setting_kinds import nearest
 
-__all__ = ["session_hours"]
+__all__ = ["session_hours", "week_before"]
 
 SEEN_BACK: Final = timedelta(days=7)
 
 
+def week_before(now_ns: int) -> date:
+    """Return the day, in UTC, a week before a wall-clock time, ns."""
+    return datetime.fromtimestamp(now_ns / 1e9, UTC).date() - SEEN_BACK
+
+
 @lru_cache(maxsize=8)
-def session_hours(name: str, first_day: date | None = None) -> Callable[[int], bool]:
+def session_hours(name: str, first_day: date) -> Callable[[int], bool]:
     """Return what tells, for a wall-clock time in ns, whether an exchange is in session, in 0.6 µs.
 
     Where nobody knows, before the first day and after what the library has recorded (about a year from now),
@@ -23,7 +28,7 @@ def session_hours(name: str, first_day: date | None = None) -> Callable[[int], b
 
     Args:
         name: of `exchange_calendars`, such as ``XNYS``; "" for an exchange that never closes.
-        first_day: from when on; default: a week ago.
+        first_day: from when on.
 
     Raises:
         ImportError: the extra ``calendar`` is not installed.
@@ -40,9 +45,8 @@ def session_hours(name: str, first_day: date | None = None) -> Callable[[int], b
     names = exchange_calendars.get_calendar_names()
     if name not in names:
         raise ValueError(f"an exchange of the library exchange_calendars, such as XNYS{nearest(name, names)}")
-    start = first_day or datetime.now(UTC).date() - SEEN_BACK
     try:
-        calendar = exchange_calendars.get_calendar(name, start=start)
+        calendar = exchange_calendars.get_calendar(name, start=first_day)
     except (NotImplementedError, ValueError) as error:
         raise ValueError(f"an exchange whose hours are recorded ({error})") from error
     columns = (

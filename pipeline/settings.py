@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from operators.runtime import SYSTEM
 from pipeline.errors import SettingsError
 from pipeline.loopback import is_loopback
 from pipeline.markets import (
@@ -26,7 +27,7 @@ from pipeline.markets import (
     words_of,
 )
 from pipeline.secret import MASK, Secret, mask_url
-from pipeline.session_hours import session_hours
+from pipeline.session_hours import session_hours, week_before
 from pipeline.setting_keys import (
     CONNECTION_KEYS,
     DEFAULT_TICKERS,
@@ -357,7 +358,7 @@ def _check_capture(reader: _Reader, settings: Settings) -> None:
 
 def _check_calendar(reader: _Reader, name: str) -> None:
     try:
-        session_hours(name)
+        session_hours(name, week_before(SYSTEM.clock()))
     except (ImportError, ValueError) as error:
         reader.reject("MARKET_CALENDAR", reader.provenance["MARKET_CALENDAR"], shown(name), str(error))
 

@@ -4,7 +4,10 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
-from reactivex import Observable, Subject, abc, operators
+from reactivex import Observable, Subject, abc
+from reactivex import operators as ops
+
+from operators.runtime import Runtime
 
 from . import status
 from .activity import Activity
@@ -19,7 +22,7 @@ from .pool import Carrier, Pool, PoolPolicy
 from .pool import Gaps as PoolGaps
 from .routing.route import Plan, plan
 from .routing.universe import universes_of
-from .session_hours import session_hours
+from .session_hours import session_hours, week_before
 from .settings import ConnectionSettings, Settings
 from .status_stream import StatusStream
 from .symbols import near_symbols
@@ -91,7 +94,7 @@ class Carriage(Protocol):
 
 
 MakeSources = Callable[
-    [Settings, SocketLoop, StatusStream, Callable[[], int], Gaps, Activity],
+    [Settings, SocketLoop, StatusStream, Runtime, Gaps, Activity],
     tuple[list[Source], Carriage | None],
 ]
 """Makes the sources of an engine, and what decides on their tickers, if anything here does."""
@@ -101,7 +104,7 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
     settings: Settings,
     loop: SocketLoop,
     status_stream: StatusStream,
-    clock: Callable[[], int],
+    runtime: Runtime,
     gaps: Gaps,
     activity: Activity,
 ) -> tuple[list[Source], Carriage]:
@@ -111,23 +114,23 @@ def make_sources(  # noqa: PLR0917  # the parts of an engine
         settings: as loaded; the providers of its universes are asked, on the caller's thread.
         loop: reads the sockets and runs the timers.
         status_stream: where the connections' events go.
-        clock: wall clock, ns.
+        runtime: what all of it runs on.
         gaps: is told what a lost connection carried.
         activity: says how busy each ticker is.
     """
     if is_generated(settings):
-        assignment = _plan(settings, status_stream.emit, clock).assignment
+        assignment = _plan(settings, status_stream.emit, runtime.clock).assignment
         carried = dict.fromkeys(ticker for tickers in assignment.tickers.values() for ticker in tickers)
-        market = _Synthetic(settings, tuple(carried), status_stream.emit, clock)
+        market = _Synthetic(settings, tuple(carried), status_stream.emit, runtime)
         return [market], market
     connections, pool = make_pool(
         settings,
-        lambda connection, hear: connect(settings, connection, loop, hear, clock),
+        lambda connection, hear: connect(settings, connection, loop, hear, runtime),
         scheduler=loop,
         emit=status_stream.emit,
         gaps=gaps,
         measure=activity.measure,
-        clock=clock,
+        runtime=runtime,
     )
     return list[Source](connections), pool
 
@@ -148,7 +151,7 @@ def make_pool(
     emit: Callable[[status.StatusEvent], None],
     gaps: PoolGaps,
     measure: Callable[[], Mapping[str, float]],
-    clock: Callable[[], int],
+    runtime: Runtime,
 ) -> tuple[list[_C], Pool]:
     """Make a pool and its connections, not yet opened.
 
@@ -161,9 +164,9 @@ def make_pool(
         emit: where events go.
         gaps: is told what a lost connection carried.
         measure: returns ticks/s by ticker.
-        clock: wall clock, ns.
+        runtime: what it runs on.
     """
-    lines, redundant, assignment, _ = _plan(settings, emit, clock)
+    lines, redundant, assignment, _ = _plan(settings, emit, runtime.clock)
 
     def hear(event: status.StatusEvent) -> None:
         emit(event)
@@ -176,7 +179,7 @@ def make_pool(
         if settings.websocket_start_empty or assignment.tickers.get(connection.id):
             connections.append(connect(connection, hear))
         else:
-            emit(status.Skipped(connection=connection.id, at_ns=clock(), reason="it has no tickers"))
+            emit(status.Skipped(connection=connection.id, at_ns=runtime.clock(), reason="it has no tickers"))
     pool = Pool(
         connections,
         lines={line.id: line for line in lines},
@@ -194,8 +197,8 @@ def make_pool(
         emit=emit,
         gaps=gaps,
         measure=measure,
-        market_open=session_hours(settings.market_calendar),
-        clock=clock,
+        market_open=session_hours(settings.market_calendar, week_before(runtime.clock())),
+        runtime=runtime,
     )
     return connections, pool
 
@@ -218,7 +221,7 @@ def connect(
     connection: ConnectionSettings,
     loop: SocketLoop,
     on_status: Callable[[status.StatusEvent], None],
-    clock: Callable[[], int],
+    runtime: Runtime,
 ) -> Connection:
     """Make a connection to Massive, not yet opened."""
     return Connection(
@@ -226,12 +229,13 @@ def connect(
         name=connection.name,
         url=connection.url,
         key=settings.massive_api_key,
-        opener=wire_opener(connection.url, loop, name=connection.id, clock=clock),
+        opener=wire_opener(connection.url, loop, name=connection.id, clock=runtime.clock),
         scheduler=loop,
         on_status=on_status,
         persistence=persistence(settings),
-        clock=clock,
+        clock=runtime.clock,
         monotonic=loop.listening_s,
+        uniform=runtime.uniform,
     )
 
 
@@ -256,27 +260,25 @@ class _Synthetic:
         settings: Settings,
         tickers: tuple[str, ...],
         emit: Callable[[status.StatusEvent], None],
-        clock: Callable[[], int],
+        runtime: Runtime,
     ) -> None:
         types = dict.fromkeys(t for c in settings.connections if c.enabled for t in c.event_types)
         self._types = len(types)
         self._emit = emit
-        self._clock = clock
+        self._clock = runtime.clock
         self._market = SyntheticSource(
             self.id,
             tickers,
             event_types=types,
             interval_s=settings.synthetic_update_interval,
             seed=settings.synthetic_seed,
-            clock_ns=clock,
+            runtime=runtime,
         )
         self._closed = Subject[bool]()
         self._phase = Phase.LIVE
         self._messages = 0
         self._bytes = 0
-        self.frames = self._market.frames.pipe(
-            operators.do_action(self._count), operators.take_until(self._closed)
-        )
+        self.frames = self._market.frames.pipe(ops.do_action(self._count), ops.take_until(self._closed))
 
     def add_tickers(self, tickers: Iterable[str]) -> None:
         self._market.add_tickers(tickers)

@@ -2,13 +2,14 @@
 
 import logging
 import os
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from reactivex import abc
 from reactivex.disposable import Disposable
+
+from operators.runtime import SYSTEM, Runtime
 
 from . import status
 from .callables import refuse_unrun
@@ -67,15 +68,18 @@ class StatusStream(Observed[status.StatusEvent]):
 
     Args:
         linger_s: how long the thread waits for more before it ends, s; the end of the stream ends it at once.
+        runtime: the thread and what it waits on.
     """
 
-    def __init__(self, *, linger_s: float = LINGER_S) -> None:
+    def __init__(self, *, linger_s: float = LINGER_S, runtime: Runtime = SYSTEM) -> None:
         super().__init__(self._add)
         self.owner = Owner()
         """The process that runs the stream."""
         self._linger_s = linger_s
-        self._state_lock = threading.Lock()
-        self._more = threading.Condition(self._state_lock)
+        self._spawn = runtime.spawn
+        self._ident = runtime.ident
+        self._state_lock = runtime.lock()
+        self._more = runtime.condition(self._state_lock)
         """There is an event, or the end."""
         self._observers: tuple[abc.ObserverBase[status.StatusEvent], ...] = ()
         self._waiting: deque[status.StatusEvent] = deque(maxlen=CAPACITY_EVENTS)
@@ -84,7 +88,7 @@ class StatusStream(Observed[status.StatusEvent]):
         self._deliverer: int | None = None
         """The process whose thread delivers: a fork has none."""
         self._completed = False
-        self._told_end = threading.Event()
+        self._told_end = runtime.event()
         self._teller: int | None = None
         """The thread that delivers."""
 
@@ -125,7 +129,7 @@ class StatusStream(Observed[status.StatusEvent]):
             self._more.notify_all()
         if not self._start():
             self._deliver()
-        elif not again and self._teller != threading.get_ident():
+        elif not again and self._teller != self._ident():
             self._told_end.wait(END_S)
 
     def go_on(self) -> None:
@@ -161,7 +165,7 @@ class StatusStream(Observed[status.StatusEvent]):
                 return True
             self._deliverer = os.getpid()
         try:
-            threading.Thread(target=self._deliver, name="tickbraid-status", daemon=True).start()
+            self._spawn(self._deliver, "tickbraid-status")
         except RuntimeError:  # no thread is to be had
             with self._state_lock:
                 self._deliverer = None
@@ -169,7 +173,7 @@ class StatusStream(Observed[status.StatusEvent]):
         return True
 
     def _deliver(self) -> None:
-        self._teller = threading.get_ident()
+        self._teller = self._ident()
         try:
             while self._deliver_one():
                 pass
@@ -231,10 +235,10 @@ class _Key(NamedTuple):
 class _Window:
     """Calls ``flush`` a second after it was opened, once for all who opened it meanwhile."""
 
-    def __init__(self, scheduler: abc.SchedulerBase, flush: Callable[[], None]) -> None:
+    def __init__(self, scheduler: abc.SchedulerBase, flush: Callable[[], None], runtime: Runtime) -> None:
         self._scheduler = scheduler
         self._flush = flush
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._is_open = False
 
     def open(self) -> None:
@@ -261,19 +265,19 @@ class LossReporter:
     Args:
         emit: takes the `Loss` events.
         scheduler: for the second's end.
-        clock: wall clock, ns.
+        runtime: its wall clock and locks.
     """
 
     def __init__(
         self,
         emit: Callable[[status.StatusEvent], None],
         scheduler: abc.SchedulerBase,
-        clock: Callable[[], int],
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._emit = emit
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._window = _Window(scheduler, self.flush)
+        self._clock = runtime.clock
+        self._lock = runtime.lock()
+        self._window = _Window(scheduler, self.flush, runtime)
         self._open: dict[_Key, tuple[int, int, int]] = {}
 
     def report(  # noqa: PLR0917  # the fields of a Loss, in their order
@@ -312,19 +316,19 @@ class FailureReporter:
     Args:
         emit: takes the events.
         scheduler: for the second's end.
-        clock: wall clock, ns.
+        runtime: its wall clock and locks.
     """
 
     def __init__(
         self,
         emit: Callable[[status.StatusEvent], None],
         scheduler: abc.SchedulerBase,
-        clock: Callable[[], int],
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._emit = emit
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._window = _Window(scheduler, self.flush)
+        self._clock = runtime.clock
+        self._lock = runtime.lock()
+        self._window = _Window(scheduler, self.flush, runtime)
         self._open: dict[str, tuple[int, str]] = {}
 
     def report(self, subscriber: str, count: int, error: BaseException) -> None:

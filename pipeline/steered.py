@@ -2,8 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import Final
+
+from operators.runtime import Runtime
 
 from .errors import Closed
 from .settings import Settings
@@ -23,6 +25,7 @@ class Steered:
 
     settings: Settings
     status: StatusStream
+    _runtime: Runtime
 
     @abstractmethod
     def _carriage(self) -> Carriage:
@@ -31,10 +34,6 @@ class Steered:
         Raises:
             Closed: nothing runs.
         """
-
-    @abstractmethod
-    def _now_ns(self) -> int:
-        """Return the wall clock, ns."""
 
     def add_tickers(self, tickers: Iterable[object] | str) -> None:
         """Carry these too, each on the connection that the strategy chooses. From any thread.
@@ -54,7 +53,7 @@ class Steered:
         known = {symbol for universe in self.settings.universes.values() for symbol in universe}
         doubts = tuple(doubts_about([symbol for symbol in symbols if symbol not in carried], known | carried))
         if doubts:
-            self.status.emit(TickersDoubtful(at_ns=self._now_ns(), doubts=doubts))
+            self.status.emit(TickersDoubtful(at_ns=self._runtime.clock(), doubts=doubts))
         carriage.add_tickers(symbols)
 
     def remove_tickers(self, tickers: Iterable[object] | str) -> None:
@@ -87,12 +86,13 @@ class Steered:
         Raises:
             Closed: nobody is subscribed, so nothing runs, or the stream was closed meanwhile.
         """
-        moved: SimpleQueue[tuple[Moved, ...]] = SimpleQueue()
-        self._carriage().rebalance(moved.put)
+        answers = self._runtime.queue()
+        self._carriage().rebalance(answers.put)
         try:
-            return moved.get(timeout=REBALANCE_TIMEOUT_S)
+            moved: tuple[Moved, ...] = answers.get(timeout=REBALANCE_TIMEOUT_S)
         except Empty:
             raise Closed("the stream was closed while it was to rebalance") from None
+        return moved
 
     def reconnect(self, connection: str) -> None:
         """End a connection's session and begin another; one that was evicted tries now. From any thread.
@@ -117,5 +117,5 @@ class Steered:
         """Return the symbols of a list, and tell what can be none."""
         symbols, odd = read_symbols(tickers)
         if odd:
-            self.status.emit(TickersRefused(at_ns=self._now_ns(), where=where, symbols=odd))
+            self.status.emit(TickersRefused(at_ns=self._runtime.clock(), where=where, symbols=odd))
         return symbols

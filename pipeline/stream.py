@@ -1,8 +1,6 @@
 """The tick stream: a reactivex Observable that many may subscribe to, with its account and its health."""
 
 import math
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -15,6 +13,7 @@ from reactivex.observer import Observer
 from operators.account import Account
 from operators.backpressure import Dropped, Overflow
 from operators.latency_stamp import Latencies
+from operators.runtime import SYSTEM, Runtime
 from operators.share import share
 
 from .activity import Activity
@@ -64,8 +63,8 @@ class TickStream(Observed[Tick], Steered):
         latencies: Latencies,
         tap: Tap | None = None,
         sinks: Callable[[], Sequence[Configured]],
-        clock: Callable[[], int] = time.time_ns,
         sources: MakeSources = make_sources,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__(self._subscribe_ticks)
         self.settings = settings
@@ -79,10 +78,10 @@ class TickStream(Observed[Tick], Steered):
         self._owner = status.owner
         self._braid = braid
         self._make_sinks = sinks
-        self._clock = clock
+        self._runtime = runtime
         self._sources = sources
-        self._shared: Observable[TickBatch] = Observable(self._open).pipe(share())
-        self._state_lock = threading.Lock()
+        self._shared: Observable[TickBatch] = Observable(self._open).pipe(share(runtime))
+        self._state_lock = runtime.lock()
         self._engine: Engine | None = None
         self._outlets: list[Outlet] = []
         self._users: set[Outlet] = set()
@@ -165,7 +164,7 @@ class TickStream(Observed[Tick], Steered):
         self, observer: abc.ObserverBase[Tick], _scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         sink = CallbackSink(bare(observer), self._reserve(numbered("callback")))
-        return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
+        return self._enter(self._outlet(sink, deputy=self._deputy()), observer)
 
     def _observable(
         self, kind: str, make_sink: Callable[[Callable[[Any], object], str], Sink]
@@ -174,7 +173,7 @@ class TickStream(Observed[Tick], Steered):
             observer: abc.ObserverBase[Any], _scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             sink = make_sink(bare(observer), self._reserve(numbered(kind)))
-            return self._enter(self._outlet(sink, deputy=Deputy(self._loop)), observer)
+            return self._enter(self._outlet(sink, deputy=self._deputy()), observer)
 
         return Observed(subscribe)
 
@@ -212,8 +211,11 @@ class TickStream(Observed[Tick], Steered):
             on_room=self._resume,
             latencies=self.latencies,
             pastime=deputy,
-            clock=self._clock,
+            runtime=self._runtime,
         )
+
+    def _deputy(self) -> Deputy:
+        return Deputy(self._loop, self._runtime.monotonic)
 
     def _loop(self) -> SocketLoop | None:
         return None if self._engine is None else self._engine.loop
@@ -273,13 +275,13 @@ class TickStream(Observed[Tick], Steered):
         self._engine = Engine(
             self.settings,
             self.status,
-            self._clock,
             observer,
             ready=self._has_room,
             blocks=self._spares,
             max_age_ns=self._max_age_ns,
             sources=self._sources,
             latencies=self.latencies,
+            runtime=self._runtime,
         )
         return self._engine
 
@@ -312,9 +314,6 @@ class TickStream(Observed[Tick], Steered):
 
     # -- steering -------------------------------------------------------------------------------------------
 
-    def _now_ns(self) -> int:
-        return self._clock()
-
     def tickers(self) -> dict[str, tuple[str, ...]]:
         """Return source id to the tickers it is to carry; empty while nobody is subscribed."""
         self._owner.check()
@@ -346,7 +345,7 @@ class TickStream(Observed[Tick], Steered):
             engine = self._engine
         try:
             if engine is not None:
-                _drain(engine, outlets, time.monotonic() + timeout_s)
+                _drain(engine, outlets, timeout_s)
         finally:
             self.status.complete()
 
@@ -408,11 +407,13 @@ class TickStream(Observed[Tick], Steered):
         return Counter() if engine is None else engine.ingest.waiting(look_at_bytes)
 
 
-def _drain(engine: Engine, outlets: Sequence[Outlet], deadline_s: float) -> None:
+def _drain(engine: Engine, outlets: Sequence[Outlet], timeout_s: float) -> None:
     """Close the sources, wait for what they brought to be taken, and stop everything."""
+    monotonic = engine.runtime.monotonic
+    deadline_s = monotonic() + timeout_s
     engine.close_sources()
     for outlet in outlets:
-        outlet.wait(max(0.0, deadline_s - time.monotonic()))
+        outlet.wait(max(0.0, deadline_s - monotonic()))
     late = [outlet for outlet in outlets if not outlet.ended.is_set()]
     try:
         dispose_all(*outlets)

@@ -1,13 +1,13 @@
 """Generates ticks where there is no Massive account, on the same way as real ones: as JSON frames."""
 
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
+
+from operators.runtime import SYSTEM, Runtime
 
 from .market import SyntheticMarket
 from .massive.frames import Frames
@@ -44,9 +44,9 @@ class SyntheticSource:
         event_types: of `pipeline.market.EVENT_TYPES`.
         interval_s: seconds between two rounds (``SYNTHETIC_UPDATE_INTERVAL``), at least 0.001.
         seed: the same seed gives the same prices.
-        clock_ns: wall clock, ns since the epoch; makes the event times, and the receive times.
         scheduler: wakes the source, for virtual time; without one a thread ``tickbraid-synthetic`` does, a
             thread a subscription, which ends within 2 s of its disposal.
+        runtime: that thread; its wall clock makes the event times, and the receive times.
 
     Raises:
         ValueError: an argument is out of its range; the message names it.
@@ -60,8 +60,8 @@ class SyntheticSource:
         event_types: Iterable[str] = ("A",),
         interval_s: float = 1.0,
         seed: int = 0,
-        clock_ns: Callable[[], int] = time.time_ns,
         scheduler: abc.SchedulerBase | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         if not interval_s >= 0.001:
             raise ValueError(f"interval_s must be at least 0.001, not {interval_s!r}")
@@ -69,9 +69,10 @@ class SyntheticSource:
         self._event_types = frozenset(event_types)
         self._interval_ms = round(interval_s * 1000)
         self._seed = seed
-        self._clock_ns = clock_ns
+        self._runtime = runtime
+        self._clock = runtime.clock
         self._scheduler = scheduler
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._tickers: dict[str, None] = dict.fromkeys(tickers)
         self._open_market()  # checks the arguments now rather than at the first subscription
         self.frames: Observable[Frames] = Observable(self._subscribe)
@@ -104,7 +105,7 @@ class SyntheticSource:
         return SyntheticMarket(
             self._listed(),
             seed=self._seed,
-            start_ms=self._clock_ns() // 1_000_000,
+            start_ms=self._clock() // 1_000_000,
             event_types=self._event_types,
             source="synthetic",
         )
@@ -114,19 +115,21 @@ class SyntheticSource:
     ) -> abc.DisposableBase:
         market = self._open_market()
         interval_ms = self._interval_ms
-        last_ms = self._clock_ns() // 1_000_000 // interval_ms * interval_ms
+        last_ms = self._clock() // 1_000_000 // interval_ms * interval_ms
 
         def wake() -> float:
             """Do the round that is due, if one is, and return the seconds until the next."""
             nonlocal last_ms
             # A timer may be early by a hair, and the wall clock may be set back.
-            due_ms = (self._clock_ns() // 1_000_000 + 1) // interval_ms * interval_ms
+            due_ms = (self._clock() // 1_000_000 + 1) // interval_ms * interval_ms
             is_due, last_ms = due_ms > last_ms, due_ms  # first: a round that fails is not done twice
             if is_due:
                 self._emit(market, due_ms, observer)
-            return max(0.0, (due_ms + interval_ms) / 1e3 - self._clock_ns() / 1e9)
+            return max(0.0, (due_ms + interval_ms) / 1e3 - self._clock() / 1e9)
 
-        return _run_on_thread(wake) if self._scheduler is None else _run_on(self._scheduler, wake)
+        if self._scheduler is None:
+            return _run_on_thread(wake, self._runtime)
+        return _run_on(self._scheduler, wake)
 
     def _emit(self, market: SyntheticMarket, now_ms: int, observer: abc.ObserverBase[Frames]) -> None:
         wanted, listed = self._listed(), market.tickers
@@ -136,11 +139,11 @@ class SyntheticSource:
         elements = [element for _, element in market.round(now_ms)]
         for start in range(0, len(elements), MESSAGE_ELEMENTS):
             message = b"[" + b",".join(elements[start : start + MESSAGE_ELEMENTS]) + b"]"
-            observer.on_next(Frames(self._connection_id, self._clock_ns(), [message], len(message)))
+            observer.on_next(Frames(self._connection_id, self._clock(), [message], len(message)))
 
 
-def _run_on_thread(wake: Callable[[], float]) -> abc.DisposableBase:
-    ended = threading.Event()
+def _run_on_thread(wake: Callable[[], float], runtime: Runtime) -> abc.DisposableBase:
+    ended = runtime.event()
 
     def run() -> None:
         delay_s = 0.0
@@ -153,11 +156,10 @@ def _run_on_thread(wake: Callable[[], float]) -> abc.DisposableBase:
 
     def end() -> None:
         ended.set()
-        if threading.current_thread() is not thread:
+        if thread.ident != runtime.ident():
             thread.join(JOIN_TIMEOUT_S)
 
-    thread = threading.Thread(target=run, name="tickbraid-synthetic", daemon=True)
-    thread.start()
+    thread = runtime.spawn(run, "tickbraid-synthetic")
     return Disposable(end)
 
 

@@ -1,10 +1,12 @@
 """A feed, its connections, reading and decoding, moved by hand, around a `Gaps` and its `Activity`."""
 
 from collections import defaultdict, deque
+from dataclasses import replace
 
 from reactivex import Subject
 
 from operators.dedupe import dedupe
+from operators.runtime import SYSTEM
 from pipeline import status
 from pipeline.activity import Activity
 from pipeline.bars import FirstBars
@@ -67,7 +69,9 @@ class World:
         self.on = {}
         self.lost_with = {}
         self.flying = defaultdict(list)
-        activity = Activity(self.gaps, FirstBars(), lambda: self.loop.now_ms / 1000)
+        activity = Activity(
+            self.gaps, FirstBars(), replace(SYSTEM, monotonic=lambda: self.loop.now_ms / 1000)
+        )
         self.subscription = self.batches.pipe(
             self.gaps, dedupe(lambda: Seen(1000, tracks)), activity
         ).subscribe(self._deliver)

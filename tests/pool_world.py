@@ -1,8 +1,11 @@
 """A pool with its connections and their servers, in virtual time."""
 
+from dataclasses import replace
+
 from reactivex.disposable import Disposable
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.runtime import SYSTEM
 from pipeline.errors import ConnectFailed
 from pipeline.massive.connection import Connection
 from pipeline.massive.persistence import Persistence
@@ -115,8 +118,7 @@ class PoolWorld:
             emit=self.events.append,
             gaps=self.gaps,
             measure=lambda: self.rates,
-            clock=lambda: self.now_ns,
-            monotonic=lambda: float(self.scheduler.clock),
+            runtime=replace(SYSTEM, clock=lambda: self.now_ns, monotonic=lambda: float(self.scheduler.clock)),
         )
         self.subscriptions = [c.frames.subscribe(lambda _: None) for c in self.connections.values()]
         self.run(0.1)

@@ -1,10 +1,12 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Subject
 
+from operators.runtime import SYSTEM
 from pipeline import activity as module
 from pipeline import tracks
 from pipeline.activity import Activity
@@ -19,8 +21,8 @@ class Rig:
 
     def __init__(self):
         self.now_s = 100.0
-        self.gaps = Gaps(Tracks(), print, None, None)
-        self.activity = Activity(self.gaps, FirstBars(), lambda: self.now_s)
+        self.gaps = Gaps(Tracks(), print, None, None, lambda: 0)
+        self.activity = Activity(self.gaps, FirstBars(), replace(SYSTEM, monotonic=lambda: self.now_s))
         self.source = Subject()
         self.out = []
         self.ends = []

@@ -53,7 +53,7 @@ def test_what_is_not_recorded_counts_as_open(when):
 @settings(max_examples=30)
 def test_without_a_name_it_never_closes(now_ns):
     """Who names no exchange would have a feed that is watched at some hours only."""
-    assert session_hours("")(now_ns)
+    assert session_hours("", FIRST_DAY)(now_ns)
 
 
 def test_nobody_pays_for_a_calendar_who_names_none(monkeypatch):

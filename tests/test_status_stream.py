@@ -1,9 +1,11 @@
 import logging
 import threading
+from dataclasses import replace
 
 import pytest
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.runtime import SYSTEM
 from pipeline import status
 from pipeline.status_stream import CAPACITY_EVENTS, LossReporter, StatusStream
 from pipeline.symbols import Doubt, OddSymbol
@@ -267,7 +269,7 @@ class Losses:
     def __init__(self):
         self.scheduler = VirtualTimeScheduler(0.0)
         self.events = []
-        self.reporter = LossReporter(self.events.append, self.scheduler, lambda: 99)
+        self.reporter = LossReporter(self.events.append, self.scheduler, replace(SYSTEM, clock=lambda: 99))
 
 
 def test_a_thousand_drops_become_one_event_with_their_sum():

@@ -1,5 +1,6 @@
 import threading
 import time
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.runtime import SYSTEM
 from pipeline.market import EVENT_TYPES, WINDOWS_MS
 from pipeline.synthetic import SyntheticSource
 
@@ -18,7 +20,10 @@ def virtual(**arguments):
     scheduler = VirtualTimeScheduler(START_S)
     arguments.setdefault("tickers", ["AAPL", "BRK.B"])
     source = SyntheticSource(
-        "c1", clock_ns=lambda: round(scheduler.clock * 1e9), scheduler=scheduler, **arguments
+        "c1",
+        runtime=replace(SYSTEM, clock=lambda: round(scheduler.clock * 1e9)),
+        scheduler=scheduler,
+        **arguments,
     )
     return scheduler, source
 
@@ -137,7 +142,7 @@ def test_wall_clock_set_back_stops_nothing_for_good():
         "c1",
         ["A"],
         event_types=["Q"],
-        clock_ns=lambda: round((scheduler.clock + shift_s) * 1e9),
+        runtime=replace(SYSTEM, clock=lambda: round((scheduler.clock + shift_s) * 1e9)),
         scheduler=scheduler,
     )
     seen = []

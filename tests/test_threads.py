@@ -64,11 +64,11 @@ def test_no_thread_is_forgotten_here():
     for folder in ("operators", "pipeline"):
         for path in (SOURCES / folder).rglob("*.py"):
             text = path.read_text()
-            names = re.findall(r'name=f?"tickbraid-([a-z]+)', text.split("import threading")[-1])
-            assert text.count("threading.Thread(") == len(names) + text.count('name=f"tickbraid-{'), path
+            names = re.findall(r'(?:[._]spawn\([\w.]+, |name=)f?"tickbraid-([a-z]+|\{)', text)
+            assert len(re.findall(r"threading\.Thread\(|[._]spawn\(", text)) == len(names), path
             named.update(names)
     known = {name.partition("-")[0] for name in (*AT_SUBSCRIBING, *WHILE_IT_RUNS, *BY_ITSELF)}
-    assert named - {"lookup"} <= known
+    assert named - {"lookup", "{"} <= known
 
 
 @pytest.mark.parametrize("name", AT_SUBSCRIBING)

@@ -113,7 +113,7 @@ def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make, copies)
     tracks = Tracks()
     see, count = (
         Seen(1000, tracks) if dedupes else tracks.note,
-        Activity(Gaps(tracks, print, None, None), FirstBars()),
+        Activity(Gaps(tracks, print, None, None, lambda: 0), FirstBars()),
     )
     source = Subject()
     source.pipe(count).subscribe(lambda _: None)

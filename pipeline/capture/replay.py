@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SerialDisposable
 
+from operators.runtime import SYSTEM, Runtime
 from pipeline import status
 from pipeline.activity import Activity
 from pipeline.build import braid_stream
@@ -94,7 +95,9 @@ class Replay:
         self._clock = ReplayClock()
         self._clock.release(self.contents.first_ns)
         self._player: _Player | None = None
-        self.stream: TickStream = braid_stream(_waiting(settings), self._clock, self._make_sources)
+        self.stream: TickStream = braid_stream(
+            _waiting(settings), replace(SYSTEM, clock=self._clock), self._make_sources
+        )
 
     def progress(self) -> Progress:
         """Return how far it is; from any thread."""
@@ -108,7 +111,7 @@ class Replay:
         settings: Settings,
         loop: SocketLoop,
         status_stream: StatusStream,
-        _clock: Callable[[], int],
+        _runtime: Runtime,
         gaps: Gaps,
         _activity: Activity,
     ) -> tuple[list[Source], Carriage]:

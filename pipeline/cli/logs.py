@@ -1,10 +1,9 @@
 """What is logged while a command runs: a line each, for people or as JSON, without secrets and floods."""
 
 import logging
-import time
-from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
+from operators.runtime import SYSTEM, Runtime
 from operators.throttled_log import INTERVAL_S, Throttle
 from pipeline.redaction import RedactingFilter
 from pipeline.shown import json_line, shown, shown_lines
@@ -38,7 +37,7 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
         log_format: lines for people, or JSON.
         redaction: takes the secrets out.
         interval_s: in which so many of a kind pass, s.
-        monotonic: seconds.
+        runtime: its monotonic clock.
     """
 
     def __init__(
@@ -47,10 +46,10 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
         redaction: RedactingFilter,
         *,
         interval_s: float = INTERVAL_S,
-        monotonic: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__()
-        self._throttle = Throttle[_Kind](burst=BURST, interval_s=interval_s, monotonic=monotonic)
+        self._throttle = Throttle[_Kind](burst=BURST, interval_s=interval_s, runtime=runtime)
         if log_format == "json":
             self.setFormatter(_JsonFormatter())
         else:

@@ -4,7 +4,6 @@ Nothing here is on the way of a tick. It takes the differences of histograms and
 anyway, and the last tick of some tickers.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -100,10 +99,10 @@ class Attribution:
         scheduler: the loop, or virtual time; when it is disposed, so is this.
         ingest_bytes: how much may wait undecoded.
         server_bytes: how much the server keeps for a slow reader; None where nobody knows.
-        sightings: returns the last ticks of some tickers, those of the given ones among them.
-        homes: returns the connection of each ticker.
         clock: wall clock, ns.
         monotonic: seconds.
+        sightings: returns the last ticks of some tickers, those of the given ones among them.
+        homes: returns the connection of each ticker.
     """
 
     def __init__(
@@ -114,10 +113,10 @@ class Attribution:
         scheduler: abc.SchedulerBase,
         ingest_bytes: int,
         server_bytes: int | None,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
         sightings: Callable[[Iterable[str]], Iterable[Sighting]] = lambda _: (),
         homes: Callable[[], Mapping[str, str]] = dict,
-        clock: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sample = sample
         self._emit = emit

@@ -1,7 +1,6 @@
 """Frames to ticks: whole in C where all is well, element by element where something is not."""
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, Union
@@ -9,6 +8,7 @@ from typing import Any, Final, TypeAlias, Union
 import msgspec
 from reactivex import Observable, abc
 
+from operators.runtime import SYSTEM, Runtime
 from operators.throttled_log import Throttle
 from pipeline.ticks import TICK_KINDS, TickBatch
 
@@ -129,11 +129,11 @@ class RejectLog:
     thread; the counters may be read from any.
 
     Args:
-        monotonic: seconds.
+        runtime: its monotonic clock and lock.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._throttle = Throttle[tuple[str, str]](monotonic=monotonic)
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
+        self._throttle = Throttle[tuple[str, str]](runtime=runtime)
         self.by_reason: Counter[str] = Counter()
         self.by_connection: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()

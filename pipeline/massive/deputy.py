@@ -1,6 +1,5 @@
 """Who may lead the loop beside its own thread, and when it has kept the sockets waiting too long."""
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -32,9 +31,7 @@ class Deputy:
         monotonic: seconds.
     """
 
-    def __init__(
-        self, loop: Callable[[], SocketLoop | None], monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, loop: Callable[[], SocketLoop | None], monotonic: Callable[[], float]) -> None:
         self._loop = loop
         self._monotonic = monotonic
         self._leads = False

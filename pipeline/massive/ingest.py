@@ -2,14 +2,14 @@
 
 import logging
 import math
-import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
+
+from operators.runtime import SYSTEM, Runtime
 
 from .frames import Frames
 from .patience import Patience
@@ -65,14 +65,13 @@ class Ingest:
         on_drop: given connection id, reason (``ingest_overflow``, ``aged``, ``unsalvaged``), elements given
             up and the receive times (ns) of the first and last of them; on the thread that did so, under no
             lock.
-        clock: wall clock, ns.
         ready: asked before each read's frames; where it says no they wait until `resume` is called.
         max_age_ns: returns how long ago what is decoded may have been received, None for any age. With such a
             limit reads are not held back: who wants nothing old is not served by what waits elsewhere.
         blocks: tells whether nothing may be given up, however long the server has to wait.
         patience: how much of the feed may wait unread.
         hold: told whether reads are to be held back.
-        monotonic: seconds.
+        runtime: its clocks and lock.
     """
 
     def __init__(
@@ -80,32 +79,31 @@ class Ingest:
         capacity_bytes: int,
         scheduler: abc.SchedulerBase,
         on_drop: Callable[[str, str, int, int, int], None],
-        clock: Callable[[], int] = time.time_ns,
         ready: Callable[[], bool] = lambda: True,
         *,
         max_age_ns: Callable[[], int | None] = lambda: None,
         blocks: Callable[[], bool] = lambda: False,
         patience: Patience | None = None,
         hold: Callable[[bool], None] = lambda _: None,
-        monotonic: Callable[[], float] = time.monotonic,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         if capacity_bytes < 1:
             raise ValueError(f"capacity_bytes must be 1 or more, not {capacity_bytes}")
         self._capacity_bytes = capacity_bytes
         self._scheduler = scheduler
         self._on_drop = on_drop
-        self._clock = clock
+        self._clock = runtime.clock
         self._ready = ready
         self._max_age_ns = max_age_ns
         self._blocks = blocks
         self._patience = patience or Patience()
         self._hold = hold
-        self._monotonic = monotonic
+        self._monotonic = runtime.monotonic
         self._holding = False
         self._thinning = False
         self._hold_bytes = min(HOLD_BYTES, capacity_bytes // 2)
         self._thin_bytes = capacity_bytes // THIN_PART
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._queue: deque[Frames] = deque()
         self._thinned: deque[Frames] = deque()
         """Those before the queue, without their quotes."""

@@ -13,17 +13,18 @@ import contextlib
 import heapq
 import itertools
 import logging
-import queue
 import selectors
 import socket
-import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
+from queue import Empty
 from typing import Any, Final, TypeVar
 
 from reactivex import abc, typing
 from reactivex.scheduler.scheduler import Scheduler
+
+from operators.runtime import SYSTEM, Runtime, Worker
 
 __all__ = ["SocketLoop"]
 
@@ -80,33 +81,42 @@ class SocketLoop(Scheduler, abc.DisposableBase):
     the one that leads.
 
     Args:
-        monotonic: seconds, for the timers.
+        runtime: its thread, what that waits on, and the clocks.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, runtime: Runtime = SYSTEM) -> None:
         super().__init__()
-        self._monotonic = monotonic
-        self._selector = selectors.DefaultSelector()
-        self._wake_in, self._wake_out = socket.socketpair()
+        self._clock = runtime.clock
+        self._monotonic = runtime.monotonic
+        self._ident = runtime.ident
+        self._spawn = runtime.spawn
+        self._event = runtime.event
+        self._selector = runtime.selector()
+        self._wake_in, self._wake_out = runtime.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._selector.register(self._wake_out, selectors.EVENT_READ, _Watched(self._drain_wakes))
         self._watched: dict[socket.socket, _Watched] = {}
         self._held_since_s: float | None = None
         self._held_before_s = 0.0
-        self._lock = threading.Lock()
+        self._lock = runtime.lock()
         self._jobs: deque[_Job] = deque()
         self._timers: list[tuple[float, int, _Job]] = []
         self._order = itertools.count()
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
         self._disposed = False
-        self._lead = threading.Lock()
+        self._lead = runtime.lock()
         """Held by who leads; no user code runs under it."""
         self._leader: int | None = None
         self._turns = 0
         self._behind = False
         self._volunteer: Callable[[], bool] | None = None
-        self._summons: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._summons = runtime.queue()
+
+    @property
+    def now(self) -> datetime:
+        """The wall clock, as reactivex wants it."""
+        return datetime.fromtimestamp(self._clock() / 1e9, UTC)
 
     def start(self) -> None:
         """Start the thread, if it does not run yet; from any thread.
@@ -221,7 +231,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         with self._lock:
             if self._thread is None or self._disposed:
                 return True
-        beat = threading.Event()
+        beat = self._event()
         self.schedule(lambda *_: beat.set())
         return beat.wait(timeout_s) or self._disposed
 
@@ -260,14 +270,13 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                 self._close()
             return
         self._summons.put(None)
-        if self._leader != threading.get_ident():
+        if self._leader != self._ident():
             self._wake()
             thread.join(JOIN_TIMEOUT_S)
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="tickbraid-io", daemon=True)
-        thread.start()
-        self._thread = thread  # only now: where there are no threads the next action tries again
+        # Where there are no threads the next action tries again.
+        self._thread = self._spawn(self._run, "tickbraid-io")
 
     def _run(self) -> None:
         while not self._disposed:
@@ -278,7 +287,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             except BaseException:  # thrown in from outside, as gevent's and eventlet's time-outs are
                 log.exception("the loop's thread was interrupted; it goes on")
         with self._lead:
-            self._leader = threading.get_ident()
+            self._leader = self._ident()
             try:
                 while self._jobs:
                     self._run_job(self._jobs.popleft())
@@ -286,7 +295,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                 self._close()
 
     def _take_turns(self, until: Callable[[], bool]) -> None:
-        self._leader = threading.get_ident()
+        self._leader = self._ident()
         try:
             while not (self._disposed or until()):
                 self._turns += 1
@@ -308,8 +317,8 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         while not self._disposed:
             try:
                 self._summons.get(timeout=pause_s)
-            except queue.Empty:
-                idle = not self._lead.locked() and self._turns == turns
+            except Empty:
+                idle = self._leader is None and self._turns == turns
                 if idle and pause_s == SURE_S:
                     return
                 pause_s, turns = SURE_S if idle else LOOK_S, self._turns
@@ -363,7 +372,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             log.exception("an action on the loop's thread raised; this is a defect")
 
     def _wake(self) -> None:
-        if self._leader == threading.get_ident():
+        if self._leader == self._ident():
             return
         # Full: the loop is awake anyway. Closed: it is ending.
         with contextlib.suppress(OSError):

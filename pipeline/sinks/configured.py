@@ -1,9 +1,10 @@
 """The sinks that the settings ask for, each with the buffer in front of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from operators.buffer import Overflow
+from operators.runtime import Runtime
 from pipeline.settings import Settings
 from pipeline.status_stream import StatusStream
 from pipeline.tap import Tap
@@ -19,7 +20,7 @@ __all__ = ["configured_sinks"]
 
 
 def configured_sinks(
-    settings: Settings, tap: Tap, status: StatusStream, clock: Callable[[], int]
+    settings: Settings, tap: Tap, status: StatusStream, runtime: Runtime
 ) -> Iterator[Configured]:
     """Make them, before the stream runs.
 
@@ -27,7 +28,7 @@ def configured_sinks(
         settings: as loaded.
         tap: shows undecoded reads.
         status: where the sinks tell what happens to them.
-        clock: wall clock, ns.
+        runtime: what they run on.
 
     Raises:
         CaptureUnusable: CAPTURE_PATH cannot be recorded into.
@@ -36,7 +37,7 @@ def configured_sinks(
     if settings.capture_path:
         # A replay waits, so that what is recorded of it is the same each time; nothing else ever does.
         overflow: Overflow = "block" if settings.replay_path else "drop_oldest"
-        yield Configured(_capture(settings, tap, status, clock), settings.capture_buffer_ticks, overflow)
+        yield Configured(_capture(settings, tap, status, runtime), settings.capture_buffer_ticks, overflow)
     if settings.redis_enabled:
         channels = Channels(
             raw=settings.redis_channel_raw,
@@ -46,13 +47,20 @@ def configured_sinks(
             raw_batch=settings.redis_channel_raw_batch,
         )
         url = settings.redis_url.reveal()
-        sink = RedisSink(url, channels=channels, on_status=status.emit, clock=clock)
+        sink = RedisSink(
+            url,
+            channels=channels,
+            on_status=status.emit,
+            clock=runtime.clock,
+            monotonic=runtime.monotonic,
+            random=runtime.uniform,
+        )
         yield Configured(
             sink, settings.redis_buffer_ticks, settings.redis_overflow, settings.redis_max_age_ms
         )
 
 
-def _capture(settings: Settings, tap: Tap, status: StatusStream, clock: Callable[[], int]) -> "CaptureSink":
+def _capture(settings: Settings, tap: Tap, status: StatusStream, runtime: Runtime) -> "CaptureSink":
     from pipeline.capture.record import CaptureSink  # noqa: PLC0415  # pyarrow: only who records pays for it
 
     return CaptureSink(
@@ -63,5 +71,5 @@ def _capture(settings: Settings, tap: Tap, status: StatusStream, clock: Callable
         rotate_s=settings.capture_rotate_s,
         rotate_rows=settings.capture_rotate_rows,
         waits=bool(settings.replay_path),
-        clock=clock,
+        clock=runtime.clock,
     )

@@ -2,12 +2,14 @@ import ast
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import pipeline
+from operators.runtime import SYSTEM
 from pipeline.cli.logs import BURST, LogHandler
 from pipeline.redaction import RedactingFilter
 
@@ -19,7 +21,9 @@ class World:
 
     def __init__(self, log_format):
         self.now_s = 0.0
-        self.handler = LogHandler(log_format, RedactingFilter("hunter2"), monotonic=lambda: self.now_s)
+        self.handler = LogHandler(
+            log_format, RedactingFilter("hunter2"), runtime=replace(SYSTEM, monotonic=lambda: self.now_s)
+        )
         self.log = logging.Logger("tickbraid.x")  # noqa: LOG001  # nobody else's
         self.log.addHandler(self.handler)
 

@@ -55,7 +55,7 @@ def rig():
         feeds.append(Feed(loop))
         return feeds, None
 
-    stream = braid_stream(load_settings({"SYMBOL_UNIVERSE_KEY": ""}), time.time_ns, sources)
+    stream = braid_stream(load_settings({"SYMBOL_UNIVERSE_KEY": ""}), sources=sources)
 
     def bring(ticks):
         before = count["ticks"]

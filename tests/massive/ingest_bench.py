@@ -1,8 +1,11 @@
 """An ingest buffer with what stands before and behind it, for the tests of it."""
 
+from dataclasses import replace
+
 from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.runtime import SYSTEM
 from pipeline.massive.frames import Frames
 from pipeline.massive.ingest import Ingest
 from pipeline.massive.patience import Patience
@@ -23,12 +26,12 @@ class Bench:
             capacity_bytes,
             self.scheduler,
             lambda *a: self.drops.append(a),
-            lambda: self.now_ns,
             lambda: self.ready,
             max_age_ns=lambda: max_age_ns,
             blocks=lambda: blocks,
             patience=Patience(patience_bytes),
             hold=self.held.append,
+            runtime=replace(SYSTEM, clock=lambda: self.now_ns),
         )
         self.source = Subject()
         self.out = []

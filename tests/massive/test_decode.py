@@ -1,11 +1,13 @@
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reactivex import from_iterable
 
+from operators.runtime import SYSTEM
 from pipeline.massive.decode import Reject, RejectLog, decode, decode_message, statuses_in
 from pipeline.massive.frames import Frames
 from pipeline.ticks import LimitUpLimitDown, MinuteAggregate, Quote, SecondAggregate, Trade
@@ -165,7 +167,7 @@ def test_statuses_in_survives_bad_neighbours():
 def test_rejects_are_counted_and_sampled_at_most_every_ten_seconds(caplog):
     """A feed gone bad would otherwise fill the disk with log lines at 100,000 a second."""
     now_s = 100.0
-    reject_log = RejectLog(monotonic=lambda: now_s)
+    reject_log = RejectLog(runtime=replace(SYSTEM, monotonic=lambda: now_s))
     with caplog.at_level(logging.WARNING, "tickbraid.massive.decode"):
         for _ in range(1000):
             reject_log("connection_1", Reject("malformed", b"sample"))

@@ -83,7 +83,7 @@ def test_sockets_wait_a_small_part_of_the_time(turns):
 
 def test_without_a_loop_it_does_nothing():
     """A subscriber may wait before the stream runs, and after it has ended."""
-    deputy = Deputy(lambda: None)
+    deputy = Deputy(lambda: None, lambda: 0.0)
     deputy.lend(lambda: False)
     deputy.begin()
     deputy.recall()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from typing import get_origin
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import from_iterable
 
+from operators.runtime import SYSTEM
 from pipeline.massive.decode import Element, RejectLog, decode, decode_message
 from pipeline.massive.frames import Frames
 from pipeline.massive.lenient import Reject, decode_element, types_of
@@ -179,7 +181,7 @@ def test_any_bytes_are_an_element_or_a_reject(raw):
 def test_unreadable_fields_are_counted_by_field_and_told_now_and_then(caplog):
     """A feed that changes a type says nothing; its users have to be told, but not 1,000 times."""
     now_s = 100.0
-    rejects = RejectLog(monotonic=lambda: now_s)
+    rejects = RejectLog(runtime=replace(SYSTEM, monotonic=lambda: now_s))
     message = encode(*[TRADE | {"z": {}, "c": "?"}] * 50, TRADE)
     frames = Frames("connection_1", 7, [message], len(message))
     batches = []

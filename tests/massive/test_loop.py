@@ -1,9 +1,11 @@
 import logging
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 
+from operators.runtime import SYSTEM
 from pipeline.massive.loop import SocketLoop
 from tests.conftest import our_threads, wait_until
 
@@ -42,7 +44,7 @@ def test_three_threads_scheduling_at_once_lose_nothing(loop):
 def test_timers_run_by_their_due_time():
     """A back-off scheduled before a ping but due after it must come after it; the clock is ours."""
     now_s = [0.0]
-    loop = SocketLoop(monotonic=lambda: now_s[0])
+    loop = SocketLoop(runtime=replace(SYSTEM, monotonic=lambda: now_s[0]))
     ran = []
     loop.schedule_relative(20, lambda *_: ran.append(20))
     loop.schedule_relative(10, lambda *_: ran.append(10))

@@ -1,5 +1,6 @@
 from asyncio import CancelledError
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import reactivex
@@ -8,6 +9,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 from operators.account import Account
 from operators.backpressure import BufferGauge, BufferOverflow, Dropped, buffered
+from operators.runtime import SYSTEM
 from operators.scheduler import BufferingScheduler
 from tests.operators.fakes import ByHand, FakeBatch, Recorder, Source, in_threads
 from tests.operators.stage import Stage
@@ -183,6 +185,19 @@ def test_ctrl_c_on_the_main_thread_is_not_swallowed(kind):
     assert stage.account == Account(received=2, failed=1, delivered=1)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_the_runtime_says_which_thread_is_the_main_one(kind):
+    """Where all threads of a stream are one of the system, a raising subscriber would end the program."""
+
+    def on_item(_):
+        raise kind
+
+    stage = Stage(9, on_item=on_item, runtime=replace(SYSTEM, is_main=lambda: False))
+    stage.emit(1)
+    stage.scheduler.run()
+    assert stage.account == Account(received=1, failed=1)
+
+
 @pytest.mark.parametrize("kind", RAISED)
 def test_a_conflate_key_or_a_drop_hook_that_raises_anything(kind, caplog):
     """They run on the source's thread, which reads for everybody: it must come back."""
@@ -317,8 +332,8 @@ def test_a_batch_that_races_with_dispose_is_counted():
         gather=0,
         waits=True,
         max_age_ns=0,
-        clock=lambda: 0,
         name="x",
+        runtime=SYSTEM,
     )
     buffer.close()
     buffer.on_next(FakeBatch([1, 2], rejected=1))
@@ -391,7 +406,7 @@ def test_on_the_immediate_scheduler_it_hands_over_at_once():
 def test_what_is_too_old_is_dropped_when_its_turn_comes():
     """Who trades on prices would act on some that are seconds old, since they were few enough to wait."""
     now_ns = [0]
-    stage = Stage(100, "drop_oldest", max_age_ms=5, clock=lambda: now_ns[0])
+    stage = Stage(100, "drop_oldest", max_age_ms=5, runtime=replace(SYSTEM, clock=lambda: now_ns[0]))
     for at_ms in (1, 2, 8):
         stage.emit(at_ms, at_ms, received_ns=at_ms * 1_000_000)
     now_ns[0] = 7_000_000

@@ -1,8 +1,10 @@
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.runtime import SYSTEM
 from operators.throttled_log import KINDS_KEPT, Throttle, ThrottledLog
 from tests.operators.fakes import in_threads
 
@@ -14,7 +16,7 @@ from tests.operators.fakes import in_threads
 def test_each_is_let_through_or_told_as_held_back(steps, burst):
     """Lines would vanish from the log without a word, or be told twice."""
     now_s = 0.0
-    throttle = Throttle(burst=burst, interval_s=10, monotonic=lambda: now_s)
+    throttle = Throttle(burst=burst, interval_s=10, runtime=replace(SYSTEM, monotonic=lambda: now_s))
     came, passed, told = Counter(), Counter(), Counter()
     for kind, wait_s in steps:
         now_s += wait_s
@@ -33,7 +35,7 @@ def test_each_is_let_through_or_told_as_held_back(steps, burst):
 def test_a_kind_has_its_burst_in_each_interval():
     """The first lines of some trouble are the useful ones; another kind must not use them up."""
     now_s = 0.0
-    throttle = Throttle(burst=2, interval_s=10, monotonic=lambda: now_s)
+    throttle = Throttle(burst=2, interval_s=10, runtime=replace(SYSTEM, monotonic=lambda: now_s))
     assert [throttle.admit("a") for _ in range(4)] == [0, 0, None, None]
     assert throttle.admit("b") == 0
     now_s = 9.9
@@ -46,7 +48,7 @@ def test_a_kind_has_its_burst_in_each_interval():
 
 def test_kinds_without_end_take_no_memory_without_end():
     """Messages with the time in them would each be a kind for ever; what was held back is still told."""
-    throttle = Throttle(monotonic=lambda: 0.0)
+    throttle = Throttle(runtime=replace(SYSTEM, monotonic=lambda: 0.0))
     throttle.admit("held")
     throttle.admit("held")
     for number in range(3 * KINDS_KEPT):
@@ -58,7 +60,7 @@ def test_kinds_without_end_take_no_memory_without_end():
 def test_one_line_an_interval(caplog):
     """Ten thousand exceptions a second are one line in ten seconds, which says how many there were."""
     now_s = [100.0]
-    log = ThrottledLog("it raised", interval_s=10, monotonic=lambda: now_s[0])
+    log = ThrottledLog("it raised", interval_s=10, runtime=replace(SYSTEM, monotonic=lambda: now_s[0]))
     for second in (100, 105, 109.9, 110, 130):
         now_s[0] = second
         log(ValueError(second))
@@ -72,6 +74,6 @@ def test_one_line_an_interval(caplog):
 
 def test_three_threads_make_one_line(caplog, eager_switching):
     """Threads that fail at once do not each have their line."""
-    log = ThrottledLog("it raised", monotonic=lambda: 0.0)
+    log = ThrottledLog("it raised", runtime=replace(SYSTEM, monotonic=lambda: 0.0))
     in_threads(*[lambda: [log(ValueError()) for _ in range(50)]] * 3)
     assert len(caplog.records) == 1

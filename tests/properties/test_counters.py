@@ -69,8 +69,7 @@ class World:
                     "INGEST_BUFFER_BYTES": 65536,
                 }
             ),
-            time.time_ns,
-            lambda *_: ([*self.sources.values()], carriage),
+            sources=lambda *_: ([*self.sources.values()], carriage),
         )
         self.collector = StreamCollector(self.stream)
         self.seen = {}
