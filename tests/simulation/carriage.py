@@ -1,0 +1,261 @@
+"""From the record: what was read, when each channel was due, who carried it, and what was told of it."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pipeline.status import Loss
+from pipeline.symbols import WILDCARD, other_spellings
+from tests.simulation.record import Hold, Made, Record, Session
+
+__all__ = ["Carriage", "Due", "Proof", "Read", "Span"]
+
+FEED = "feed"
+
+
+class Read(NamedTuple):
+    """One copy of a tick that the client's socket has read."""
+
+    made: Made
+    session: int
+    place: int
+    """Of its message among those of its session."""
+    read_ns: int
+
+
+class Due(NamedTuple):
+    """A time in which nothing of a channel may be missing untold."""
+
+    from_ns: int
+    to_ns: int
+
+
+class Proof(NamedTuple):
+    """A hold of a channel that the client knows of: since when."""
+
+    hold: Hold
+    session: Session
+    known_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What was told of a channel: that something may be missing of it.
+
+    Args:
+        channel: of which; one loss may be told of many.
+        connection: which had carried it.
+        from_ns: event time after which something may be missing.
+        to_ns: before which.
+        told_ns: true time at which it was told.
+    """
+
+    channel: str
+    connection: str
+    from_ns: int
+    to_ns: int
+    told_ns: int
+
+    def covers(self, made: Made, margin_ns: int) -> bool:
+        """Tell whether a tick lies in it: when it happened or, as of a bar, when it was sent."""
+        from_ns, to_ns = self.from_ns - margin_ns, self.to_ns + margin_ns
+        return from_ns <= made.event_ns <= to_ns or from_ns <= made.market_ns <= to_ns
+
+    def has_inside(self, read: Read, margin_ns: int) -> bool:
+        """Tell whether a tick happened in it, and came in it: a bar is sent some time after its end."""
+        event_ns = read.made.event_ns
+        return self.from_ns + margin_ns < event_ns and max(event_ns, read.read_ns) < self.to_ns - margin_ns
+
+
+@dataclass(slots=True)
+class _Index:
+    reads: dict[str, list[Read]] = field(default_factory=lambda: defaultdict(list))
+    first: dict[int, Read] = field(default_factory=dict)
+    copies: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    elements: list[tuple[int, str, tuple[int | None, ...]]] = field(default_factory=list)
+
+
+class Carriage:
+    """What follows from a record at one moment, each found once.
+
+    Args:
+        record: of the world.
+        now_ns: the moment.
+    """
+
+    def __init__(self, record: Record, now_ns: int) -> None:
+        self.record = record
+        self.now_ns = now_ns
+
+    @cached_property
+    def _index(self) -> _Index:
+        index = _Index()
+        for session in self.record.sessions.values():
+            for place, message in enumerate(session.read_messages):
+                read_ns = session.read_ns(message.end) or 0
+                index.elements.append((read_ns, session.connection, message.keys))
+                for key in message.keys:
+                    if key is not None:
+                        read = Read(self.record.made[key], session.number, place, read_ns)
+                        index.reads[read.made.channel].append(read)
+                        index.copies[key] += 1
+                        if key not in index.first or read_ns < index.first[key].read_ns:
+                            index.first[key] = read
+        for reads in index.reads.values():
+            reads.sort(key=lambda read: read.read_ns)
+        return index
+
+    @property
+    def first_reads(self) -> dict[int, Read]:
+        """Of each tick that was read, the first copy."""
+        return self._index.first
+
+    @property
+    def copies(self) -> dict[int, int]:
+        """Of each tick that was read, how often."""
+        return self._index.copies
+
+    @property
+    def elements(self) -> list[tuple[int, str, tuple[int | None, ...]]]:
+        """All messages that were read: when, by which connection, and what is in them."""
+        return self._index.elements
+
+    def reads_of(self, channel: str) -> list[Read]:
+        """Return the ticks of a channel that were read, in the order of reading."""
+        return self._index.reads.get(channel, [])
+
+    @cached_property
+    def proofs(self) -> dict[str, list[Proof]]:
+        """Of each channel, the holds that the client knows of: by their acknowledgement, or by a tick."""
+        proofs: dict[str, list[Proof]] = defaultdict(list)
+        ticks: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+        for session in self.record.sessions.values():
+            for message in session.read_messages:
+                read_ns = session.read_ns(message.end) or 0
+                for key in message.keys:
+                    if key is not None:
+                        channel = self.record.made[key].channel
+                        ticks[channel, session.number].append((message.sent_ns, read_ns))
+        for session in self.record.sessions.values():
+            for hold in session.holds:
+                known = [ns for ns in (self._acknowledged_ns(session, hold),) if ns is not None]
+                known += [
+                    read_ns
+                    for sent_ns, read_ns in ticks.get((hold.channel, session.number), ())
+                    if hold.from_ns <= sent_ns and (hold.to_ns is None or sent_ns <= hold.to_ns)
+                ][:1]
+                if known:
+                    proofs[hold.channel].append(Proof(hold, session, min(known)))
+        return proofs
+
+    @staticmethod
+    def _acknowledged_ns(session: Session, hold: Hold) -> int | None:
+        return None if hold.acknowledged is None else session.read_ns(hold.acknowledged)
+
+    def due(self, channel: str) -> Iterator[Due]:
+        """Yield when a channel was due.
+
+        From when the client first knew that it is held, after the operator wanted it, until he wanted it no
+        more. Of what he gave up, only until the last that was known of it: nobody waits for its return.
+        """
+        end_ns = self.record.closed_ns or self.now_ns
+        for from_ns, to_ns in self.record.wanted.get(channel, ()):
+            limit_ns = end_ns if to_ns is None else min(to_ns, end_ns)
+            known = [
+                proof.known_ns
+                for proof in self.proofs.get(channel, ())
+                if proof.hold.from_ns >= from_ns and proof.known_ns <= limit_ns
+            ]
+            if not known:
+                continue
+            if to_ns is not None and to_ns < end_ns:
+                seen = [read.read_ns for read in self.reads_of(channel) if read.read_ns <= limit_ns]
+                limit_ns = max(known + seen)
+            yield Due(min(known), limit_ns)
+
+    def lag_ns(self, channel: str) -> int:
+        """Return how long after it happened a tick of a channel is sent at most, as a bar is."""
+        return max(
+            (made.market_ns - made.event_ns for made in self.record.by_channel.get(channel, ())), default=0
+        )
+
+    @cached_property
+    def unread(self) -> list[Made]:
+        """The due ticks that no socket has read, but for those on their way at the end."""
+        under_way = {
+            key
+            for session in self.record.sessions.values()
+            if session.deaf_ns is None and self._lives_at_the_end(session)
+            for message in session.unread_messages
+            for key in message.keys
+        }
+        lost = []
+        for channel, ticks in self.record.by_channel.items():
+            for due in self.due(channel):
+                lost += [
+                    made
+                    for made in ticks
+                    if due.from_ns <= made.market_ns < due.to_ns
+                    and made.key not in self.first_reads
+                    and made.key not in under_way
+                ]
+        return lost
+
+    def _lives_at_the_end(self, session: Session) -> bool:
+        ended_ns, closed_ns = session.ended_ns, self.record.closed_ns
+        return ended_ns is None or (session.by_us and closed_ns is not None and ended_ns >= closed_ns)
+
+    @cached_property
+    def spans(self) -> dict[str, list[Span]]:
+        """What was told of each channel."""
+        spans: dict[str, list[Span]] = defaultdict(list)
+        channels = [*dict.fromkeys([*self.record.wanted, *self.record.by_channel])]
+        for told_ns, event in self.record.told:
+            if isinstance(event, Loss) and event.where == FEED:
+                for channel, from_ns, to_ns in self._told_of(event, channels):
+                    span = Span(channel, event.connection or "", from_ns, to_ns, told_ns)
+                    spans[channel].append(span)
+        return spans
+
+    def _told_of(self, loss: Loss, channels: list[str]) -> Iterator[tuple[str, int, int]]:
+        for gap in loss.gaps:
+            for channel in channels:
+                if _is_of(gap, channel):
+                    yield channel, gap.from_ns, gap.to_ns
+        if not loss.gaps:  # of all that its connection carries
+            carried = {
+                hold.channel
+                for session in self.record.sessions.values()
+                if session.connection == loss.connection
+                for hold in session.holds
+            }
+            for channel in channels:
+                if channel in carried:
+                    yield channel, loss.from_ns, loss.to_ns
+
+    def carriers(self, channel: str) -> list[tuple[int, int]]:
+        """Return when somebody carried a channel whose ticks arrive, in order, overlaps joined."""
+        times = []
+        for session in self.record.sessions.values():
+            for hold in session.holds:
+                if hold.channel == channel:
+                    ends = [ns for ns in (hold.to_ns, session.last_live_ns) if ns is not None]
+                    times.append((hold.from_ns, min(ends, default=self.now_ns)))
+        joined: list[tuple[int, int]] = []
+        for from_ns, to_ns in sorted(times):
+            if joined and from_ns <= joined[-1][1]:
+                joined[-1] = joined[-1][0], max(joined[-1][1], to_ns)
+            elif to_ns > from_ns:
+                joined.append((from_ns, to_ns))
+        return joined
+
+
+def _is_of(gap: Any, channel: str) -> bool:
+    """Tell whether a gap is of a channel; gaps of tickers are of all their channels."""
+    kind, _, symbol = channel.partition(".")
+    told = getattr(gap, "channel", None) or f"{kind}.{gap.ticker}"
+    told_kind, _, told_symbol = told.partition(".")
+    names = (symbol, WILDCARD, *other_spellings(symbol))
+    return told_kind == kind and told_symbol in names

@@ -1,0 +1,403 @@
+"""The oracle: holds what a product told and delivered against the record of what really happened."""
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, Final
+
+from operators.account import Account
+from pipeline.status import Loss, SinkDown, SinkUp, SubscriberFailed
+from tests.simulation.carriage import Carriage, Span
+from tests.simulation.record import Made, Record, Subscription
+from tests.simulation.verdicts import Statement, Verdict
+
+__all__ = ["Accounts", "Context", "judge", "judge_liveness", "judge_wakeups"]
+
+MS: Final = 1_000_000
+SECOND: Final = 1_000_000_000
+SETTLE_NS: Final = 2 * SECOND
+"""A channel that stays silent for so long after its confirmation is not waited for."""
+SOON_NS: Final = 8 * SECOND
+"""Within so long a loss is told, after somebody carries its channel again: less than it takes to find that
+another channel stays unanswered."""
+SHOWN: Final = 3
+"""Examples in a verdict."""
+
+Accounts = Mapping[str, Mapping[str, Account]]
+"""Of each subscriber, its account of each connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a judge has to know of a world beside its record.
+
+    Args:
+        start_ns: when it began, for the texts.
+        dedupes: copies are taken out.
+        sheds: something may be given up before it is decoded: then nobody knows what of it was a copy.
+        margin_ns: of event times, which are floored to the ms.
+        decode_ns: what was read may wait so long until it is decoded.
+        forbidden: channels of Redis that take nothing.
+    """
+
+    start_ns: int
+    dedupes: bool = True
+    sheds: bool = False
+    margin_ns: int = MS
+    decode_ns: int = SECOND
+    forbidden: frozenset[str] = field(default_factory=frozenset)
+
+    def at(self, ns: int) -> str:
+        """Return a time as seconds since the beginning."""
+        return f"{(ns - self.start_ns) / SECOND:.3f}"
+
+
+def judge(record: Record, now_ns: int, accounts: Accounts, context: Context) -> list[Verdict]:
+    """Return every breach that can be seen at a quiet moment: nothing is on its way, or the stream is closed.
+
+    Args:
+        record: of the world.
+        now_ns: the moment, true time.
+        accounts: as the product gives them.
+        context: what else is to be known.
+    """
+    carriage = Carriage(record, now_ns)
+    verdicts = [*_judge_losses(carriage, context), *_judge_spans(carriage, context)]
+    for subscription in record.subscriptions.values():
+        judges = (_judge_deliveries, _judge_order) if subscription.kind != "redis" else ()
+        for judge_one in judges:
+            verdicts += judge_one(carriage, subscription, context)
+        verdicts += _judge_account(carriage, subscription, accounts.get(subscription.name, {}), context)
+    if "redis" in record.subscriptions:
+        account = sum(accounts.get("redis", {}).values(), Account())
+        verdicts += _judge_redis(carriage, account, context)
+    return verdicts
+
+
+# -- what no socket has read --------------------------------------------------------------------------------
+
+
+def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
+    untold: dict[str, list[Made]] = defaultdict(list)
+    late: dict[str, list[tuple[Made, Span]]] = defaultdict(list)
+    for made in carriage.unread:
+        spans = [
+            span for span in carriage.spans.get(made.channel, ()) if span.covers(made, context.margin_ns)
+        ]
+        if not spans:
+            untold[made.channel].append(made)
+            continue
+        first = min(spans, key=lambda span: span.told_ns)
+        back_ns = _back_ns(carriage, made)
+        if back_ns is not None and first.told_ns > back_ns + SOON_NS:
+            late[made.channel].append((made, first))
+    for channel, ticks in untold.items():
+        made = ticks[0]
+        words = f"{len(ticks)} of {channel}, the first made at {context.at(made.market_ns)}"
+        near = _near(carriage.spans.get(channel, ()), made, context)
+        yield Verdict(Statement.TOLD, made.market_ns, f"{words}; {near}", len(ticks))
+    for channel, told in late.items():
+        made, span = told[0]
+        words = f"{channel} at {context.at(made.market_ns)} was told at {context.at(span.told_ns)}"
+        yield Verdict(Statement.SOON, made.market_ns, words, len(told))
+
+
+def _back_ns(carriage: Carriage, made: Made) -> int | None:
+    """Return when the client knew that a channel is carried again after a tick was lost."""
+    known = [p.known_ns for p in carriage.proofs.get(made.channel, ()) if p.hold.from_ns > made.market_ns]
+    return min(known, default=None)
+
+
+def _near(spans: Iterable[Span], made: Made, context: Context) -> str:
+    nearest = min(spans, key=lambda span: abs(span.from_ns - made.event_ns), default=None)
+    if nearest is None:
+        return "nothing is told of it"
+    return f"the nearest span is {context.at(nearest.from_ns)} to {context.at(nearest.to_ns)}"
+
+
+# -- what was told of it ------------------------------------------------------------------------------------
+
+
+def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
+    for channel, spans in carriage.spans.items():
+        carriers = carriage.carriers(channel)
+        for span in spans:
+            error_ns = carriage.record.clock_error_ns(span.from_ns, span.told_ns) + context.margin_ns
+            words = f"{channel}, {context.at(span.from_ns)} to {context.at(span.to_ns)}"
+            inside = [r for r in carriage.reads_of(channel) if span.has_inside(r, error_ns)]
+            if inside:
+                shown = ", ".join(context.at(read.made.event_ns) for read in inside[:SHOWN])
+                detail = f"{words}: {len(inside)} ticks within were delivered ({shown})"
+                yield Verdict(Statement.SPAN, span.told_ns, detail)
+            elif (begins_ns := _wanted_before(carriage, span)) and span.from_ns < begins_ns - error_ns:
+                detail = f"{words}: it was not wanted before {context.at(begins_ns)}"
+                yield Verdict(Statement.SPAN, span.told_ns, detail)
+            elif (known_ns := _known_before_its_end(carriage, span, error_ns)) is not None:
+                detail = f"{words}: carried and known since {context.at(known_ns)}"
+                yield Verdict(Statement.SPAN, span.told_ns, detail)
+            if not _has_cause(carriage, span, carriers, error_ns):
+                yield Verdict(Statement.CAUSE, span.told_ns, words)
+
+
+def _wanted_before(carriage: Carriage, span: Span) -> int | None:
+    """Return since when a channel was wanted, at the end of a span; None where a tick came before."""
+    if any(read.made.event_ns <= span.from_ns for read in carriage.reads_of(span.channel)):
+        return None
+    times = carriage.record.wanted.get(span.channel, ())
+    return max((ns for ns, _ in times if ns is not None and ns <= span.told_ns), default=None)
+
+
+def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int | None:
+    """Return since when a channel was known to be carried, if that was too long before the span's end.
+
+    An end at a tick is one at the first after, however long that took.
+    """
+    for read in carriage.reads_of(span.channel):
+        if abs(read.made.event_ns - span.to_ns) <= error_ns or abs(read.read_ns - span.to_ns) <= error_ns:
+            return None
+    for proof in carriage.proofs.get(span.channel, ()):
+        ends = [ns for ns in (proof.hold.to_ns, proof.session.last_live_ns) if ns is not None]
+        lasts = min(ends, default=carriage.now_ns) >= span.to_ns + error_ns
+        acknowledged = proof.hold.acknowledged is not None
+        if lasts and acknowledged and span.from_ns < proof.known_ns < span.to_ns - error_ns:
+            return proof.known_ns
+    return None
+
+
+def _has_cause(carriage: Carriage, span: Span, carriers: list[tuple[int, int]], error_ns: int) -> bool:
+    """Tell whether an end of a session, a move or a time without a carrier lies in a span."""
+    from_ns, to_ns = span.from_ns - error_ns, span.to_ns + error_ns + carriage.lag_ns(span.channel)
+    for session in carriage.record.sessions.values():
+        for hold in session.holds:
+            if hold.channel == span.channel:
+                ends = (hold.to_ns, session.last_live_ns)
+                if any(ns is not None and from_ns <= ns <= to_ns for ns in ends):
+                    return True
+    return not any(since <= from_ns and to_ns <= until for since, until in carriers)
+
+
+# -- what came to subscribers -------------------------------------------------------------------------------
+
+
+def _judge_deliveries(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
+    record, name = carriage.record, subscription.name
+    seen: Counter[int] = Counter()
+    for key, at_ns in sorted([*subscription.order, *subscription.failed], key=lambda call: call[1]):
+        read = carriage.first_reads.get(key)
+        if key not in record.made or read is None or read.read_ns > at_ns:
+            yield Verdict(Statement.MADE, at_ns, f"{name}: tick {key} at {context.at(at_ns)}")
+            continue
+        seen[key] += 1
+        if seen[key] > (1 if context.dedupes else carriage.copies[key]):
+            yield Verdict(Statement.ONCE, at_ns, f"{name}: {read.made.channel} {key} at {context.at(at_ns)}")
+
+
+def _judge_order(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
+    """Judge what came over one socket only: of a copy nobody knows which one it was."""
+    last: dict[tuple[int, str], tuple[int, int]] = {}
+    for key, at_ns in subscription.order:
+        if carriage.copies.get(key) != 1:
+            continue
+        read = carriage.first_reads[key]
+        where = read.session, read.made.ticker
+        place = read.place, key
+        if place < last.get(where, place):
+            detail = f"{subscription.name}: {read.made.channel} {key} after {last[where][1]}"
+            yield Verdict(Statement.ORDER, at_ns, detail)
+            return
+        last[where] = place
+
+
+# -- what was counted ---------------------------------------------------------------------------------------
+
+
+def _judge_account(
+    carriage: Carriage, subscription: Subscription, account: Mapping[str, Account], context: Context
+) -> Iterator[Verdict]:
+    now_ns, name = carriage.now_ns, subscription.name
+    for connection, each in account.items():
+        if each.imbalance:
+            yield Verdict(Statement.BALANCE, now_ns, f"{name}, {connection}: {each}")
+    books = _Books(carriage, subscription, context)
+    for connection in {*account, *books.received}:
+        got = account.get(connection, Account()).received
+        lo, hi = books.received.get(connection, (0, 0))
+        if not lo <= got <= hi:
+            detail = f"{name}, {connection}: received {got}, read {lo} to {hi} elements"
+            yield Verdict(Statement.EQUAL, now_ns, detail)
+    total = sum(account.values(), Account())
+    told = _told(carriage.record)
+    yield from _judge_counts(books, total, told, now_ns)
+    dropped, failed = told[name, "dropped"], told[name, "failed"]
+    shed = told["ingest", "dropped"]
+    if not dropped <= total.dropped <= dropped + shed:
+        detail = f"{name}: {total.dropped} dropped, told {dropped}, and {shed} undecoded"
+        yield Verdict(Statement.COUNTED, now_ns, detail)
+    if failed != total.failed:
+        yield Verdict(Statement.COUNTED, now_ns, f"{name}: {total.failed} failed, told {failed}")
+
+
+def _judge_counts(books: "_Books", total: Account, told: Counter[Any], now_ns: int) -> Iterator[Verdict]:
+    subscription, context = books.subscription, books.context
+    if subscription.kind == "redis":
+        return
+    name = subscription.name
+    exact = {"delivered": len(subscription.order), "failed": len(subscription.failed)}
+    for word, count in exact.items():
+        if getattr(total, word) != count:
+            detail = f"{name}: {getattr(total, word)} {word} in the account, {count} in truth"
+            yield Verdict(Statement.EQUAL, now_ns, detail)
+    shed = told["ingest", "dropped"] if context.sheds else 0
+    lo, hi = books.missing
+    waits = total.queued
+    # Where something was shed, copies may be among it, which cost nobody anything.
+    if not lo <= total.dropped + waits <= hi + shed:
+        detail = (
+            f"{name}: {lo} to {hi} ticks that were read did not come, {total.dropped} dropped"
+            f" and {waits} queued in the account; {books.examples()}"
+        )
+        yield Verdict(Statement.READ, books.first_missing_ns or now_ns, detail)
+
+
+class _Books:
+    """What an account of a subscriber has to say by the record: exactly, or from least to most.
+
+    Not exactly only where it came later or left before: what was read then may or may not be its own.
+    """
+
+    def __init__(self, carriage: Carriage, subscription: Subscription, context: Context) -> None:
+        self.carriage = carriage
+        self.subscription = subscription
+        self.context = context
+        record = carriage.record
+        began_ns = min((session.began_ns for session in record.sessions.values()), default=0)
+        entered_ns = subscription.entered_ns or carriage.now_ns
+        joins = subscription.entering_ns > began_ns
+        self._from = (subscription.entering_ns - context.decode_ns, entered_ns) if joins else (0, 0)
+        leaving_ns, closed_ns = subscription.leaving_ns, record.closed_ns
+        leaves = leaving_ns is not None and (closed_ns is None or leaving_ns < closed_ns)
+        about_ns = (leaving_ns or 0) - context.decode_ns, (leaving_ns or 0) + context.decode_ns
+        self._to = about_ns if leaves else (1 << 62, 1 << 62)
+        self.received = self._count_received()
+        called = {key for key, _ in (*subscription.order, *subscription.failed)}
+        self._must = {k: r.read_ns for k, r in carriage.first_reads.items() if self._is_its(r.read_ns)}
+        may = [k for k, r in carriage.first_reads.items() if self._may_be_its(r.read_ns)]
+        self._missing = {key: read_ns for key, read_ns in self._must.items() if key not in called}
+        most = sum(key not in called for key in may)
+        self.missing = len(self._missing), most
+
+    @property
+    def first_missing_ns(self) -> int | None:
+        """When the first tick was read that did not come."""
+        return min(self._missing.values(), default=None)
+
+    def examples(self) -> str:
+        """Return some of what did not come, in words."""
+        made = self.carriage.record.made
+        shown = (
+            f"{made[key].channel} {key} read at {self.context.at(ns)}" for key, ns in self._missing.items()
+        )
+        return "such as " + "; ".join([word for word, _ in zip(shown, range(SHOWN), strict=False)])
+
+    def _is_its(self, read_ns: int) -> bool:
+        return self._from[1] <= read_ns < self._to[0]
+
+    def _may_be_its(self, read_ns: int) -> bool:
+        return self._from[0] <= read_ns <= self._to[1]
+
+    def _count_received(self) -> dict[str, tuple[int, int]]:
+        least: Counter[str] = Counter()
+        most: Counter[str] = Counter()
+        for read_ns, connection, keys in self.carriage.elements:
+            if self._may_be_its(read_ns):
+                most[connection] += len(keys)
+                least[connection] += len(keys) if self._is_its(read_ns) else 0
+        return {connection: (least[connection], count) for connection, count in most.items()}
+
+
+def _told(record: Record) -> Counter[Any]:
+    """Return what was told to be dropped or to have failed, by (where, which of both)."""
+    told: Counter[Any] = Counter()
+    for _, event in record.told:
+        if isinstance(event, Loss) and event.count is not None:
+            told[event.where, "dropped"] += event.count
+        elif isinstance(event, SubscriberFailed):
+            told[event.subscriber, "failed"] += event.count
+    return told
+
+
+# -- Redis --------------------------------------------------------------------------------------------------
+
+
+def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iterator[Verdict]:
+    """Judge the sink's promise: each tick once to each channel, in order; again only after a break."""
+    record, now_ns = carriage.record, carriage.now_ns
+    troubles = [event for _, event in record.told if isinstance(event, SinkDown | SinkUp)]
+    resent = sum(event.resent for event in troubles if isinstance(event, SinkUp))
+    is_known = not troubles or isinstance(troubles[-1], SinkUp)  # else it has not told yet
+    for channel, keys in record.published.items():
+        unknown = [key for key in keys if key not in carriage.first_reads]
+        distinct = len(dict.fromkeys(keys))
+        if unknown:
+            yield Verdict(Statement.REDIS, now_ns, f"{channel}: {len(unknown)} messages of no tick")
+        if channel not in context.forbidden and distinct < account.delivered:
+            detail = f"{channel}: {distinct} ticks, {account.delivered} delivered"
+            yield Verdict(Statement.REDIS, now_ns, detail)
+        if distinct > account.delivered + account.dropped + account.failed + account.queued:
+            detail = f"{channel}: {distinct} ticks, of which only {account} is counted"
+            yield Verdict(Statement.REDIS, now_ns, detail)
+        if is_known and len(keys) - distinct > resent:
+            detail = f"{channel}: {len(keys) - distinct} came twice, {resent} were told"
+            yield Verdict(Statement.REDIS, now_ns, detail)
+
+
+# -- modes and moments of their own -------------------------------------------------------------------------
+
+
+def judge_liveness(
+    record: Record, from_ns: int, to_ns: int, bound_ns: int, context: Context, *, excused: Iterable[str] = ()
+) -> Iterator[Verdict]:
+    """Judge that nobody waits for a channel longer than the settings say, once no new fault comes.
+
+    Args:
+        record: of the world.
+        from_ns: when the last fault came.
+        to_ns: until when nothing else happened.
+        bound_ns: how long it may take.
+        context: for the texts.
+        excused: channels that no server gives.
+    """
+    carriage = Carriage(record, to_ns)
+    for channel, times in record.wanted.items():
+        if channel in excused or not times or times[-1][1] is not None:
+            continue
+        since_ns = max(from_ns, times[-1][0] or 0)
+        edges = [(since_ns, since_ns), *carriage.carriers(channel), (to_ns, to_ns)]
+        within = [(max(a, since_ns), min(b, to_ns)) for a, b in edges if b >= since_ns and a <= to_ns]
+        for (_, lost_ns), (back_ns, _) in pairwise(sorted(within)):
+            if back_ns - lost_ns > bound_ns:
+                detail = f"{channel} by nobody from {context.at(lost_ns)} to {context.at(back_ns)}"
+                yield Verdict(Statement.ALIVE, lost_ns + bound_ns, detail)
+                break
+
+
+def judge_wakeups(
+    counts: Mapping[str, int], budget: Mapping[str, int], minutes: float, now_ns: int
+) -> Iterator[Verdict]:
+    """Judge how often each thread woke in a time in which nothing happened.
+
+    Args:
+        counts: by name.
+        budget: what each may in a minute; a name stands for all that begin with it.
+        minutes: how long that was.
+        now_ns: its end.
+    """
+    names = sorted(budget)
+    for name, count in counts.items():
+        place = bisect_right(names, name)
+        known = next((known for known in reversed(names[:place]) if name.startswith(known)), None)
+        limit = 0 if known is None else budget[known] * minutes
+        if count > limit:
+            yield Verdict(Statement.IDLE, now_ns, f"{name} woke {count} times, {limit:.0f} at most")
