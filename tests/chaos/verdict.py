@@ -1,0 +1,266 @@
+"""What was delivered and told, held against what the server made."""
+
+import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from itertools import pairwise
+from math import inf
+
+from pipeline import status
+from tests.chaos.market import MS_NS
+
+EXAMPLES = 3
+APART_NS = 500_000_000
+
+
+class Span:
+    """A told span of a ticker or channel, and how many ids were missing in it.
+
+    Args:
+        gap: as it was told.
+        at_ns: when.
+    """
+
+    def __init__(self, gap, at_ns):
+        self.from_ns = gap.from_ns
+        self.to_ns = gap.to_ns
+        self.at_ns = at_ns
+        self.missing = 0
+
+    def covers(self, event_ns):
+        """Tell whether something of that time may be missing by it; times are floored to a ms."""
+        return self.from_ns - MS_NS <= event_ns <= self.to_ns + MS_NS
+
+    def holds(self, event_ns):
+        """Tell whether something of that time lies strictly within."""
+        return self.from_ns + MS_NS < event_ns < self.to_ns - MS_NS
+
+
+def spans_of(events):
+    """Return the told spans by ticker or channel."""
+    spans = defaultdict(list)
+    for event in events:
+        if isinstance(event, status.Loss):
+            for gap in event.gaps:
+                spans[gap.ticker].append(Span(gap, event.at_ns))
+    return spans
+
+
+class Verdict:
+    """Says what is wrong with a run, and its figures.
+
+    Args:
+        run: a `Run` that is over.
+    """
+
+    def __init__(self, run):
+        self.problems = []
+        self.untold = []
+        """Serials of those of `missing` that are in no span."""
+        self._run = run
+        self._made = run.market.made
+        self._delivered = Counter(run.got)
+        self.spans = spans_of(run.events)
+        self.missing = self._find_missing()
+        self._check_ids()
+        self._check_subscribers()
+        self._check_redis()
+        for words in run.defects:
+            self._blame(f"logged: {words}")
+        self._check_end()
+
+    def figures(self):
+        """Return what was counted."""
+        told = [span for spans in self.spans.values() for span in spans]
+        run = self._run
+        disconnects = [event for event in run.events if isinstance(event, status.Disconnected)]
+        return {
+            "made": len(self._made),
+            "delivered": len(self._delivered),
+            "missing of due channels": len(self.missing),
+            "of these in spans": len(self.missing) - len(self.untold),
+            "untold": len(self.untold),
+            "twice": sum(count > 1 for count in self._delivered.values()),
+            "spans": len(told),
+            "spans without a missing id": sum(not span.missing for span in told),
+            "delivered within a span": self._count_within(),
+            "disconnects": len(disconnects),
+            "as told": dict(Counter(re.sub(r"[\d.:]+", "#", event.reason) for event in disconnects)),
+            "sessions ended": dict(run.server.ends),
+            "faults": dict(run.fate.done),
+            "steps": dict(run.operator.done),
+            "slow subscriber": self._slow_figures(),
+            "redis": self._redis_figures(),
+            "days": run.market.days,
+        }
+
+    # -- ids ------------------------------------------------------------------------------------------------
+
+    def _find_missing(self):
+        """Return what was not delivered of what was due."""
+        missing = []
+        for channel, all_made in self._run.market.by_channel.items():
+            ticker = channel.split(".", 1)[1]
+            for from_ns, to_ns in self._run.operator.wanted[ticker]:
+                due_ns = self._due_from(channel, all_made, from_ns, to_ns or inf)
+                missing += [
+                    made
+                    for made in all_made
+                    if due_ns <= made.made_ns < (to_ns or inf) and made.serial not in self._delivered
+                ]
+        return missing
+
+    def _due_from(self, channel, all_made, from_ns, to_ns):
+        """Return since when a channel is due: its first tick, or an acknowledgement that must have come."""
+        server = self._run.server
+        since_ns = next((at for at in server.subscribed[channel] if at >= from_ns), inf)
+        first_ns = next(
+            (m.made_ns for m in all_made if m.made_ns >= since_ns and m.serial in self._delivered), inf
+        )
+        told_ns = next((at for at in server.acknowledged[channel] if at >= since_ns), inf)
+        due_ns = min(first_ns, told_ns)
+        return due_ns if due_ns < to_ns else inf
+
+    def _check_ids(self):
+        twice = [serial for serial, count in self._delivered.items() if count > 1]
+        strange = [serial for serial in self._delivered if serial not in self._made]
+        for made in self.missing:
+            ticker = made.channel.split(".", 1)[1]
+            spans = [*self.spans[ticker], *self.spans[made.channel]]
+            covering = [span for span in spans if span.covers(made.event_ns)]
+            for span in covering:
+                span.missing += 1
+            if not covering:
+                self.untold.append(made.serial)
+        for what, serials in (("untold", self.untold), ("delivered twice", twice), ("never made", strange)):
+            if serials:
+                examples = [self._made.get(serial, serial) for serial in serials[:EXAMPLES]]
+                channels = Counter(self._made[s].channel for s in serials if s in self._made)
+                self._blame(f"{len(serials)} ids {what}: {channels.most_common(8)}, as {examples}")
+
+    def _count_within(self):
+        """Count delivered ticks strictly within a span of their channel."""
+        count = 0
+        for channel, all_made in self._run.market.by_channel.items():
+            times = [(m.event_ns, m.serial) for m in all_made if m.serial in self._delivered]
+            for span in [*self.spans[channel], *self.spans[channel.split(".", 1)[1]]]:
+                begin = bisect_left(times, (span.from_ns, 0))
+                end = bisect_left(times, (span.to_ns, 0))
+                count += sum(span.holds(event_ns) for event_ns, _ in times[begin:end])
+        return count
+
+    # -- counts ---------------------------------------------------------------------------------------------
+
+    def _check_subscribers(self):
+        run, accounts = self._run, self._run.accounts
+        for name, by_connection in accounts.items():
+            for connection, account in by_connection.items():
+                if account.imbalance:
+                    self._blame(f"the account of {name} for {connection} does not balance: {account}")
+        fast, slow = (_total(accounts[name]) for name in ("callback", "slow"))
+        if fast.dropped or fast.failed or fast.rejected or fast.queued:
+            self._blame(f"the callback had room for all, but {fast}")
+        if fast.delivered != self._delivered.total():
+            self._blame(f"the callback got {self._delivered.total()}, counted as {fast.delivered}")
+        seen = Counter(run.slow_got)
+        if seen.total() != len(seen) or not seen.keys() <= self._delivered.keys():
+            self._blame("the slow subscriber got what the other did not, or got it twice")
+        if len(self._delivered) - len(seen) != slow.dropped:
+            self._blame(f"the slow one missed {len(self._delivered) - len(seen)}, counted as {slow.dropped}")
+
+    def _check_redis(self):
+        run = self._run
+        if run.published is None:
+            return
+        due = {s for s in self._delivered if s in self._made and not self._made[s].channel.startswith("LULD")}
+        got = Counter(run.published)
+        account = _total(run.accounts["redis"])
+        resent = sum(event.resent for event in run.events if isinstance(event, status.SinkUp))
+        if account.dropped or account.failed:
+            self._blame(f"Redis had room for all, but {account}")
+        if due != got.keys():
+            self._blame(f"Redis: {len(due - got.keys())} missing, {len(got.keys() - due)} too many")
+        if got.total() - len(got) > resent:
+            self._blame(f"Redis: {got.total() - len(got)} came twice, {resent} were told as sent again")
+
+    def _check_end(self):
+        """Check that everything wanted flows at the end, when all has healed for a while."""
+        run = self._run
+        silent = []
+        for ticker in run.operator.wants():
+            for channel, all_made in run.market.by_channel.items():
+                late = [made for made in all_made if made.made_ns > run.healed_ns]
+                if channel.split(".", 1)[1] == ticker and late and not run.server.is_never(channel):
+                    silent += [] if late[-1].serial in self._delivered else [channel]
+        if silent:
+            self._blame(f"silent at the end: {silent}")
+
+    def _blame(self, words):
+        self.problems.append(words)
+
+    def _slow_figures(self):
+        account = _total(self._run.accounts["slow"])
+        return {"delivered": account.delivered, "dropped": account.dropped}
+
+    def _redis_figures(self):
+        if self._run.published is None:
+            return None
+        published = Counter(self._run.published)
+        return {
+            "messages": published.total(),
+            "ids": len(published),
+            "hung": self._run.fate.pauses,
+            "down told": sum(isinstance(event, status.SinkDown) for event in self._run.events),
+        }
+
+    # -- what led to it -------------------------------------------------------------------------------------
+
+    def clusters(self):
+        """Return the untold ids in lines, those that were made together in one."""
+        lines, begin_ns = [], self._run.begin_ns
+        untold = sorted((self._made[serial] for serial in self.untold), key=lambda made: made.made_ns)
+        while untold:
+            count = next(
+                (n for n, (a, b) in enumerate(pairwise(untold), 1) if b.made_ns - a.made_ns > APART_NS),
+                len(untold),
+            )
+            cluster, untold = untold[:count], untold[count:]
+            channels = Counter(made.channel for made in cluster)
+            from_s, to_s = ((cluster[place].made_ns - begin_ns) / 1e9 for place in (0, -1))
+            lines.append(f"untold {from_s:.3f}-{to_s:.3f}: {dict(channels.most_common(12))}")
+        return lines
+
+    def story(self, from_s, to_s, channel=""):
+        """Return what happened between two times, line by line, and what was told of a channel."""
+        run, begin_ns = self._run, self._run.begin_ns
+
+        def shown(at_ns):
+            return f"{(at_ns - begin_ns) / 1e9:.3f}"
+
+        told = [(event.at_ns, f"told: {_words(event)}") for event in run.events]
+        lines = sorted([*run.server.log, *run.operator.log, *told])
+        story = [
+            f"{shown(at_ns):>9}  {words[:250]}"
+            for at_ns, words in lines
+            if from_s <= (at_ns - begin_ns) / 1e9 <= to_s
+        ]
+        spans = [*self.spans[channel], *self.spans[channel.partition(".")[2]]]
+        story += [f"span {shown(s.from_ns)}-{shown(s.to_ns)} told {shown(s.at_ns)}" for s in spans]
+        untold = [self._made[serial] for serial in self.untold]
+        story += [
+            f"untold event {shown(m.event_ns)} made {shown(m.made_ns)}"
+            for m in untold
+            if m.channel == channel
+        ]
+        return story
+
+
+def _words(event):
+    if isinstance(event, status.Loss) and event.gaps:
+        return f"{event.connection}: a loss of {len(event.gaps)} spans"
+    return event.describe()
+
+
+def _total(by_connection):
+    accounts = list(by_connection.values())
+    return sum(accounts[1:], accounts[0])
