@@ -83,6 +83,10 @@ def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
+def _addresses(*args: Any, **options: Any) -> list[Any]:
+    return socket.getaddrinfo(*args, **options)  # by its name: resolvers such as dnspython's take its place
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Runtime:
     """All that the stream takes from the operating system; the defaults are the standard library's own.
@@ -113,7 +117,7 @@ class Runtime:
     socketpair: Callable[[], tuple[socket.socket, socket.socket]] = socket.socketpair
     open_socket: Callable[[int, int, int], socket.socket] = socket.socket
     """Makes a socket of a family, a type and a protocol."""
-    addresses: Callable[..., list[Any]] = socket.getaddrinfo
+    addresses: Callable[..., list[Any]] = _addresses
     """Looks a host up, as `socket.getaddrinfo`."""
 
 

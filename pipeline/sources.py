@@ -229,7 +229,7 @@ def connect(
         name=connection.name,
         url=connection.url,
         key=settings.massive_api_key,
-        opener=wire_opener(connection.url, loop, name=connection.id, clock=runtime.clock),
+        opener=wire_opener(connection.url, loop, name=connection.id, runtime=runtime),
         scheduler=loop,
         on_status=on_status,
         persistence=persistence(settings),

@@ -1,8 +1,6 @@
 """One connection to Massive that stays: connect, authenticate, subscribe, watch, and again after any end."""
 
 import logging
-import random
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -83,10 +81,10 @@ class Connection:
         opener: Opener,
         scheduler: abc.SchedulerBase,
         on_status: Callable[[status.StatusEvent], None],
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
+        uniform: Callable[[], float],
         persistence: Persistence | None = None,
-        clock: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
-        uniform: Callable[[], float] = random.random,
     ) -> None:
         self.id = connection_id
         self.name = name

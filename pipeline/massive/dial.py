@@ -4,13 +4,13 @@ import logging
 import os
 import socket
 import ssl
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from reactivex import abc
 
+from operators.runtime import SYSTEM, Runtime
 from pipeline.errors import ConnectFailed
 from pipeline.redaction import redact
 
@@ -42,6 +42,7 @@ class Dial(abc.DisposableBase):
         environ: where a proxy may be named.
         avoided: addresses of which nothing came, kept from dial to dial; the one that is connected to is
             among them until somebody takes it away.
+        runtime: its thread, clocks and sockets.
     """
 
     def __init__(
@@ -54,14 +55,15 @@ class Dial(abc.DisposableBase):
         timeout_s: float = CONNECT_TIMEOUT_S,
         environ: Mapping[str, str] = os.environ,
         avoided: list[str] | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self._url = url
         self._deliver = deliver
         self._ssl_context = ssl_context
         self._environ = environ
-        self._attempt = Attempt(timeout_s, avoided)
+        self._attempt = Attempt(timeout_s, avoided, runtime)
         try:
-            threading.Thread(target=self._run, name=f"tickbraid-dial-{name}", daemon=True).start()
+            runtime.spawn(self._run, f"tickbraid-dial-{name}")
         except RuntimeError:  # the limit of threads; it is tried again as after any failure
             deliver(ConnectFailed("no thread can be started to connect on"))
 

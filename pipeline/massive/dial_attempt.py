@@ -2,10 +2,10 @@
 
 import contextlib
 import socket
-import threading
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
+
+from operators.runtime import SYSTEM, Runtime
 
 __all__ = ["LOOK_S", "Attempt", "CalledOff"]
 
@@ -27,17 +27,19 @@ class Attempt:
     Args:
         timeout_s: for all of it together.
         avoided: addresses of which nothing came, the latest last; kept from one attempt to the next.
+        runtime: the clocks, sockets and look-ups of the dial.
     """
 
-    def __init__(self, timeout_s: float, avoided: list[str] | None = None) -> None:
+    def __init__(self, timeout_s: float, avoided: list[str] | None = None, runtime: Runtime = SYSTEM) -> None:
         self.timeout_s = timeout_s
+        self.runtime = runtime
         self.avoided = [] if avoided is None else avoided
         self.address = ""
         """What TCP is connected to."""
         self.awaits = "nothing was tried"
         """What has not happened yet; completes the sentence "not open after 10 s: …"."""
-        self._deadline_s = time.monotonic() + timeout_s
-        self._lock = threading.Lock()
+        self._deadline_s = runtime.monotonic() + timeout_s
+        self._lock = runtime.lock()
         self._sock: socket.socket | None = None
         self._called_off = False
 
@@ -50,7 +52,7 @@ class Attempt:
         """
         if self._called_off:
             raise CalledOff
-        left_s = self._deadline_s - time.monotonic()
+        left_s = self._deadline_s - self.runtime.monotonic()
         if left_s <= 0:
             raise TimeoutError
         return left_s

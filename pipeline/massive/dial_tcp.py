@@ -11,12 +11,11 @@ import os
 import selectors
 import socket
 import threading
-import time
 from collections import deque
-from concurrent.futures import Future, wait
 from itertools import chain, zip_longest
 from typing import Any, Final, TypeAlias
 
+from operators.runtime import Runtime
 from pipeline.errors import ConnectFailed
 from pipeline.loopback import is_loopback
 
@@ -38,8 +37,32 @@ _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EAGAI
 Address: TypeAlias = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` returns it."""
 
-_lookups: dict[tuple[str, int], Future[list[Address]]] = {}
+
+class _Answer:
+    """The answer of the system's resolver, to come."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._come = runtime.event()
+        self._found: list[Address] | Exception = []
+
+    def give(self, found: list[Address] | Exception) -> None:
+        self._found = found
+        self._come.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether it has come."""
+        return self._come.wait(timeout_s)
+
+    def addresses(self) -> list[Address]:
+        """Return what was found, once it has come; raise what the resolver raised."""
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+
+_lookups: dict[tuple[Runtime, str, int], _Answer] = {}
 _lookups_lock = threading.Lock()
+"""The system's own whatever runs: forks wait for it, and whoever holds it waits for nothing."""
 
 
 def lookup(host: str, port: int, attempt: Attempt) -> list[Address]:
@@ -55,11 +78,11 @@ def lookup(host: str, port: int, attempt: Attempt) -> list[Address]:
         TimeoutError: no answer in time.
     """
     attempt.awaits = f"no name server answers about {host}"
-    answer = _ask(host, port)
-    while not answer.done():
-        wait([answer], min(LOOK_S, attempt.left_s()))
+    answer = _ask(host, port, attempt.runtime)
+    while not answer.wait(min(LOOK_S, attempt.left_s())):
+        pass
     try:
-        addresses = answer.result()
+        addresses = answer.addresses()
     except Exception as error:
         log.debug("looking up %s: %r", host, error)
         raise ConnectFailed(why(error, host)) from error
@@ -105,7 +128,8 @@ class _Race:
         # The last of many has half of the time, too.
         self._stagger_s = min(STAGGER_S, attempt.timeout_s / (2 * len(addresses)))
         self._failures: list[tuple[str, int]] = []
-        self._selector = selectors.DefaultSelector()
+        self._monotonic = attempt.runtime.monotonic
+        self._selector = attempt.runtime.selector()
 
     def run(self) -> socket.socket:
         with self._selector:
@@ -116,11 +140,11 @@ class _Race:
                     key.fileobj.close()  # type: ignore[union-attr]  # only sockets were registered
 
     def _first(self) -> socket.socket:
-        begin_s = time.monotonic()
+        begin_s = self._monotonic()
         while self._waiting or self._selector.get_map():
             self._attempt.awaits = self._tell("does not answer")
             left_s = self._attempt.left_s()
-            now_s = time.monotonic()
+            now_s = self._monotonic()
             if self._waiting and now_s >= begin_s:
                 begun = self._begin(self._waiting.popleft())
                 begin_s = now_s + self._stagger_s if begun else now_s
@@ -143,7 +167,7 @@ class _Race:
         """Begin to connect to an address; return whether that is under way."""
         family, kind, protocol, _, address = info
         try:
-            sock = socket.socket(family, kind, protocol)
+            sock = self._attempt.runtime.open_socket(family, kind, protocol)
         except OSError as error:
             self._failures.append((address[0], error.errno or 0))
             return False
@@ -180,44 +204,45 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     )
 
 
-def _ask(host: str, port: int) -> Future[list[Address]]:
+def _ask(host: str, port: int, runtime: Runtime) -> _Answer:
     """Return the answer of the system's resolver, to come; from any thread."""
-    key = host, port
+    key = runtime, host, port
     with _lookups_lock:
         answer = _lookups.get(key)
         if answer is not None:
             return answer
-        answer = Future()
+        answer = _lookups[key] = _Answer(runtime)
 
-        def ask() -> None:
-            found: list[Address] | Exception
-            try:
-                found = _resolve(host, port)
-            except Exception as error:  # noqa: BLE001  # whoever waits has it
-                found = error
-            with _lookups_lock:
-                del _lookups[key]  # first: whoever asks from now on wants a newer answer
-            if isinstance(found, Exception):
-                answer.set_exception(found)
-            else:
-                answer.set_result(found)
+    def ask() -> None:
+        found: list[Address] | Exception
+        try:
+            found = _resolve(host, port, runtime)
+        except Exception as error:  # noqa: BLE001  # whoever waits has it
+            found = error
+        end(found)
 
-        threading.Thread(target=ask, name=f"tickbraid-lookup-{host}", daemon=True).start()
-        _lookups[key] = answer
+    def end(found: list[Address] | Exception) -> None:
+        with _lookups_lock:
+            del _lookups[key]  # first: whoever asks from now on wants a newer answer
+        answer.give(found)
+
+    try:
+        runtime.spawn(ask, f"tickbraid-lookup-{host}")
+    except RuntimeError as error:  # the limit of threads
+        end(error)
     return answer
 
 
-def _resolve(host: str, port: int) -> list[Address]:
+def _resolve(host: str, port: int, runtime: Runtime) -> list[Address]:
     """Return what the system knows; a name that stands for this machine stays on it, whatever others say."""
+
+    def addresses(name: str) -> list[Address]:
+        return list(runtime.addresses(name, port, type=socket.SOCK_STREAM))
+
     if not is_loopback(host):
-        return _addresses(host, port)
+        return addresses(host)
     try:
-        ours = [address for address in _addresses(host, port) if is_loopback(address[4][0])]
+        ours = [address for address in addresses(host) if is_loopback(address[4][0])]
     except (socket.gaierror, UnicodeError):
         ours = []
-    return ours or [address for name in LOOPBACK for address in _addresses(name, port)]
-
-
-def _addresses(host: str, port: int) -> list[Address]:
-    found: Any = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(found)
+    return ours or [address for name in LOOPBACK for address in addresses(name)]

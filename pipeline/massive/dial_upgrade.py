@@ -9,6 +9,7 @@ import http.client
 import io
 import re
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -146,7 +147,7 @@ def upgrade(sock: socket.socket, url: str, attempt: Attempt, peer: str) -> None:
     except websocket.WebSocketTimeoutException as error:
         raise TimeoutError from error
     except websocket.WebSocketException as error:
-        raise _refused(head.answer(), peer) from error
+        raise _refused(head.answer(), peer, attempt.runtime.clock) from error
 
 
 def tunnel(sock: socket.socket, host: str, attempt: Attempt, proxy: str, user: str | None) -> None:
@@ -178,7 +179,7 @@ def tunnel(sock: socket.socket, host: str, attempt: Attempt, proxy: str, user: s
         raise ConnectFailed(f"{proxy} does not connect to {host}, it answers {answer.words}{hint}")
 
 
-def _refused(answer: Answer, peer: str) -> ConnectFailed:
+def _refused(answer: Answer, peer: str, clock: Callable[[], int]) -> ConnectFailed:
     status = answer.status
     if status == 101:
         return ConnectFailed(f"{peer} answers {answer.words}, but not as a WebSocket server does")
@@ -190,11 +191,11 @@ def _refused(answer: Answer, peer: str) -> ConnectFailed:
         )
     if 200 <= status < 300:
         return ConnectFailed(f"{peer} answers {answer.words}: it is no WebSocket server")
-    after_s = _retry_after_s(answer.headers) if status in {429, 503} else None
+    after_s = _retry_after_s(answer.headers, clock) if status in {429, 503} else None
     return ConnectFailed(f"{peer} answers {answer.words}{_HINTS.get(status, '')}", after_s)
 
 
-def _retry_after_s(headers: Message) -> float | None:
+def _retry_after_s(headers: Message, clock: Callable[[], int]) -> float | None:
     """Return how long a server wants to be left alone, s: it says so in seconds or with a date."""
     text = str(headers.get("Retry-After", "")).strip()
     if text.isascii() and text.isdigit():
@@ -203,7 +204,8 @@ def _retry_after_s(headers: Message) -> float | None:
     if until is None:
         return None
     # By the server's own clock where it tells it: ours may be wrong.
-    return min(max(0.0, (until - (sent or datetime.now(UTC))).total_seconds()), YEAR_S)
+    sent = sent or datetime.fromtimestamp(clock() / 1e9, UTC)
+    return min(max(0.0, (until - sent).total_seconds()), YEAR_S)
 
 
 def _date(text: str) -> datetime | None:

@@ -3,13 +3,13 @@
 import contextlib
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from reactivex import abc
 from websocket import ABNF
 
+from operators.runtime import SYSTEM, Runtime
 from pipeline.errors import ConnectFailed, ConnectionTrouble, PeerClosed, ProtocolViolation
 
 from .dial import Dial
@@ -84,7 +84,7 @@ class WireSocket:
         sock: socket.socket,
         loop: SocketLoop,
         *,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int],
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         on_approval: Callable[[], None] = lambda: None,
     ) -> None:
@@ -234,8 +234,8 @@ def wire_opener(
     *,
     name: str,
     ssl_context: ssl.SSLContext | None = None,
-    clock: Callable[[], int] = time.time_ns,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    runtime: Runtime = SYSTEM,
 ) -> Opener:
     """Return what opens real sockets to ``url``, read by ``loop``; the arguments are those of the parts."""
     avoided: list[str] = []
@@ -252,12 +252,16 @@ def wire_opener(
                     avoided[:] = [address for address in avoided if address not in doubted]
 
                 transport = WireSocket(
-                    result, loop, clock=clock, max_message_bytes=max_message_bytes, on_approval=approve
+                    result,
+                    loop,
+                    clock=runtime.clock,
+                    max_message_bytes=max_message_bytes,
+                    on_approval=approve,
                 )
             job = loop.schedule(lambda *_: deliver(transport))
             if job.is_disposed and not isinstance(transport, ConnectFailed):
                 transport.close()  # the loop has ended meanwhile: nobody else will
 
-        return Dial(url, dialled, name=name, ssl_context=ssl_context, avoided=avoided)
+        return Dial(url, dialled, name=name, ssl_context=ssl_context, avoided=avoided, runtime=runtime)
 
     return open_transport

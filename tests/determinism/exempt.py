@@ -29,18 +29,15 @@ OUTSIDE: Final = {
 """Not in the simulation: a file or a folder, and why."""
 
 INSIDE: Final[dict[str, dict[str, str]]] = {
+    "pipeline/massive/dial_tcp.py": {
+        "threading.Lock": "of look-ups, for the sake of forks: whoever holds it waits for nothing",
+    },
     "pipeline/identity.py": {"id": "asked only whether it is among others', in one call"},
 }
 """In the simulation: a file, what is used there, and why that keeps a run the same."""
 
 WAITING: Final = frozenset(
     {
-        "pipeline/massive/connection.py",
-        "pipeline/massive/dial.py",
-        "pipeline/massive/dial_attempt.py",
-        "pipeline/massive/dial_tcp.py",
-        "pipeline/massive/dial_upgrade.py",
-        "pipeline/massive/socket.py",
         "pipeline/sinks/redis.py",
         "pipeline/sinks/redis_link.py",
     }

@@ -4,11 +4,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.runtime import SYSTEM
 from pipeline.errors import ConnectFailed
 from pipeline.massive.dial import Dial
 from pipeline.massive.dial_attempt import Attempt
@@ -238,3 +241,30 @@ def test_a_look_up_is_done_anew_each_time(monkeypatch):
         for _ in range(3):
             reach(good.port)
         assert len(asked) == 3
+
+
+def test_a_dial_takes_all_from_its_runtime(monkeypatch):
+    """What it took from elsewhere would be real in a world that is made up, and stop it for good."""
+    taken = Counter()
+
+    def counted(name):
+        def take(*args, **options):
+            taken[name] += 1
+            return getattr(SYSTEM, name)(*args, **options)
+
+        return take
+
+    def addresses(host, port, **_):
+        taken["addresses"] += 1
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    parts = ("monotonic", "lock", "event", "spawn", "selector", "open_socket")
+    runtime = replace(SYSTEM, addresses=addresses, **{name: counted(name) for name in parts})
+    with Listener(hold) as good:
+        told = dial(f"ws://{HOST}:{good.port}/", timeout_s=0.2, runtime=runtime)
+    assert f"{HOST}:{good.port} does not answer" in str(told)
+    assert good.accepted == 1
+    assert set(taken) == {"addresses", *parts}
+    assert taken["spawn"] == 2  # of the dial and of the look-up
+    assert "tickbraid" not in " ".join(our_threads())

@@ -6,6 +6,7 @@ import threading
 import pytest
 import trustme
 
+from operators.runtime import SYSTEM
 from pipeline.errors import ConnectFailed, PeerClosed, ProtocolViolation
 from pipeline.massive.loop import SocketLoop
 from pipeline.massive.simulator import Options, Simulator
@@ -30,7 +31,7 @@ class Peer:
         self.sock.settimeout(5)
         self.reads = []
         self.troubles = []
-        self.wire = WireSocket(ours, loop, **options)
+        self.wire = WireSocket(ours, loop, **({"clock": SYSTEM.clock} | options))
         started = threading.Event()
 
         def start(*_):

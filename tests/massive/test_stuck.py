@@ -6,6 +6,7 @@ import threading
 
 from reactivex.disposable import Disposable
 
+from operators.runtime import SYSTEM
 from pipeline import status
 from pipeline.massive.connection import Connection
 from pipeline.massive.loop import SocketLoop
@@ -30,7 +31,7 @@ def test_a_server_that_sends_bytes_and_no_message_is_left(monkeypatch):
     loop, events = SocketLoop(), []
 
     def open_once(deliver):
-        loop.schedule(lambda *_: deliver(WireSocket(ours, loop)))
+        loop.schedule(lambda *_: deliver(WireSocket(ours, loop, clock=SYSTEM.clock)))
         return Disposable()
 
     connection = Connection(
@@ -41,6 +42,9 @@ def test_a_server_that_sends_bytes_and_no_message_is_left(monkeypatch):
         opener=open_once,
         scheduler=loop,
         on_status=events.append,
+        clock=SYSTEM.clock,
+        monotonic=SYSTEM.monotonic,
+        uniform=SYSTEM.uniform,
         persistence=Persistence(ping_interval_s=0.2, ping_timeout_s=0.1, base_delay_s=60.0),
     )
     subscription = connection.frames.subscribe()
