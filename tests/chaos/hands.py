@@ -9,6 +9,7 @@ from tests.chaos.market import TICKERS
 CALL_TIMEOUT_S = 30.0
 CLOSE_CODES = (1001, 1001, 1000, 1008, 1011)
 WANTED_AT_LEAST = 8
+CALL_BACK = 0.3
 
 
 class Loop:
@@ -65,7 +66,9 @@ class Operator:
         return [ticker for ticker, spans in self.wanted.items() if spans and spans[-1][1] is None]
 
     def act(self, event):
-        """Take one step of the schedule."""
+        """Take one step of the schedule, sometimes after a look for connections that were evicted."""
+        if event.dice[-1] < CALL_BACK:
+            self.call_back()
         with self._lock:
             getattr(self, event.kind)(*event.dice)
 

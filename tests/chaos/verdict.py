@@ -42,7 +42,8 @@ def spans_of(events):
     for event in events:
         if isinstance(event, status.Loss):
             for gap in event.gaps:
-                spans[gap.ticker].append(Span(gap, event.at_ns))
+                name = getattr(gap, "channel", None) or gap.ticker
+                spans[name].append(Span(gap, event.at_ns))
     return spans
 
 
@@ -57,6 +58,8 @@ class Verdict:
         self.problems = []
         self.untold = []
         """Serials of those of `missing` that are in no span."""
+        self.sent_within = 0
+        """How many of these were sent within a span: a bar is sent two seconds after its time."""
         self._run = run
         self._made = run.market.made
         self._delivered = Counter(run.got)
@@ -80,6 +83,7 @@ class Verdict:
             "missing of due channels": len(self.missing),
             "of these in spans": len(self.missing) - len(self.untold),
             "untold": len(self.untold),
+            "of these sent within a span": self.sent_within,
             "twice": sum(count > 1 for count in self._delivered.values()),
             "spans": len(told),
             "spans without a missing id": sum(not span.missing for span in told),
@@ -102,24 +106,29 @@ class Verdict:
         for channel, all_made in self._run.market.by_channel.items():
             ticker = channel.split(".", 1)[1]
             for from_ns, to_ns in self._run.operator.wanted[ticker]:
-                due_ns = self._due_from(channel, all_made, from_ns, to_ns or inf)
+                due_ns, until_ns = self._due(channel, all_made, from_ns, to_ns)
                 missing += [
                     made
                     for made in all_made
-                    if due_ns <= made.made_ns < (to_ns or inf) and made.serial not in self._delivered
+                    if due_ns <= made.made_ns < until_ns and made.serial not in self._delivered
                 ]
         return missing
 
-    def _due_from(self, channel, all_made, from_ns, to_ns):
-        """Return since when a channel is due: its first tick, or an acknowledgement that must have come."""
-        server = self._run.server
+    def _due(self, channel, all_made, from_ns, to_ns):
+        """Return when a channel that was wanted is due.
+
+        From its first tick, or from an acknowledgement that must have come. Where it was given up, until the
+        last that came of it before: nobody waits for its return.
+        """
+        server, end_ns = self._run.server, to_ns or inf
         since_ns = next((at for at in server.subscribed[channel] if at >= from_ns), inf)
-        first_ns = next(
-            (m.made_ns for m in all_made if m.made_ns >= since_ns and m.serial in self._delivered), inf
-        )
-        told_ns = next((at for at in server.acknowledged[channel] if at >= since_ns), inf)
-        due_ns = min(first_ns, told_ns)
-        return due_ns if due_ns < to_ns else inf
+        known = [
+            m.made_ns for m in all_made if since_ns <= m.made_ns < end_ns and m.serial in self._delivered
+        ]
+        known += [at for at in server.acknowledged[channel] if since_ns <= at < end_ns]
+        if not known:
+            return inf, inf
+        return min(known), inf if to_ns is None else max(known)
 
     def _check_ids(self):
         twice = [serial for serial, count in self._delivered.items() if count > 1]
@@ -132,6 +141,7 @@ class Verdict:
                 span.missing += 1
             if not covering:
                 self.untold.append(made.serial)
+                self.sent_within += any(span.covers(made.made_ns) for span in spans)
         for what, serials in (("untold", self.untold), ("delivered twice", twice), ("never made", strange)):
             if serials:
                 examples = [self._made.get(serial, serial) for serial in serials[:EXAMPLES]]
