@@ -87,6 +87,10 @@ class Host(Protocol):
         """Look again at what it holds."""
         ...
 
+    def said(self, conversation: "Conversation", statuses: Sequence[bytes]) -> None:
+        """Take note of status elements that were just sent in a message of their own."""
+        ...
+
     def drops_auth(self) -> bool:
         """Tell whether to drop the client that sends its key now."""
         ...
@@ -301,6 +305,7 @@ class Conversation:
     def _say(self, statuses: list[bytes]) -> None:
         if statuses and not self._closing and self.silence is not Silence.ALL:
             self._line.send(encode_frame(join(statuses)))
+            self._host.said(self, statuses)
 
     def evict(self) -> None:
         """Tell it that there are too many of its key, and close."""

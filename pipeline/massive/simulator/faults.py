@@ -33,11 +33,13 @@ class Message(NamedTuple):
 
     Args:
         data: its frames, pings between them included.
-        elements: the good elements that a client can read in it; none where it is cut.
+        elements: what a client finds in it, in order: the good elements, None for what is none.
+        statuses: those among the elements.
     """
 
     data: bytes
-    elements: tuple[bytes, ...]
+    elements: tuple[bytes | None, ...]
+    statuses: Sequence[bytes] = ()
 
 
 class Distorter:
@@ -70,22 +72,24 @@ class Distorter:
         chance, tally = self._random.random, self._tally
         self._number += 1
         mixed, wrong = self._mix(elements, faults.malformed)
-        payload = join(mixed)
+        good = set(elements)
+        found = tuple(one if one in good else None for one in mixed)
 
-        def send(payload: bytes = payload) -> Message:
+        def send(statuses: Sequence[bytes] = ()) -> Message:
             tally.frames += 1
             tally.malformed.update(wrong)
-            return Message(self._pieces(payload, faults), tuple(elements))
+            place = self._random.randint(0, len(mixed)) if statuses else 0
+            payload = join([*mixed[:place], *statuses, *mixed[place:]])
+            return Message(self._pieces(payload, faults), found, statuses)
 
         def send_again() -> Message:
             tally.repeated_frames += 1
             tally.repeated_elements += len(elements)
             return send()
 
-        place = self._random.randint(0, len(mixed)) if statuses else 0
-        out = [send(join([*mixed[:place], *statuses, *mixed[place:]]) if statuses else payload)]
+        out = [send(statuses)]
         if chance() < faults.truncated:
-            out.append(Message(self._truncate(payload), ()))
+            out.append(self._truncate(elements))
         if chance() < faults.repeat:
             if chance() < 0.5 or len(self._later) >= LATEST_REPEAT_FRAMES:
                 out.append(send_again())
@@ -113,12 +117,20 @@ class Distorter:
                 mixed.append(self._malformed[kind])
         return mixed, wrong
 
-    def _truncate(self, payload: bytes) -> bytes:
+    def _truncate(self, elements: Sequence[bytes]) -> Message:
+        payload = join(elements)
         cut = payload[: self._random.randint(1, len(payload) - 1)]
         self._tally.truncated_frames += 1
         self._tally.truncated_marks += cut.count(EVENT_MARK)
         self._tally.frames += 1
-        return encode_frame(cut)
+        whole, end = [], len(b"[")
+        for element in elements:
+            if end + len(element) > len(cut):
+                break
+            whole.append(element)
+            end += len(element) + len(b",")
+        torn = [] if whole and end >= len(cut) else [None]
+        return Message(encode_frame(cut), (*whole, *torn))
 
     def _pieces(self, payload: bytes, faults: Faults) -> bytes:
         """Encode a message, in fragments if it should be, maybe with a ping at some place."""

@@ -57,7 +57,7 @@ class Faults:
     malformed: float = 0.0
     """Malformed elements mixed in, as a fraction of the good ones; each is one element of its array."""
     truncated: float = 0.0
-    """Fraction of frames followed by a copy cut in two: JSON that does not parse."""
+    """Fraction of frames followed by a copy of the good elements, cut in two: JSON that does not parse."""
     fragments: int = 1
     """Frames a message is cut into."""
     pings: float = 0.0

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from .conversation import Conversation
@@ -20,7 +20,8 @@ KEPT_CLIENTS: Final = 100
 class ServerState:
     """The conversations of one server: their numbers, a key's limit, the faults that are left, the report.
 
-    All on one thread. Subclasses see what happens in `arrived`, `changed`, `ended` and `left`.
+    All on one thread. Subclasses see what happens in `arrived`, `changed`, `said`, `ended`
+    and `left`.
 
     Args:
         options: what the server is like.
@@ -120,6 +121,9 @@ class ServerState:
 
     def changed(self, conversation: Conversation) -> None:
         """Look again at what it holds."""
+
+    def said(self, conversation: Conversation, statuses: Sequence[bytes]) -> None:
+        """Take note of status elements that were just sent in a message of their own."""
 
     def drops_auth(self) -> bool:
         """Tell whether to drop the client that sends its key now."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.massive.decode import decode_message
 from pipeline.massive.simulator import Faults, Tally
 from pipeline.massive.simulator.faults import MALFORMED, Distorter
 from pipeline.massive.simulator.wire import Opcode
@@ -130,3 +131,21 @@ def test_message_is_cut_into_as_many_fragments():
     """A client's reassembly would never be tried."""
     data = sent(Distorter(Random(1), Tally()).distort([b"1234567"], Faults(fragments=3)))
     assert [first for first, _ in frames_of(data)] == [0x01, 0x00, 0x80]
+
+
+@given(faults=FAULTS, sizes=st.lists(st.integers(1, 20), max_size=30), seed=st.integers())
+@settings(max_examples=80, deadline=None)
+def test_a_client_finds_in_a_message_what_it_is_said_to_hold(faults, sizes, seed):
+    """A record of what was sent would blame a client for ticks that it was never sent, or the other way."""
+    distorter, number = Distorter(Random(seed), Tally()), 0
+    for size in sizes:
+        elements = [b'{"ev":"T","sym":"A","p":%d.5,"s":1,"t":1}' % n for n in range(number, number + size)]
+        number += size
+        for message in distorter.distort(elements, faults, statuses=[b'{"ev":"status","status":"hello"}']):
+            (text,), _ = messages_of(message.data)
+            found, rejects = decode_message(text)
+            prices = [int(one.price) for one in found if isinstance(one, Trade)]
+            good = [one for one in message.elements if one is not None]
+            assert prices == [json.loads(one)["p"] // 1 for one in good]
+            assert sum(reject.times for reject in rejects) == message.elements.count(None)
+            assert len(found) - len(prices) == len(message.statuses)
