@@ -190,7 +190,7 @@ class Conversation:
             else:
                 self._say(greeting)
         else:
-            self._hang_up("no upgrade request")
+            self.hang_up("no upgrade request")
 
     def _on_frame(self, opcode: Opcode, payload: bytes) -> None:
         if opcode is Opcode.PING and not self._closing:
@@ -198,7 +198,7 @@ class Conversation:
         elif opcode is Opcode.CLOSE:
             if not self._closing:
                 self._line.send(encode_close(read_close(payload)))
-            self._hang_up(f"closed by the client: {read_close(payload)}")
+            self.hang_up(f"closed by the client: {read_close(payload)}")
         elif opcode is Opcode.TEXT and not self._closing:
             self._on_message(payload)
 
@@ -216,8 +216,8 @@ class Conversation:
         self._end(why)
         self._line.abort()
 
-    def _hang_up(self, why: str) -> None:
-        """Cut TCP when what was said is sent."""
+    def hang_up(self, why: str) -> None:
+        """Cut TCP when what was said is sent, without a close frame."""
         self._end(why)
         self._line.close()
         self._line.later(CLOSE_WAIT_S, self._line.abort)
@@ -249,7 +249,7 @@ class Conversation:
             self.session.key = None
         elif outcome is Outcome.REFUSED:
             self._say(statuses)
-            self._hang_up("wrong key")
+            self.hang_up("wrong key")
         elif delay_s := host.faults.auth_delay_s:
             host.effects["keys answered late"] += 1
             self._line.later(delay_s, lambda: self._enter(statuses))
@@ -268,7 +268,7 @@ class Conversation:
         if self.session.key is None and not self._closing and self.silence is not Silence.ALL:
             if self._open:
                 self._say([status("auth_timeout", "No authentication request received.")])
-            self._hang_up("no key in time")
+            self.hang_up("no key in time")
 
     def _acknowledge(self, statuses: list[bytes]) -> None:
         faults, effects = self._host.faults, self._host.effects
@@ -291,12 +291,16 @@ class Conversation:
             for one in statuses:
                 self._say([one])
         elif acks is Acks.AMONG_TICKS:
-            self._riding += statuses
-            self._line.later(ACK_RIDE_S, self._say_riding)
+            self.put_among_ticks(statuses)
         else:
             self._say(statuses)
         if self._surplus:
             self.evict()
+
+    def put_among_ticks(self, statuses: Sequence[bytes]) -> None:
+        """Send status elements in the next message of ticks, alone where there is none for a second."""
+        self._riding += statuses
+        self._line.later(ACK_RIDE_S, self._say_riding)
 
     def _say_riding(self) -> None:
         statuses, self._riding = self._riding, []
@@ -355,7 +359,7 @@ class Conversation:
 
     def _distort(self, elements: tuple[bytes, ...]) -> None:
         statuses, self._riding = self._riding, []
-        self._host.effects["acks among ticks"] += len(statuses)
+        self._host.effects["statuses among ticks"] += len(statuses)
         self._outbox += self._distorter.distort(elements, self._host.faults, statuses)
 
     def finish(self) -> None:
@@ -370,7 +374,7 @@ class Conversation:
             return ()
         self._line.send(b"".join([message.data for message in messages]))
         if not patient and self._line.unsent_bytes > self._host.options.slow_consumer_bytes:
-            self._kill_slow()
+            self.kill_slow()
         return messages
 
     def send_raw(self, data: bytes) -> None:
@@ -383,7 +387,10 @@ class Conversation:
         """Whether the client's system has all that was sent."""
         return self._closing or self._line.unsent_bytes == 0
 
-    def _kill_slow(self) -> None:
+    def kill_slow(self) -> None:
+        """Tell it that it reads too slowly, and cut it."""
+        if self._closing:
+            return
         self.sent.slow_kills += 1
         self._say([status("slow_consumer", "Your client is not reading fast enough.")])
         self._end("slow consumer")

@@ -114,6 +114,8 @@ class Options:
     acks: Acks = Acks.BATCHED
     unauthorized: frozenset[str] = frozenset()
     """Channels the plan does not cover, ``Q.AAPL`` or ``Q.*`` for a whole type."""
+    unanswered: frozenset[str] = frozenset()
+    """Channels that get neither answer nor data, as unknown types do; written as those above."""
     start_after: int | None = 1
     """Connections that must hold channels before the feeds start; None waits for `start_feeds`."""
     auth_timeout_s: float = 10.0

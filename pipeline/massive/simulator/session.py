@@ -92,9 +92,10 @@ class Session:
 
     def _subscribe(self, channel: str) -> bytes | None:
         kind, _, symbol = channel.partition(".")
-        if kind not in CHANNEL_TYPES or not symbol:
+        names = {channel, f"{kind}.*"}
+        if kind not in CHANNEL_TYPES or not symbol or names & self._options.unanswered:
             return None
-        if {channel, f"{kind}.*"} & self._options.unauthorized:
+        if names & self._options.unauthorized:
             return status("error", "not authorized")
         if channel in self.held:
             return None

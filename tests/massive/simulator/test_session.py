@@ -82,6 +82,14 @@ def test_unknown_types_are_never_answered(channel):
     assert request(authenticated(), "subscribe", channel) == (Outcome.CHANNELS, [])
 
 
+def test_channels_that_are_never_answered_are_not_held():
+    """LULD, which no server ever answered for some keys, could not be tried."""
+    session = authenticated(unanswered=frozenset({"LULD.*", "T.AAPL"}))
+    outcome = request(session, "subscribe", "LULD.AAPL,T.AAPL,T.MSFT")
+    assert outcome == (Outcome.CHANNELS, [("success", "subscribed to: T.MSFT")])
+    assert session.held == {"T.MSFT"}
+
+
 def test_unauthorized_channels_bring_errors_that_name_none():
     """A client would not learn to find out which channel was refused."""
     session = authenticated(unauthorized=frozenset({"Q.*", "T.AAPL"}))
