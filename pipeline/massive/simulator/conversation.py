@@ -231,7 +231,9 @@ class Conversation:
     # --- Massive
 
     def _on_message(self, message: bytes) -> None:
+        unanswered = self.session.unanswered
         outcome, statuses = self.session.receive(message)
+        self._host.effects["channels unanswered"] += self.session.unanswered - unanswered
         if outcome in {Outcome.AUTHENTICATED, Outcome.REFUSED}:
             self._on_key(outcome, statuses)
         elif outcome is Outcome.CHANNELS:
@@ -316,6 +318,7 @@ class Conversation:
         if self._closing:
             return
         self.sent.evictions += 1
+        self._host.effects["evictions"] += 1
         self._say_riding()
         self._say([status("max_connections", "Maximum number of websocket connections exceeded.")])
         self.close(1008, "too many connections")
@@ -359,8 +362,14 @@ class Conversation:
 
     def _distort(self, elements: tuple[bytes, ...]) -> None:
         statuses, self._riding = self._riding, []
-        self._host.effects["statuses among ticks"] += len(statuses)
-        self._outbox += self._distorter.distort(elements, self._host.faults, statuses)
+        faults, effects, sent = self._host.faults, self._host.effects, self.sent
+        effects["statuses among ticks"] += len(statuses)
+        effects["messages in fragments"] += faults.fragments > 1
+        malformed, cut, repeated = sent.malformed.total(), sent.truncated_frames, sent.repeated_frames
+        self._outbox += self._distorter.distort(elements, faults, statuses)
+        effects["elements malformed"] += sent.malformed.total() - malformed
+        effects["messages cut"] += sent.truncated_frames - cut
+        effects["messages repeated"] += sent.repeated_frames - repeated
 
     def finish(self) -> None:
         """Put aside the repeats that still wait: the feeds are over."""
@@ -392,6 +401,7 @@ class Conversation:
         if self._closing:
             return
         self.sent.slow_kills += 1
+        self._host.effects["slow kills"] += 1
         self._say([status("slow_consumer", "Your client is not reading fast enough.")])
         self._end("slow consumer")
         self._line.later(CLOSE_WAIT_S, self._line.abort)

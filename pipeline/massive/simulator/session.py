@@ -64,6 +64,8 @@ class Session:
         self.held: set[str] = set()
         self.wanted = _Wanted(self.held)
         self.largest_request = 0
+        self.unanswered = 0
+        """Subscriptions that got no answer, since there is no such channel."""
 
     def receive(self, message: bytes) -> Reply:
         """Take a text message of the client, say what it was and how to answer."""
@@ -94,6 +96,7 @@ class Session:
         kind, _, symbol = channel.partition(".")
         names = {channel, f"{kind}.*"}
         if kind not in CHANNEL_TYPES or not symbol or names & self._options.unanswered:
+            self.unanswered += 1
             return None
         if names & self._options.unauthorized:
             return status("error", "not authorized")
