@@ -221,6 +221,11 @@ class Massive(ServerState):
         """Refuse connections; those that are there stay."""
         self._network.unlisten(self._port)
 
+    @property
+    def refusals(self) -> int:
+        """How many connections were refused."""
+        return self._network.refusals[self._port]
+
     def refuse_for(self, seconds: float) -> None:
         """Refuse connections for a while, those that are there stay."""
         self._times_down += 1

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
 from pipeline.massive.simulator import Acks, Eviction, Silence
@@ -112,7 +113,7 @@ class MassiveFaults:
     def little_patience(self, _: float, strength: float) -> Effect:
         """Kill whoever leaves a few bytes unread, for a while."""
         return self._options_for(
-            "little_patience", 1 + 9 * strength, "slow kills", slow_consumer_bytes=1 + int(strength * 4000)
+            "little_patience", 1 + 9 * strength, "slow kills", slow_consumer_bytes=1 + int(strength * 200)
         )
 
     def half_open(self, pick: float, _: float) -> Effect:
@@ -153,9 +154,10 @@ class MassiveFaults:
     def refuse(self, _: float, strength: float) -> Effect:
         """Refuse new sessions for a while."""
         seconds = 1 + 20 * strength
-        effect = self._effect("refuse", "connections refused")
+        effect = self._effect("refuse")
+        before = self._massive.refusals
         self._massive.refuse_for(seconds)
-        self._kernel.at(seconds, effect.stop)
+        self._kernel.at(seconds, lambda: effect.note("connections refused", self._massive.refusals - before))
         return effect
 
     def greeting_late(self, _: float, strength: float) -> Effect:
@@ -207,7 +209,7 @@ class MassiveFaults:
 
     def acks_lost(self, pick: float, strength: float) -> Effect:
         """Lose acknowledgements, for a while."""
-        return self._faults_for("acks_lost", 5 + 30 * pick, "acks lost", ack_loss=0.1 + 0.9 * strength)
+        return self._faults_for("acks_lost", 15 + 30 * pick, "acks lost", ack_loss=0.1 + 0.9 * strength)
 
     def acks_shuffled(self, *_: float) -> Effect:
         """Acknowledge the channels of a request in another order, for a while."""
@@ -277,14 +279,15 @@ class MassiveFaults:
     def copies_elsewhere(self, pick: float, strength: float) -> Effect:
         """Send ticks that were read off one socket on another that holds their channels."""
         effect = self._effect("copies_elsewhere")
-        source = self._pick(pick)
-        for target in self._massive.listening:
+        listening = self._massive.listening
+        start = int(pick * len(listening))
+        for source, target in permutations(listening[start:] + listening[:start], 2):
             wanted = target.conversation.session.wanted
-            ticks = self._read_ticks(source) if source and target is not source else []
-            copies = [tick.element for tick in ticks if wanted[tick.channel]]
+            copies = [tick.element for tick in self._read_ticks(source) if wanted[tick.channel]]
             if copies := copies[-1 - int(MOST_COPIES * strength) :]:
                 self._massive.send_message(target, copies)
                 effect.note("copies on another socket", len(copies))
+                break
         return effect
 
     def large_message(self, pick: float, strength: float) -> Effect:
