@@ -51,9 +51,7 @@ def configured_sinks(
             url,
             channels=channels,
             on_status=status.emit,
-            clock=runtime.clock,
-            monotonic=runtime.monotonic,
-            random=runtime.uniform,
+            runtime=runtime,
         )
         yield Configured(
             sink, settings.redis_buffer_ticks, settings.redis_overflow, settings.redis_max_age_ms

@@ -12,14 +12,12 @@ While a write is in trouble the sink waits in it; the buffer in front of the sin
 our user may not do (NOPERM) is not tried again: a channel that is forbidden is named, and the others flow.
 """
 
-import random
-import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from operators.histogram import LatencyHistogram
+from operators.runtime import SYSTEM, Runtime
 from pipeline.secret import mask_url
 from pipeline.status import ChannelRefused, SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
@@ -64,10 +62,7 @@ class RedisSink:
         name: in status events and metrics.
         stall_s: a server that moves no byte for so long while answers are outstanding is announced as down.
         hung_s: and after so long, the connection is given up.
-        clock: wall clock, ns.
-        monotonic: for durations, s.
-        random: for the jitter, in [0, 1).
-        sleep: the back-off, s; `stop` interrupts the default.
+        runtime: its clocks, the chance in its back-off, and its sockets.
 
     Raises:
         ValueError: the URL is none.
@@ -82,21 +77,17 @@ class RedisSink:
         name: str = "redis",
         stall_s: float = STALL_S,
         hung_s: float = HUNG_S,
-        clock: Callable[[], int] = time.time_ns,
-        monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
-        sleep: Callable[[float], object] | None = None,
+        runtime: Runtime = SYSTEM,
     ) -> None:
         self.name = name
         self._url = mask_url(url)
         self._channels = channels or Channels()
         self._on_status = on_status
         self._stall_s, self._hung_s = stall_s, hung_s
-        self._clock, self._monotonic, self._random = clock, monotonic, random
-        self._stopping = threading.Event()
+        self._clock, self._monotonic, self._uniform = runtime.clock, runtime.monotonic, runtime.uniform
+        self._stopping = runtime.event()
         self._stop_by = 0.0
-        self._sleep = sleep or self._stopping.wait
-        self._link = RedisLink(url, STALL_S)
+        self._link = RedisLink(url, STALL_S, runtime)
         self._packer = Packer(self._channels)
         self._window = Window(self._packer.per_tick, batched=bool(self._channels.raw_batch))
         self._state = "idle"
@@ -243,7 +234,7 @@ class RedisSink:
         self._window.rewind(self._link.unsent_bytes)
         self._link.close()
         # Full jitter, so that many clients of a server that comes back do not come at once.
-        self._sleep(self._random() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**self._failures))
+        self._stopping.wait(self._uniform() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**self._failures))
         self._failures = min(self._failures + 1, 10)
 
     def _tell_forbidden(self) -> None:

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 import hiredis
 from redis import ConnectionPool, RedisError
-from redis.connection import AbstractConnection
+from redis.connection import AbstractConnection, Connection, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from operators.runtime import SYSTEM, Runtime
 from pipeline.secret import mask_url
 
 __all__ = ["RedisLink"]
@@ -25,7 +26,59 @@ TLS_SEND_SIZE_BYTES: Final = 16_384
 """One TLS record: Python's SSL sockets say of more only that all or nothing was sent."""
 _WOULD_BLOCK: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _NOTHING: Final = object()
-_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)  # neither holds a descriptor
+
+
+class _Connection(Connection):
+    """A connection of redis-py over TCP whose addresses and sockets are the runtime's."""
+
+    def __init__(self, *, runtime: Runtime, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]  # redis-py
+        self._runtime = runtime
+
+    def _connect(self) -> socket.socket:
+        """Connect to the first address that answers; the time-out is for each.
+
+        Raises:
+            OSError: none does; of the last one.
+        """
+        trouble = OSError(f"no address is known for {self.host}")
+        for family, kind, protocol, _, address in self._runtime.addresses(
+            self.host, self.port, self.socket_type, socket.SOCK_STREAM
+        ):
+            try:
+                sock = self._runtime.open_socket(family, kind, protocol)
+            except OSError as error:
+                trouble = error
+                continue
+            try:
+                self._set_up(sock)
+                sock.connect(address)
+            except OSError as error:
+                trouble = error
+                sock.close()
+            else:
+                sock.settimeout(self.socket_timeout)
+                return sock
+        raise trouble
+
+    def _set_up(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.socket_keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in self.socket_keepalive_options.items():
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        sock.settimeout(self.socket_connect_timeout)
+
+
+class _TlsConnection(SSLConnection, _Connection):
+    """The same under TLS, which redis-py makes of the socket."""
+
+
+_OURS: Final[dict[type[AbstractConnection], type[_Connection]]] = {
+    Connection: _Connection,
+    SSLConnection: _TlsConnection,
+}
+"""By redis-py's own class; a Unix socket is redis-py's to open."""
 
 
 class RedisLink:
@@ -36,12 +89,13 @@ class RedisLink:
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py takes it.
         timeout_s: for each address of the host, and for each answer of the handshake.
+        runtime: its look-ups, sockets and selector.
 
     Raises:
         ValueError: the URL is none; the message shows no password.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    def __init__(self, url: str, timeout_s: float, runtime: Runtime = SYSTEM) -> None:
         try:
             pool = ConnectionPool.from_url(url)
             # What a URL asks for must not undo what the sink relies on: one attempt, RESP2 (no pushes
@@ -56,12 +110,16 @@ class RedisLink:
                 driver_info=None,
                 redis_connect_func=self._greet,
             )
-            self._connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
+            kind, options = pool.connection_class, pool.connection_kwargs
+            if kind in _OURS:
+                kind, options = _OURS[kind], options | {"runtime": runtime}
+            self._connection: AbstractConnection = kind(**options)
         except (ValueError, TypeError, RedisError):
             raise ValueError(
                 f"url must be a Redis address, redis://host:port/db, not {mask_url(url)!r}"
             ) from None
-        self._selector: selectors.BaseSelector = _Selector()
+        self._make_selector = runtime.selector
+        self._selector: selectors.BaseSelector | None = None
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._unsent = bytearray()
@@ -96,6 +154,7 @@ class RedisLink:
         if opened is None:
             raise ConnectionError("closed while it was opened")
         opened.setblocking(False)
+        self._selector = self._make_selector()
         self._selector.register(opened, selectors.EVENT_READ)
         self._socket = opened
         self._send_size_bytes = TLS_SEND_SIZE_BYTES if isinstance(opened, ssl.SSLSocket) else SEND_SIZE_BYTES
@@ -106,9 +165,10 @@ class RedisLink:
 
     def close(self) -> None:
         """Close the socket; idempotent."""
-        if self._socket is not None:
-            self._selector.unregister(self._socket)
-            self._socket = None
+        self._socket = None
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
         self._connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py
 
     def abort(self) -> None:
@@ -162,10 +222,13 @@ class RedisLink:
             del self._unsent[:count]
 
     def _wait(self, timeout_s: float) -> None:
+        selector = self._selector
+        if selector is None:
+            raise ConnectionError("not connected")
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._unsent else 0)
-        if self._selector.get_key(self._open_socket).events != events:
-            self._selector.modify(self._open_socket, events)
-        self._selector.select(timeout_s)
+        if selector.get_key(self._open_socket).events != events:
+            selector.modify(self._open_socket, events)
+        selector.select(timeout_s)
 
     def _receive(self) -> None:
         while True:

@@ -36,10 +36,5 @@ INSIDE: Final[dict[str, dict[str, str]]] = {
 }
 """In the simulation: a file, what is used there, and why that keeps a run the same."""
 
-WAITING: Final = frozenset(
-    {
-        "pipeline/sinks/redis.py",
-        "pipeline/sinks/redis_link.py",
-    }
-)
+WAITING: Final = frozenset({})
 """In the stream, and not handed the Runtime yet: a line goes when its file is."""

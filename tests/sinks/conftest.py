@@ -5,10 +5,13 @@ import select
 import socket
 import threading
 import time
+from dataclasses import replace
+from functools import partial
 
 import hiredis
 import pytest
 
+from operators.runtime import SYSTEM
 from pipeline.embedded import RedisServer
 from pipeline.sinks.redis import RedisSink
 from pipeline.status import SinkDown
@@ -97,6 +100,18 @@ class Network:
                     return
 
 
+class Slept(threading.Event):
+    """An event for which nobody waits: a function is told for how long somebody would have."""
+
+    def __init__(self, sleep):
+        super().__init__()
+        self._sleep = sleep
+
+    def wait(self, timeout=None):
+        self._sleep(timeout)
+        return self.is_set()
+
+
 @pytest.fixture
 def eventually():
     """Return a function that waits for a condition, and fails after a deadline."""
@@ -158,7 +173,12 @@ def make_sink():
             if act:
                 act()
 
-        sink = RedisSink(url, on_status=on_status, clock=lambda: 42, **settings)
+        parts = {name: settings.pop(name) for name in ("monotonic", "uniform") if name in settings}
+        if "sleep" in settings:
+            parts["event"] = partial(Slept, settings.pop("sleep"))
+        sink = RedisSink(
+            url, on_status=on_status, runtime=replace(SYSTEM, clock=lambda: 42, **parts), **settings
+        )
         sink.events = events
         made.append(sink)
         return sink

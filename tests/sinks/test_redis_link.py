@@ -8,11 +8,14 @@ import ssl
 import struct
 import threading
 import time
+from collections import Counter
+from dataclasses import replace
 
 import hiredis
 import pytest
 import trustme
 
+from operators.runtime import SYSTEM
 from pipeline.embedded import RedisServer
 from pipeline.sinks.redis_link import RedisLink, _socket_of
 
@@ -270,3 +273,36 @@ def test_closed_it_says_so(server, make_link):
     link = make_link(server.url)
     with pytest.raises(ConnectionError, match="not connected"):
         link.exchange(0.0)
+
+
+def test_a_link_takes_all_from_its_runtime(server, monkeypatch):
+    """What redis-py looked up or opened by itself would be real in a world that is made up."""
+    taken = Counter()
+
+    def counted(name):
+        def take(*args):
+            taken[name] += 1
+            return getattr(SYSTEM, name)(*args)
+
+        return take
+
+    def addresses(host, port, *_):
+        taken[host] += 1
+        dead = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))]
+        return [*dead, (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    parts = {name: counted(name) for name in ("selector", "open_socket")}
+    link = RedisLink(
+        f"redis://redis.example:{server.port}", 5.0, replace(SYSTEM, addresses=addresses, **parts)
+    )
+    with contextlib.closing(link):
+        for connections in (1, 2):
+            link.open()
+            link.put(PUBLISH)
+            assert all_replies(link, 1) == [0]
+            assert taken == {
+                "redis.example": connections,
+                "open_socket": 2 * connections,
+                "selector": connections,
+            }
