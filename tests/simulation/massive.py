@@ -7,7 +7,7 @@ stream each tick was in. Whether they arrived only the link knows.
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,8 +18,9 @@ from pipeline.massive.simulator.feeds import join
 from pipeline.massive.simulator.state import ServerState
 from pipeline.massive.simulator.wire import encode_frame
 from tests.simulation.elements import NO_TICKS
+from tests.simulation.record import Session
 
-__all__ = ["Link", "Massive", "OtherProgram", "SentTick", "SessionLog"]
+__all__ = ["Link", "Massive", "OtherProgram", "SentTick"]
 
 UPGRADE = b"GET /stocks HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: other\r\n\r\n"
 SUBSCRIBED = "subscribed to: "
@@ -27,28 +28,6 @@ REMEMBERED_TICKS = 2000
 """Sent last, of each session: what may be sent again."""
 HALF_OPEN_NOTICED_S = 120.0
 """After so long the server drops a session whose client does not answer any more."""
-
-
-class SessionLog(Protocol):
-    """Where one session is recorded; times are true, offsets count all bytes that the server sent."""
-
-    def hold(self, channel: str, now_ns: int) -> None:
-        """Note that the server holds a channel for it."""
-
-    def release(self, channel: str, now_ns: int) -> None:
-        """Note that the server holds a channel no more."""
-
-    def acknowledge(self, channel: str, end: int) -> None:
-        """Note that an acknowledgement ends at an offset."""
-
-    def send(self, keys: Any, begin: int, end: int, now_ns: int) -> None:
-        """Note a message: the keys of its ticks, None for an element that is none."""
-
-    def deafen(self, now_ns: int) -> None:
-        """Note that no data arrives any more."""
-
-    def end(self, now_ns: int, *, by_us: bool) -> None:
-        """Note that it is over, and whether the client ended it."""
 
 
 class SentTick(NamedTuple):
@@ -66,7 +45,7 @@ class Link:
         self._server = server
         self._kernel = server.kernel
         self.tcp = tcp
-        self.log: SessionLog = server.begin_session(tcp.number, self._kernel.true_ns)
+        self.log: Session = server.begin_session(tcp.number, self._kernel.true_ns)
         self.held: set[str] = set()
         self.sent: deque[SentTick] = deque(maxlen=REMEMBERED_TICKS)
         self.is_gone = False
@@ -195,7 +174,7 @@ class Massive(ServerState):
         port: int = 8765,
         options: Options | None = None,
         faults: Faults | None = None,
-        begin_session: Callable[[int, int], SessionLog],
+        begin_session: Callable[[int, int], Session],
     ) -> None:
         super().__init__(options or Options(), faults or Faults(), lambda: kernel.now_ns / 1e9, NO_TICKS)
         self.kernel = kernel

@@ -1,6 +1,5 @@
 import json
 import re
-from collections import defaultdict
 from random import Random
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from pipeline.massive.simulator import Options
 from tests.simulation.massive import Massive
 from tests.simulation.massive_faults import FAULTS, MassiveFaults
+from tests.simulation.record import Record
 from tests.simulation.tiny_clients import TinyClient, messages_of
 from tests.simulation.tiny_network import TinyKernel, TinyNetwork
 
@@ -19,48 +19,20 @@ SHARES = [["T.A", "Q.A", "LULD.A"], ["T.B", "Q.B"], ["T.A", "T.C", "Q.C"]]
 CHANNELS = sorted({channel for share in SHARES for channel in share})
 
 
-class Log:
-    """Keeps what a server records of a session."""
-
-    def __init__(self):
-        self.held = defaultdict(list)
-        self.messages = []
-        self.acknowledged = {}
-        self.deaf = self.ended = None
-
-    def hold(self, channel, now_ns):
-        self.held[channel].append([now_ns, None])
-
-    def release(self, channel, now_ns):
-        self.held[channel][-1][1] = now_ns
-
-    def acknowledge(self, channel, end):
-        self.acknowledged.setdefault(channel, end)
-
-    def send(self, keys, begin, end, now_ns):
-        self.messages.append((tuple(keys), begin, end, now_ns))
-
-    def deafen(self, now_ns):
-        self.deaf = now_ns
-
-    def end(self, now_ns, *, by_us):
-        assert self.ended is None, "a session ends once"
-        self.ended = now_ns, by_us
-
-
 class World:
     """A server, clients that come back, and a market."""
 
     def __init__(self, shares=SHARES, *, seed=0, options=None):
         self.kernel = TinyKernel()
         self.network = TinyNetwork(self.kernel)
-        self.logs = {}
+        self.record = Record()
+        self.logs = self.record.sessions
         self.server = Massive(
             self.kernel,
             self.network,
             port=PORT,
             options=options or Options(max_connections=3),
-            begin_session=lambda number, _: self.logs.setdefault(number, Log()),
+            begin_session=lambda number, now_ns: self.record.begin_session(number, "", now_ns),
         )
         self.faults = MassiveFaults(self.server)
         self.clients = [TinyClient(self.kernel, self.network, PORT, share) for share in shares]
@@ -108,7 +80,7 @@ def test_the_record_is_what_went_over_the_wire(steps, seed):
             }
             recorded = {
                 (begin, stop): [key for key in keys if key is not None]
-                for keys, begin, stop, _ in world.logs[end.number].messages
+                for begin, stop, keys, _ in world.logs[end.number].messages
                 if stop <= end.read_bytes
             }
             assert {place: keys for place, keys in read.items() if keys} == {
@@ -127,11 +99,12 @@ def test_a_tick_goes_out_on_sessions_that_held_its_channel_when_it_was_made(step
         world.faults.inject(name, pick, strength)
         world.kernel.run(seconds)
     for log in world.logs.values():
-        for sent, *_ in log.messages:
-            for key in sent:
-                if key is not None:
-                    channel, made_ns, _ = world.made[key]
-                    assert any(begin <= made_ns <= (end or made_ns) for begin, end in log.held[channel])
+        for key in (key for message in log.messages for key in message.keys if key is not None):
+            channel, made_ns, _ = world.made[key]
+            assert any(
+                hold.channel == channel and hold.from_ns <= made_ns <= (hold.to_ns or made_ns)
+                for hold in log.holds
+            )
 
 
 def test_what_is_held_and_acknowledged_is_recorded_and_ends_with_the_session():
@@ -139,21 +112,20 @@ def test_what_is_held_and_acknowledged_is_recorded_and_ends_with_the_session():
     world = World()
     world.kernel.run(1)
     log = world.logs[1]
-    assert {channel: len(times) for channel, times in log.held.items()} == {"T.A": 1, "Q.A": 1, "LULD.A": 1}
+    assert sorted(hold.channel for hold in log.holds) == ["LULD.A", "Q.A", "T.A"]
     stream = world.clients[0].ends[0].read
-    for end in log.acknowledged.values():
-        text = next(text for text, _, stop in messages_of(stream) if stop == end)
-        assert sorted(one["message"] for one in json.loads(text)) == sorted(
-            f"subscribed to: {channel}" for channel in log.acknowledged
-        )
+    for hold in log.holds:
+        text = next(text for text, _, stop in messages_of(stream) if stop == hold.acknowledged)
+        assert f"subscribed to: {hold.channel}" in [one["message"] for one in json.loads(text)]
     world.clients[0].say("unsubscribe", "Q.A")
     world.kernel.run(1)
-    assert log.held["Q.A"][0][1] is not None
+    assert [hold.channel for hold in log.holds if hold.to_ns] == ["Q.A"]
     world.clients[0].ends[0].leave()
     world.kernel.run(1)
-    assert log.ended[1] is True
+    assert log.by_us
+    assert all(hold.to_ns for hold in log.holds)
     world.faults.inject("rst", 0.0, 0.0)
-    assert world.logs[2].ended == (world.kernel.true_ns, False)
+    assert (world.logs[2].ended_ns, world.logs[2].by_us) == (world.kernel.true_ns, False)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -203,4 +175,5 @@ def test_all_is_as_before_when_a_fault_is_over(name):
     assert (world.server.options, world.server.faults) == before
     tick = max(world.made)
     world.kernel.run(2)
-    assert any(key and key > tick for sent, *_ in max(world.logs.items())[1].messages for key in sent)
+    last = max(world.logs.items())[1]
+    assert any(key and key > tick for message in last.messages for key in message.keys)

@@ -12,7 +12,7 @@ from pipeline.massive.simulator import Acks, Eviction, Faults, Options, Packet, 
 from pipeline.massive.simulator.faults import MALFORMED
 from pipeline.massive.simulator.wire import Opcode
 from tests.simulation.massive import Massive
-from tests.simulation.test_massive import Log
+from tests.simulation.record import Session
 from tests.simulation.tiny_clients import UPGRADE, client_frame, frames_of
 from tests.simulation.tiny_network import TinyKernel, TinyNetwork
 
@@ -162,7 +162,7 @@ class Simulated:
             network,
             options=options,
             faults=faults,
-            begin_session=lambda _number, _now: Log(),
+            begin_session=lambda number, now_ns: Session(number, "", now_ns),
         )
         self._server.malformed = MALFORMED
         self._clients = []

@@ -237,9 +237,9 @@ class Conversation:
         if outcome in {Outcome.AUTHENTICATED, Outcome.REFUSED}:
             self._on_key(outcome, statuses)
         elif outcome is Outcome.CHANNELS:
-            self._acknowledge(statuses)
             self.sent.largest_request = max(self.sent.largest_request, self.session.largest_request)
             self._host.changed(self)
+            self._acknowledge(statuses)
         else:
             self._say(statuses)
 
