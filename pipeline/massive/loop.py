@@ -32,10 +32,13 @@ log = logging.getLogger("tickbraid.massive.loop")
 
 JOIN_TIMEOUT_S: Final = 2.0
 LOOK_S: Final = 0.02
-"""So often the thread that stands by looks whether anybody leads."""
+"""So often the thread that stands by looks whether anybody leads, while the leaders come and go."""
 TURNS_A_LOOK: Final = 4
 """While jobs wait, sockets are looked at every fourth turn, a few ms, so that what is read then is worth it;
 but every turn where one of them had more than it gave."""
+STILL_LOOKS: Final = 2
+"""When so often nothing has happened it looks no more. To be woken costs whoever does it some 10 µs, so this
+must be rare while ticks come."""
 SURE_S: Final = 0.005
 """So long nobody must lead before it does: a leader may be between two turns."""
 
@@ -112,6 +115,9 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         self._behind = False
         self._volunteer: Callable[[], bool] | None = None
         self._summons = runtime.queue()
+        """Wakes who stands by: True, to lead now; False, to look."""
+        self._asleep = False
+        """Whoever stands by looks no more until it is told to."""
 
     @property
     def now(self) -> datetime:
@@ -246,6 +252,9 @@ class SocketLoop(Scheduler, abc.DisposableBase):
                 self._take_turns(until)
             finally:
                 self._lead.release()
+                if self._asleep:  # after there is a leader no more: see `_may_sleep`
+                    self._asleep = False
+                    self._summons.put(False)
         else:
             self._volunteer = until
 
@@ -255,7 +264,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def step_in(self) -> None:
         """Let the loop's own thread lead now, if nobody does. From any thread."""
-        self._summons.put(None)
+        self._summons.put(True)
 
     def dispose(self) -> None:
         """End the thread, from any thread, within 2 s.
@@ -269,7 +278,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
             if first:
                 self._close()
             return
-        self._summons.put(None)
+        self._summons.put(True)
         if self._leader != self._ident():
             self._wake()
             thread.join(JOIN_TIMEOUT_S)
@@ -312,18 +321,34 @@ class SocketLoop(Scheduler, abc.DisposableBase):
         return True
 
     def _stand_by(self) -> None:
-        """Wait until nobody has led for as long as a callback may keep sockets waiting."""
-        pause_s, turns = LOOK_S, self._turns
+        """Wait until nobody has led for as long as a callback may keep sockets waiting.
+
+        While a leader waits for something to happen there is nothing to look at: it wakes us when it leaves.
+        """
+        pause_s: float | None = LOOK_S
+        turns, still = self._turns, 0
         while not self._disposed:
             try:
-                self._summons.get(timeout=pause_s)
+                if self._summons.get(timeout=pause_s):
+                    return
             except Empty:
-                idle = self._leader is None and self._turns == turns
+                still = still + 1 if self._turns == turns else 0
+                idle = still and self._leader is None
                 if idle and pause_s == SURE_S:
                     return
-                pause_s, turns = SURE_S if idle else LOOK_S, self._turns
+                pause_s = SURE_S if idle else LOOK_S
+                if not idle and still >= STILL_LOOKS and self._may_sleep():
+                    pause_s = None
             else:
-                return
+                pause_s, still = LOOK_S, 0
+            turns = self._turns
+
+    def _may_sleep(self) -> bool:
+        """Have whoever leads wake us when it leaves; return whether somebody does."""
+        self._asleep = True  # before the look, as who leaves looks in the other order
+        if self._leader is None:
+            self._asleep = False
+        return self._asleep
 
     def _take_turn(self) -> None:
         if self._behind or not self._jobs or self._turns % TURNS_A_LOOK == 0:

@@ -1,4 +1,5 @@
 import logging
+import queue
 import socket
 import threading
 from dataclasses import replace
@@ -207,6 +208,87 @@ def test_where_the_leader_goes_away_the_loop_s_own_thread_takes_over(loop, follo
     wait_until(lambda: not follower.wanted.is_set())
     assert leader_of(loop) == "tickbraid-io"
     follower.busy_until.set()
+
+
+class Waits:
+    """A queue that notes for how long somebody wants to wait, and tells so before that begins."""
+
+    def __init__(self):
+        self.limits_s = []
+        self.before = lambda: None
+        self._queue = queue.SimpleQueue()
+        self.put = self._queue.put
+
+    def get(self, timeout):
+        self.limits_s.append(timeout)
+        if timeout is None:
+            self.before()
+        return self._queue.get(timeout=timeout)
+
+    @property
+    def sleeps(self):
+        return self.limits_s[-1:] == [None]
+
+
+@pytest.fixture
+def waits():
+    """What the loop's own thread stands by at."""
+    return Waits()
+
+
+@pytest.fixture
+def sleepy(waits):
+    """A loop with these waits, and somebody else who may lead."""
+    loop = SocketLoop(replace(SYSTEM, queue=lambda: waits))
+    loop.schedule(lambda *_: None)
+    follower = Follower(loop)
+    yield loop, follower
+    waits.before = lambda: None
+    follower.busy_until.set()
+    follower.end()
+    loop.dispose()
+
+
+def hang(loop, follower):
+    """Let a callback hang; return once the follower leads no more."""
+    follower.busy_until.clear()
+    follower.wanted.set()
+    loop.recall()
+    wait_until(lambda: not follower.wanted.is_set())
+
+
+def test_while_a_leader_waits_nobody_looks_whether_it_does(sleepy, waits):
+    """A stream without ticks would wake a thread fifty times a second, for ever."""
+    loop, follower = sleepy
+    let_lead(loop, follower)
+    wait_until(lambda: not follower.wanted.is_set())
+    for _ in range(3):
+        wait_until(lambda: waits.sleeps)
+        looks, turns = len(waits.limits_s), loop._turns
+        for _ in range(5):  # timers and jobs of a leader that goes on leading
+            assert leader_of(loop) == follower.name
+        assert (loop._turns > turns, len(waits.limits_s)) == (True, looks)
+        follower.wanted.set()  # a tick
+        loop.recall()
+        wait_until(lambda looks=looks: len(waits.limits_s) > looks)
+
+
+def test_a_callback_that_hangs_after_a_silence_is_noticed(sleepy, waits):
+    """Nobody would read the sockets any more: who slept would sleep on."""
+    loop, follower = sleepy
+    let_lead(loop, follower)
+    wait_until(lambda: waits.sleeps)
+    hang(loop, follower)
+    assert leader_of(loop) == "tickbraid-io"
+
+
+def test_a_leader_that_leaves_while_somebody_falls_asleep_is_noticed(sleepy, waits):
+    """As above, once in a million times."""
+    loop, follower = sleepy
+    waits.before = lambda: hang(loop, follower)
+    let_lead(loop, follower)
+    wait_until(lambda: not follower.busy_until.is_set(), what="falling asleep")
+    assert leader_of(loop) == "tickbraid-io"
 
 
 def test_a_leader_that_steps_back_can_say_so_at_once(loop, follower):
