@@ -237,7 +237,7 @@ class Massive(ServerState):
         packet = Packet(pairs)
         now_ns = self.kernel.now_ns
         for link in tuple(self.links.values()):
-            if link.held:
+            if any(map(link.conversation.session.wanted.__getitem__, packet.channels)):
                 link.conversation.offer(packet)
                 if link.waits_until_ns <= now_ns:
                     self.flush(link)

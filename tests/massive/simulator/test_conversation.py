@@ -254,3 +254,67 @@ def test_a_key_answered_late_is_answered_before_the_eviction():
     clock.go_on(1)
     words = [[one[0] for message in client.statuses() for one in message] for client in clients]
     assert words[1] == ["connected", "auth_success", "max_connections"]
+
+
+@given(unsent=st.integers(0, 3000), limit=st.integers(1, 3000), patient=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_slow_reader_is_told_and_cut_just_beyond_the_limit(unsent, limit, patient):
+    """A reader that keeps up would be cut, or one that does not would eat the server's memory."""
+    state, clock = server(Options(slow_consumer_bytes=limit))
+    client = joined(Client(state, clock))
+    client.say("subscribe", "T.A")
+    client.statuses()
+    client.line.unsent_bytes = unsent
+    client.talk.offer(packet_of(["T.A"], 0))
+    client.talk.flush(patient=patient)
+    killed = unsent > limit and not patient
+    said = [one for message in client.messages() for one in message]
+    assert [one.get("status") for one in said] == [None, "slow_consumer"][: 1 + killed]
+    assert client.talk.listens is not killed
+    assert not client.line.aborted
+    clock.go_on(1)
+    assert client.line.aborted is killed
+    assert state.effects["slow kills"] == killed
+
+
+@pytest.mark.parametrize("upgrade", [True, False])
+@pytest.mark.parametrize("key", ["good", "bad", "", None])
+def test_who_shows_no_key_in_time_is_told_and_who_did_stays(upgrade, key):
+    """A client that hangs during auth would hold a place for ever."""
+    state, clock = server(Options(keys=frozenset({"good"}), auth_timeout_s=4.0))
+    client = Client(state, clock, upgrade=upgrade)
+    if upgrade and key is not None:
+        client.say("auth", key)
+    clock.go_on(3.9)
+    early = client.line.closed
+    clock.go_on(0.2)
+    words = [one[0] for message in client.statuses() for one in message]
+    if not upgrade:
+        assert (early, client.line.closed, words) == (False, True, [])
+    elif key is None:
+        assert (early, client.line.closed, words) == (False, True, ["connected", "auth_timeout"])
+    elif key == "good":
+        assert (early, client.line.closed, words) == (False, False, ["connected", "auth_success"])
+    else:
+        assert (early, client.line.closed, words) == (True, True, ["connected", "auth_failed"])
+
+
+@given(steps=STEPS, faults=FAULTS)
+@settings(max_examples=60, deadline=None)
+def test_the_same_seed_says_the_same(steps, faults):
+    """A failing run could not be run again."""
+    streams = []
+    for _ in range(2):
+        state, clock = server(Options(seed=7), faults)
+        client, number = joined(Client(state, clock)), 0
+        for kind, value in steps:
+            if kind == "offer":
+                client.talk.offer(packet_of(value, number))
+                client.talk.flush(patient=False)
+                number += len(value)
+            elif kind == "wait":
+                clock.go_on(value)
+            elif kind != "rubbish":
+                client.say(kind, ",".join(value))
+        streams.append(client.line.data)
+    assert streams[0] == streams[1]
