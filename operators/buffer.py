@@ -106,7 +106,7 @@ class Buffer:
         with self._lock:
             if fresh:
                 self._gauge.offered(batch)
-            if not batch.ticks:
+            if not batch.ticks or self._gauge.is_shut:
                 return None
             done = self._admit(batch)
             over = self._conflate_key is not None and self._queue.size > self._queue.capacity

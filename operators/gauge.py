@@ -66,6 +66,7 @@ class BufferGauge:
         """The buffer's own; `buffered` holds it when it calls the methods that say so."""
         self.errors = 0
         """Exceptions that came out of the subscriber; what was in its hand then counts as failed."""
+        self.is_shut = False
         self._tallies: dict[str, _Tally] = {}
         self._reasons: Counter[str] = Counter()
         self._in_hand: dict[str, int] = {}
@@ -159,8 +160,15 @@ class BufferGauge:
                 raise ValueError("gauge must be a new one: it already counts for another subscription")
             self._claimed = True
 
+    def shut(self) -> None:
+        """Take no more batches into account: whatever still comes is not this subscriber's any more."""
+        with self.lock:
+            self.is_shut = True
+
     def offered(self, batch: Batch) -> None:
         """Count a batch that arrives; its ticks are queued. Called under the lock."""
+        if self.is_shut:
+            return
         tally = self._tally(batch.connection)
         tally.received += batch.received
         tally.queued += len(batch.ticks)

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from reactivex import Observable, abc
@@ -23,7 +24,9 @@ from .sinks.sink import DELIVERED, Acknowledged, Outcome, Sink
 from .subscriber_log import subscriber_log
 from .ticks import TickBatch
 
-__all__ = ["Outlet", "dispose_all", "numbered", "remember"]
+__all__ = ["Outlet", "Reading", "dispose_all", "numbered", "remember"]
+
+Part = Callable[[Callable[[Mapping[str, int]], None]], object]
 
 ENDED_OUTLETS_KEPT: Final = 16
 GATHER_TICKS: Final = 2000
@@ -43,6 +46,8 @@ class Outlet(abc.DisposableBase):
         on_room: called when it may be `full` no more.
         latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
             server, to its begin, and from there to the server's answer.
+        part: runs at one moment, between two reads that are decoded, what takes leave of all that waits
+            undecoded; it is given how much that is, by connection.
         pastime: what its thread does while it has nothing to do.
         runtime: its thread and clocks.
     """
@@ -58,6 +63,7 @@ class Outlet(abc.DisposableBase):
         on_failure: Callable[[str, int, BaseException], None],
         on_room: Callable[[], None],
         latencies: Latencies,
+        part: Part = lambda leave: leave({}),
         pastime: Pastime | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
@@ -91,7 +97,11 @@ class Outlet(abc.DisposableBase):
         self._ident = runtime.ident
         self._subscription: abc.DisposableBase | None = None
         self._thread: int | None = None
-        self._undecoded: dict[str, int] = {}
+        self._part = part
+        self._is_awaiting = False
+        """What waits undecoded is its, too."""
+        self._undecoded: Mapping[str, int] = {}
+        """What waited when it left."""
         self._operator = buffered(
             capacity,
             overflow,
@@ -139,6 +149,7 @@ class Outlet(abc.DisposableBase):
                 on_completed()
 
         self._subscription = batches.pipe(self._operator).subscribe(self._write, failed, completed)
+        self._is_awaiting = not self.ended.is_set()
         caller = None
         if refused:
             raise refused[0]
@@ -148,6 +159,7 @@ class Outlet(abc.DisposableBase):
         try:
             self._call(self.sink.stop)
         finally:
+            self._part(self._leave)
             if self._subscription is not None:
                 self._subscription.dispose()
             self._end()
@@ -158,22 +170,18 @@ class Outlet(abc.DisposableBase):
         if self._thread != self._ident():
             self.ended.wait(timeout_s)
 
-    def lose_undecoded(self, elements: Mapping[str, int]) -> None:
-        """Count, by connection, elements that nobody had the time to decode before the end."""
-        self._undecoded = dict(elements)
+    def _leave(self, waiting: Mapping[str, int]) -> None:
+        """Give up what waits undecoded, and be offered nothing more. The first time."""
+        if self._is_awaiting:
+            self._undecoded = dict(waiting)
+            self.gauge.shut()
+            self._is_awaiting = False
 
-    def accounts(self, waiting: Mapping[str, int]) -> dict[str, Account]:
-        """Return the account of each connection.
-
-        Args:
-            waiting: elements by connection that wait undecoded; they count as queued until it has ended.
-        """
-        ended = self.ended.is_set()
-        accounts = self.gauge.accounts()
-        for connection, count in (self._undecoded if ended else waiting).items():
-            unseen = Account(received=count, **{"dropped" if ended else "queued": count})
-            accounts[connection] = accounts.get(connection, Account()) + unseen
-        return accounts
+    def read(self) -> "Reading":
+        """Return its accounts as they are now."""
+        is_awaiting = self._is_awaiting
+        dropped = {connection: Account(n, dropped=n) for connection, n in self._undecoded.items()}
+        return Reading(self, _add(self.gauge.accounts(), dropped), is_awaiting)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the sink tells of itself, or why it does not; from any thread."""
@@ -257,11 +265,40 @@ class Outlet(abc.DisposableBase):
         self._on_failure(self.name, count, error)
 
     def _end(self) -> None:
+        self._part(self._leave)
         self.ended.set()
         self._on_room()
 
     def _dropped(self, dropped: Dropped) -> None:
         self._on_drop(self.name, dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The accounts of an outlet at a moment.
+
+    Args:
+        outlet: whose they are.
+        decoded: by connection, without what waits undecoded.
+        is_awaiting: whether that is the outlet's, too.
+    """
+
+    outlet: Outlet
+    decoded: Mapping[str, Account]
+    is_awaiting: bool
+
+    def accounts(self, waiting: Mapping[str, int]) -> dict[str, Account]:
+        """Return the account of each connection.
+
+        Args:
+            waiting: elements by connection that waited undecoded at that moment; they count as queued.
+        """
+        queued = {connection: Account(n, queued=n) for connection, n in waiting.items()}
+        return _add(self.decoded, queued if self.is_awaiting else {})
+
+
+def _add(one: Mapping[str, Account], other: Mapping[str, Account]) -> dict[str, Account]:
+    return {**one, **{name: one.get(name, Account()) + account for name, account in other.items()}}
 
 
 def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:

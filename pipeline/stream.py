@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
@@ -26,7 +26,7 @@ from .health.snapshot import stream_figures, stream_health
 from .massive.deputy import Deputy
 from .massive.loop import SocketLoop
 from .observing import Observed, bare
-from .outlet import Outlet, dispose_all, numbered, remember
+from .outlet import Outlet, Reading, dispose_all, numbered, remember
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
@@ -210,6 +210,7 @@ class TickStream(Observed[Tick], Steered):
             on_failure=self._report_failure,
             on_room=self._resume,
             latencies=self.latencies,
+            part=self._part,
             pastime=deputy,
             runtime=self._runtime,
         )
@@ -362,8 +363,8 @@ class TickStream(Observed[Tick], Steered):
 
         Each balances to zero at any moment. What waits undecoded counts as received and queued.
         """
-        waiting = self._waiting()
-        return {outlet.name: outlet.accounts(waiting) for outlet in tuple(self._outlets)}
+        waiting, readings = self._look()
+        return {reading.outlet.name: reading.accounts(waiting) for reading in readings}
 
     def account(self, subscriber: str | None = None) -> Account:
         """Return the account of a subscriber over all connections, of all subscribers by default.
@@ -383,8 +384,8 @@ class TickStream(Observed[Tick], Steered):
 
         What waits undecoded is estimated where it is much: this costs no more when there is more to do.
         """
-        waiting = self._waiting(LOOK_AT_BYTES)
-        return stream_figures(self._engine, tuple(self._outlets), waiting, self.latencies.snapshot())
+        waiting, readings = self._look(LOOK_AT_BYTES)
+        return stream_figures(self._engine, readings, waiting, self.latencies.snapshot())
 
     def health(self) -> dict[str, Any]:
         """Return how everything is doing, in plain values that JSON can take; from any thread."""
@@ -401,10 +402,24 @@ class TickStream(Observed[Tick], Steered):
         """What counts by ticker; None before the first subscriber."""
         return None if self._engine is None else self._engine.activity
 
-    def _waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:
+    def _look(self, look_at_bytes: float = math.inf) -> tuple[Counter[str], list[Reading]]:
+        """Return what waits undecoded, by connection, and the accounts at the same moment."""
         self._owner.check()  # before any lock
-        engine = self._engine
-        return Counter() if engine is None else engine.ingest.waiting(look_at_bytes)
+        engine, readings = self._engine, list[Reading]()
+
+        def read() -> None:
+            readings.extend(outlet.read() for outlet in tuple(self._outlets))
+
+        if engine is None:
+            read()
+            return Counter(), readings
+        return engine.ingest.waiting(look_at_bytes, read), readings
+
+    def _part(self, leave: Callable[[Mapping[str, int]], None]) -> None:
+        if self._engine is None:
+            leave({})
+        else:
+            self._engine.ingest.part(leave)
 
 
 def _drain(engine: Engine, outlets: Sequence[Outlet], timeout_s: float) -> None:
@@ -414,11 +429,7 @@ def _drain(engine: Engine, outlets: Sequence[Outlet], timeout_s: float) -> None:
     engine.close_sources()
     for outlet in outlets:
         outlet.wait(max(0.0, deadline_s - monotonic()))
-    late = [outlet for outlet in outlets if not outlet.ended.is_set()]
     try:
         dispose_all(*outlets)
     finally:
         engine.dispose()
-    undecoded = engine.ingest.waiting()
-    for outlet in late:
-        outlet.lose_undecoded(undecoded)

@@ -72,7 +72,7 @@ class World:
 
     @property
     def account(self):
-        return sum(self.outlet.accounts({}).values(), Account())
+        return sum(self.outlet.read().accounts({}).values(), Account())
 
     @property
     def told(self):
@@ -171,7 +171,7 @@ def test_the_account_is_what_the_sink_itself_has_noted(batches):
         for connection, ticks in batches:
             world.emit(connection, *ticks)
         world.settled()
-        accounts = world.outlet.accounts({})
+        accounts = world.outlet.read().accounts({})
         for connection, account in accounts.items():
             assert account.imbalance == 0
             assert account.delivered == noted[connection, "take"]

@@ -10,7 +10,7 @@ from operators.histogram import HistogramSnapshot, LatencyHistogram
 from operators.latency_stamp import LatenciesSnapshot
 from pipeline.engine import Engine
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
-from pipeline.outlet import Outlet
+from pipeline.outlet import Reading
 from pipeline.symbols import WILDCARD, named_of
 
 from .figures import ConnectionFigures, Figures, Findings, SubscriberFigures
@@ -24,7 +24,7 @@ _ADDED_UP: Final = ("ticks", "ticks_per_s", "errors", "reconnects", "queued")
 
 def stream_figures(
     engine: Engine | None,
-    outlets: Iterable[Outlet],
+    readings: Iterable[Reading],
     waiting: Mapping[str, int],
     latencies: LatenciesSnapshot,
 ) -> Figures:
@@ -32,11 +32,11 @@ def stream_figures(
 
     Args:
         engine: what runs, None before the first subscriber.
-        outlets: the subscribers.
+        readings: the subscribers' accounts.
         waiting: elements that wait undecoded, by connection.
         latencies: as they are now.
     """
-    subscribers = {outlet.name: _subscriber_figures(outlet, waiting) for outlet in outlets}
+    subscribers = {each.outlet.name: _subscriber_figures(each, waiting) for each in readings}
     if engine is None:
         return Figures(subscribers=subscribers, latencies=latencies)
     ticks, ticks_per_s = engine.activity.ticks(), engine.activity.ticks_per_s()
@@ -154,16 +154,16 @@ def _values(snapshot: ConnectionSnapshot | Findings) -> dict[str, Any]:
     return {each.name: getattr(snapshot, each.name) for each in fields(snapshot)}
 
 
-def _subscriber_figures(outlet: Outlet, waiting: Mapping[str, int]) -> SubscriberFigures:
-    ended = outlet.ended.is_set()  # first: then what waits is in the accounts only if it is in `undecoded`
+def _subscriber_figures(reading: Reading, waiting: Mapping[str, int]) -> SubscriberFigures:
+    outlet = reading.outlet
     return SubscriberFigures(
         overflow=outlet.overflow,
-        ended=ended,
-        accounts=outlet.accounts(waiting),
+        ended=outlet.ended.is_set(),
+        accounts=reading.accounts(waiting),
         dropped=outlet.gauge.dropped_by_reason(),
         errors=outlet.errors + outlet.gauge.errors,
         sink=outlet.snapshot(),
-        undecoded={} if ended else dict(waiting),
+        undecoded=dict(waiting) if reading.is_awaiting else {},
         last_error=outlet.last_error,
     )
 

@@ -53,7 +53,7 @@ class Frames(msgspec.Struct, gc=False):
         return bool(self.messages) and len(self.messages[0]) > LARGE_BYTES
 
     def count_elements(self) -> int:
-        """Return how many ticks, status elements and rejects will come of them."""
+        """Return how many ticks and rejects will come of them: the server's own words are neither."""
         if self.counted < 0:
             elements, position = self.torn, self.position
             for message in self.messages:
@@ -81,7 +81,7 @@ class Frames(msgspec.Struct, gc=False):
         return self.count_elements()
 
     def without_quotes(self) -> tuple["Frames", int]:
-        """Return frames without the quotes, and how many elements these are; count all on the way.
+        """Return frames without the quotes, and how many elements these have; count all on the way.
 
         In the feed's own spelling a quote is what begins as one, though it may be malformed.
         """
@@ -97,6 +97,9 @@ class Frames(msgspec.Struct, gc=False):
                 torn += found.torn + found.others
                 elements += found.torn + found.others
                 counted += found.torn + found.others + len(found.elements)
+            statuses = salvage.count_statuses(message)
+            counted -= statuses
+            elements -= statuses
             if others:
                 kept.append(b"[%b]" % b",".join(others))
                 elements += len(others)

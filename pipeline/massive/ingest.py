@@ -6,12 +6,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from operators.runtime import SYSTEM, Runtime
 
 from .frames import Frames
+from .gate import Gate
 from .patience import Patience
 from .salvage import LARGE_BYTES
 
@@ -104,6 +106,7 @@ class Ingest:
         self._hold_bytes = min(HOLD_BYTES, capacity_bytes // 2)
         self._thin_bytes = capacity_bytes // THIN_PART
         self._lock = runtime.lock()
+        self._gate = Gate(runtime)
         self._queue: deque[Frames] = deque()
         self._thinned: deque[Frames] = deque()
         """Those before the queue, without their quotes."""
@@ -124,16 +127,41 @@ class Ingest:
         """Bytes that wait. From any thread."""
         return self._queued_bytes
 
-    def waiting(self, look_at_bytes: float = math.inf) -> Counter[str]:
+    def waiting(
+        self, look_at_bytes: float = math.inf, at_once: Callable[[], object] = lambda: None
+    ) -> Counter[str]:
         """Count the elements that wait, by connection. From any thread.
 
         Args:
             look_at_bytes: about so much of each connection is looked at, and the rest goes by that. To look
                 at all takes a ms and more for each MB, and there is most when there is the least time.
+            at_once: run at the moment of which the counts are, between two turns of decoding: all that
+                has come until then either waits or has been through. It must not take long.
         """
+        with self._gate.between_steps():
+            frames, elements = self._look()
+            at_once()
+        return self._count(frames, elements, look_at_bytes, given_up=self._disposed)
+
+    def part(self, leave: Callable[[Counter[str]], object]) -> None:
+        """Run at one moment, as above, what takes leave of all that waits, and is given the count of it."""
+        given_up = self._disposed or self._patient_until_s < math.inf
+        self._count(*self._look(), math.inf, given_up=given_up)  # they remember it: now it is soon counted
+        with self._gate.between_steps():
+            leave(self._count(*self._look(), math.inf, given_up=given_up))
+
+    def _look(self) -> tuple[list[Frames], Counter[str]]:
+        """Return the frames that wait, and how many elements were lost before them."""
         with self._lock:
             frames = [*self._thinned, *self._queue]
-            elements = Counter(self._lost)
+            if self._queue and frames[-1].thinned:
+                frames[-1] = replace(frames[-1])  # it may be extended meanwhile
+            return frames, Counter(self._lost)
+
+    def _count(
+        self, frames: list[Frames], elements: Counter[str], look_at_bytes: float, *, given_up: bool
+    ) -> Counter[str]:
+        """Add up the elements of frames."""
         counted, looked_at, all_bytes = Counter[str](), Counter[str](), Counter[str]()
         for waiting in frames:
             connection = waiting.connection
@@ -141,9 +169,7 @@ class Ingest:
             if looked_at[connection] < look_at_bytes:
                 look_at = waiting if look_at_bytes == math.inf else waiting.split_off()[0]
                 looked_at[connection] += look_at.size_bytes
-                counted[connection] += (
-                    look_at.count_given_up() if self._disposed else look_at.count_elements()
-                )
+                counted[connection] += look_at.count_given_up() if given_up else look_at.count_elements()
         for connection, count in counted.items():
             unseen = all_bytes[connection] - looked_at[connection]
             elements[connection] += count + (count * unseen // looked_at[connection] if unseen else 0)
@@ -211,16 +237,20 @@ class Ingest:
             return
         bite_bytes = BITE_BYTES
         self._give_up_old()
-        while (frames := self._take()) is not None:
-            while self._untold:
-                self._on_drop(*self._untold.pop())
-            self._emit(frames, observer)
-            bite_bytes -= frames.size_bytes
-            if bite_bytes <= 0 and (self._queue or self._thinned):
-                self._scheduler.schedule(self._drain)
-                self._review()
-                return
+        if self._gate.is_asked:
+            self._gate.let_look()
+        with self._gate.step:
+            while (frames := self._take()) is not None:
+                self._emit(frames, observer)
+                bite_bytes -= frames.size_bytes
+                if bite_bytes <= 0 and (self._queue or self._thinned):
+                    self._scheduler.schedule(self._drain)
+                    break
+        while self._untold:
+            self._on_drop(*self._untold.pop())
         self._review()
+        if frames is not None:
+            return
         while self._afterwards and not self._disposed:
             self._afterwards.popleft()()
         if self._completed and not self._disposed:
@@ -244,7 +274,7 @@ class Ingest:
         with self._lock:
             if kept is not frames:
                 self._note(losses, frames, frames.count_given_up() - kept.counted)
-            if kept.counted != 0:
+            if kept.messages or kept.counted:
                 self._queued_bytes += kept.size_bytes
                 if not (kept.thinned and self._queue and self._queue[-1].extend(kept)):
                     self._queue.append(kept)
@@ -311,8 +341,8 @@ class Ingest:
             self._thinned.append(self._queue.popleft())  # those behind it may still have quotes
         oldest = (self._queue or self._thinned).popleft()
         self._queued_bytes -= oldest.size_bytes
-        kept, count = (oldest, 0) if oldest.thinned or oldest.is_slow else oldest.without_quotes()
-        if count:
+        kept, count = (None, 0) if oldest.thinned or oldest.is_slow else oldest.without_quotes()
+        if kept and (kept.messages or count):
             self._thinned.append(kept)
             self._queued_bytes += kept.size_bytes
         self._note(losses, oldest, oldest.count_given_up() - count)

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .lenient import UNDECODABLE
+from .lenient import UNDECODABLE, decode_element
+from .protocol import ServerStatus
 
 __all__ = [
     "BITE_BYTES",
@@ -18,6 +19,7 @@ __all__ = [
     "Pieces",
     "count",
     "count_plain",
+    "count_statuses",
     "pieces",
     "take_bite",
 ]
@@ -104,20 +106,36 @@ def count_plain(message: bytes) -> int:
 
 
 def count(message: bytes, position: int = 0) -> int:
-    """Return how many ticks, status elements and rejects will come of a message from a position on."""
+    """Return how many ticks and rejects will come of a message from a position on; a status is neither."""
     if len(message) <= LARGE_BYTES:
-        if plain := count_plain(message):
-            return plain
-        try:
-            return len(_decode_raw_array(message))
-        except UNDECODABLE:
-            found = [_break(part) for part in _take_apart(message)]
-            return sum(len(each.elements) + each.torn for each in found)
+        return _count_all(message) - count_statuses(message)
     elements = 0
     while position < len(message):
         bite, position = take_bite(message, position)
         elements += count(bite)
     return elements
+
+
+def _count_all(message: bytes) -> int:
+    if plain := count_plain(message):
+        return plain
+    try:
+        return len(_decode_raw_array(message))
+    except UNDECODABLE:
+        found = [_break(part) for part in _take_apart(message)]
+        return sum(len(each.elements) + each.torn for each in found)
+
+
+def count_statuses(message: bytes) -> int:
+    """Return how many elements of a message are the server's own words.
+
+    Hardly any message has one. Those that may are taken apart, and what names a status is decoded: one that
+    is malformed is a reject.
+    """
+    if b"status" not in message and b"\\" not in message:  # any letter may be written as an escape
+        return 0
+    named = (raw for raw in pieces(message).elements if b"status" in raw or b"\\u" in raw)
+    return sum(type(decode_element(raw).element) is ServerStatus for raw in named)
 
 
 def pieces(message: bytes) -> Pieces:
