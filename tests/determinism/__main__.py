@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.determinism.exempt import INSIDE, OUTSIDE, WAITING
+from tests.determinism.exempt import INSIDE, OUTSIDE
 from tests.determinism.handing import forgotten_in, takers_of
 from tests.determinism.sets import names_of_sets, orders_in
 from tests.determinism.uses import Use, uses_in
@@ -24,9 +24,9 @@ def read_product() -> dict[str, str]:
 def find(modules: Mapping[str, str]) -> dict[str, list[Use]]:
     """Return what is refused in each module, whatever the list says; only those in which something is."""
     trees = {path: ast.parse(source) for path, source in modules.items()}
-    sets, takers = names_of_sets(trees.values()), takers_of(trees.values())
+    sets, takers = names_of_sets(trees.values()), takers_of(trees)
     found = {
-        path: sorted({*uses_in(tree), *orders_in(tree, sets), *forgotten_in(tree, takers)})
+        path: sorted({*uses_in(tree), *orders_in(tree, sets), *forgotten_in(path, tree, takers)})
         for path, tree in trees.items()
     }
     return {path: uses for path, uses in found.items() if uses}
@@ -36,7 +36,6 @@ def complain(
     found: Mapping[str, list[Use]],
     outside: Mapping[str, str] = OUTSIDE,
     inside: Mapping[str, Mapping[str, str]] = INSIDE,
-    waiting: frozenset[str] = WAITING,
 ) -> Iterator[str]:
     """Yield a line for each use that is not on the list, and for each entry of the list that has no use."""
     used: set[str] = set()
@@ -44,18 +43,13 @@ def complain(
         covering = [
             each for each in outside if path == each or (each.endswith("/") and path.startswith(each))
         ]
-        used.update(covering, {path} & waiting)
+        used.update(covering)
         for use in uses:
             if use.name in inside.get(path, ()):
                 used.add(f"{path}: {use.name}")
-            elif not covering and path not in waiting:
+            elif not covering:
                 yield f"{path}:{use.line}: {use.name}: {use.advice} (docs/determinism.md)"
-    entries = [
-        *outside,
-        *sorted(waiting),
-        *(f"{path}: {name}" for path, names in inside.items() for name in names),
-    ]
-    for entry in entries:
+    for entry in (*outside, *(f"{path}: {name}" for path, names in inside.items() for name in names)):
         if entry not in used:
             yield f"{LIST}: {entry}: not needed any more, take it out"
 

@@ -5,7 +5,7 @@ An entry that nothing needs any more is refused, too.
 
 from typing import Final
 
-__all__ = ["INSIDE", "OUTSIDE", "WAITING"]
+__all__ = ["INSIDE", "OUTSIDE"]
 
 OUTSIDE: Final = {
     "operators/runtime.py": "it is what hands all of this out",
@@ -21,7 +21,9 @@ OUTSIDE: Final = {
     "pipeline/health/otel.py": "of whoever looks at a stream",
     "pipeline/health/readings.py": "of whoever looks at a stream",
     "pipeline/health/server.py": "of the page: a server with a thread of its own",
-    "pipeline/massive/simulator/": "another program, on asyncio; what is pure in it the simulation runs, too",
+    "pipeline/massive/simulator/client.py": "the server's shell, on asyncio: the simulation has its own",
+    "pipeline/massive/simulator/command.py": "the command line's",
+    "pipeline/massive/simulator/server.py": "the server's shell, on asyncio: the simulation has its own",
     "pipeline/report/": "it replays captures, which are files",
     "pipeline/tick_data.py": "TickStock's class, of which the stream makes none",
     "pipeline/tickstock/": "TickStock's faces, around a stream",
@@ -32,9 +34,9 @@ INSIDE: Final[dict[str, dict[str, str]]] = {
     "pipeline/massive/dial_tcp.py": {
         "threading.Lock": "of look-ups, for the sake of forks: whoever holds it waits for nothing",
     },
+    "pipeline/massive/simulator/feeds.py": {
+        "time.time_ns": "of feeds for the server's shell: the simulation has a market of its own",
+    },
     "pipeline/identity.py": {"id": "asked only whether it is among others', in one call"},
 }
 """In the simulation: a file, what is used there, and why that keeps a run the same."""
-
-WAITING: Final = frozenset({})
-"""In the stream, and not handed the Runtime yet: a line goes when its file is."""
