@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reactivex import Subject
 
+from operators.runtime import SYSTEM
 from pipeline.build import braid_stream
 from pipeline.massive.frames import Frames
 from pipeline.massive.snapshot import ConnectionSnapshot, Phase
@@ -43,7 +44,7 @@ class World:
         carriage = SimpleNamespace(tickers=dict, dispose=lambda: None)
         self.stream = braid_stream(
             load_settings({"SYMBOL_UNIVERSE_KEY": "", "DEDUPE_WINDOW": 1000} | extra),
-            time.time_ns,
+            SYSTEM,
             lambda *_: (self.sources, carriage),
         )
         self._lock = threading.Lock()
