@@ -50,11 +50,13 @@ class Link:
         self.sent: deque[SentTick] = deque(maxlen=REMEMBERED_TICKS)
         self.is_gone = False
         self.is_deaf = False
+        self.is_half_open = False
         self.waits_until_ns = 0
         """Until when ticks are put aside, to go out together."""
         self.conversation = Conversation(server, self)
         tcp.on_data = self._on_data
         tcp.on_end = lambda: self._on_end("the client left")
+        tcp.on_read = lambda offset: self.log.read(offset, self._kernel.true_ns)
 
     def _on_data(self, data: bytes) -> None:
         if not self.is_gone:
@@ -82,10 +84,11 @@ class Link:
         self.tcp.close()
 
     def abort(self) -> None:
-        """Reset the connection; what has not been read is lost."""
+        """Reset the connection: what has not been read is lost. Over a cut link nobody learns of it."""
         if not self.is_gone:
-            self._server.effects["bytes lost"] += self.tcp.unread_bytes
-            self.tcp.abort()
+            if not self.is_half_open:
+                self._server.effects["bytes lost"] += self.tcp.unread_bytes
+                self.tcp.abort()
             self._kernel.at(0, self._on_end, "aborted")
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
@@ -97,6 +100,7 @@ class Link:
     def go_half_open(self) -> None:
         """From now on nothing goes either way, and nobody is told."""
         self.deafen()
+        self.is_half_open = True
         self._server.effects["bytes lost"] += self.tcp.unread_bytes
         self.tcp.half_open()
         self._kernel.at(HALF_OPEN_NOTICED_S, self._on_end, "no answer")
@@ -187,18 +191,21 @@ class Massive(ServerState):
         self._port = port
         self._made: dict[bytes, tuple[str, int]] = {}
         """Channel and key of each element."""
-        self._times_down = 0
-        self.come_up()
+        self._returns: list[Any] = []
+        """Of the timers after which it listens again, those that have not come."""
+        self._listen()
 
     # --- up and down
 
-    def come_up(self) -> None:
-        """Listen."""
+    def _listen(self) -> None:
         self._network.listen(self._port, self._accept)
 
-    def stop_listening(self) -> None:
-        """Refuse connections; those that are there stay."""
-        self._network.unlisten(self._port)
+    def come_up(self) -> None:
+        """Accept connections, however long they were to be refused."""
+        for timer in self._returns:
+            self.kernel.cancel(timer)
+        self._returns.clear()
+        self._listen()
 
     @property
     def refusals(self) -> int:
@@ -207,14 +214,15 @@ class Massive(ServerState):
 
     def refuse_for(self, seconds: float) -> None:
         """Refuse connections for a while, those that are there stay."""
-        self._times_down += 1
-        self.stop_listening()
-        self.kernel.at(seconds, self._come_back)
+        self._network.unlisten(self._port)
 
-    def _come_back(self) -> None:
-        self._times_down -= 1
-        if not self._times_down:
-            self.come_up()
+        def come_back() -> None:
+            self._returns.remove(timer)
+            if not self._returns:
+                self._listen()
+
+        timer = self.kernel.at(seconds, come_back)
+        self._returns.append(timer)
 
     def _accept(self, tcp: Any) -> None:
         link = Link(self, tcp)

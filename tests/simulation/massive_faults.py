@@ -45,6 +45,12 @@ class _Windows:
 
         return close
 
+    def close_all(self) -> None:
+        """Set all values back; windows that close later change nothing."""
+        names = list(self._open)
+        self._open.clear()
+        self._apply(names)
+
     def _apply(self, names: Any) -> None:
         self._change(
             **{
@@ -69,10 +75,28 @@ class MassiveFaults:
         self._kernel = massive.kernel
         self._faults = _Windows(massive.faults, massive.set_faults)
         self._options = _Windows(massive.options, massive.set_options)
+        self._visits: list[Any] = []
+        self._programs: list[OtherProgram] = []
 
     def inject(self, name: str, pick: float, strength: float) -> Effect:
         """Let a fault of `FAULTS` happen now."""
         return FAULTS[name](self, pick, strength)
+
+    def heal(self) -> None:
+        """End all that lasts; what is half-open is for the client to find."""
+        massive = self._massive
+        self._faults.close_all()
+        self._options.close_all()
+        massive.set_faults(drop_auth=0, lose_auth=0)
+        massive.sizes.clear()
+        massive.come_up()
+        for timer in self._visits:
+            self._kernel.cancel(timer)
+        for program in self._programs:
+            program.leave()
+        for link in tuple(massive.links.values()):
+            if link.is_deaf and not link.is_half_open:
+                link.conversation.abort("healed")
 
     # --- sessions end
 
@@ -189,12 +213,14 @@ class MassiveFaults:
         if sessions and self._massive.options.max_connections is not None:
             key, stays_s = str(sessions[0].session.key), 1 + 30 * strength
             self._visit(key, stays_s, effect)
-            self._kernel.at(stays_s / 2, self._visit, key, stays_s, effect)
+            self._visits.append(self._kernel.at(stays_s / 2, self._visit, key, stays_s, effect))
         return effect
 
     def _visit(self, key: str, stays_s: float, effect: Effect) -> None:
         effect.note("other programs")
-        self._kernel.at(stays_s, OtherProgram(self._massive, key).leave)
+        program = OtherProgram(self._massive, key)
+        self._programs.append(program)
+        self._kernel.at(stays_s, program.leave)
 
     def eviction(self, _: float, strength: float) -> Effect:
         """Let other connections be evicted than usual, for a while; takes another program to be seen."""
@@ -378,6 +404,6 @@ class MassiveFaults:
 FAULTS: dict[str, Callable[[MassiveFaults, float, float], Effect]] = {
     name: method
     for name, method in vars(MassiveFaults).items()
-    if not name.startswith("_") and name != "inject"
+    if not name.startswith("_") and name not in {"heal", "inject"}
 }
 """All faults of a server, by name."""

@@ -68,6 +68,7 @@ class RedisLink:
         self.tcp = tcp
         self.is_gone = False
         self.is_mute = False
+        self.is_half_open = False
         self.breaks_off = False
         """Whether it is cut in the middle of its next reply."""
         self.is_trusted = not server.password
@@ -140,12 +141,18 @@ class RedisLink:
             self.tcp.close()
 
     def abort(self) -> None:
-        """Reset the connection: what is on its way is lost."""
+        """Reset the connection: what is on its way is lost. Over a cut link nobody learns of it."""
         if not self.is_gone:
             self._on_end()
             self._server.effects["connections ended"] += 1
             self._server.effects["bytes lost"] += self.tcp.unread_bytes
-            self.tcp.abort()
+            if not self.is_half_open:
+                self.tcp.abort()
+
+    def go_half_open(self) -> None:
+        """From now on nothing goes either way, and nobody is told."""
+        self.is_half_open = True
+        self.tcp.half_open()
 
 
 class Redis:
@@ -185,7 +192,8 @@ class Redis:
         self._port = port
         self._receivers = receivers
         self._values: dict[bytes, bytes | dict[bytes, bytes]] = {}
-        self._times_down = 0
+        self._returns: list[Any] = []
+        """Of the timers after which it listens again, those that have not come."""
         self._listen()
 
     # --- up and down
@@ -198,17 +206,25 @@ class Redis:
 
     def go_down_for(self, seconds: float) -> None:
         """Reset all connections, forget all keys, and refuse connections for a while."""
-        self._times_down += 1
         self._network.unlisten(self._port)
         self._values.clear()
         for link in tuple(self.links):
             link.abort()
-        self.kernel.at(seconds, self._come_back)
 
-    def _come_back(self) -> None:
-        self._times_down -= 1
-        if not self._times_down:
-            self._listen()
+        def come_back() -> None:
+            self._returns.remove(timer)
+            if not self._returns:
+                self._listen()
+
+        timer = self.kernel.at(seconds, come_back)
+        self._returns.append(timer)
+
+    def come_up(self) -> None:
+        """Accept connections, however long they were to be refused."""
+        for timer in self._returns:
+            self.kernel.cancel(timer)
+        self._returns.clear()
+        self._listen()
 
     def go_on(self) -> None:
         """Hang no more: carry out what has come meanwhile."""

@@ -34,6 +34,18 @@ class RedisFaults:
         """Let a fault of `REDIS_FAULTS` happen now."""
         return REDIS_FAULTS[name](self, pick, strength)
 
+    def heal(self) -> None:
+        """End all that lasts; what is half-open is for the client to find."""
+        redis = self._redis
+        redis.refusal = b""
+        redis.forbidden = frozenset()
+        redis.reply_delay_s = 0.0
+        redis.come_up()
+        redis.go_on()
+        for link in tuple(redis.links):
+            if link.is_mute or link.breaks_off:
+                link.abort()
+
     def hung(self, _: float, strength: float) -> Effect:
         """Carry out nothing for a while, with TCP up; strong enough for the client to give up."""
         effect = self._effect("hung", "commands held up")
@@ -106,7 +118,7 @@ class RedisFaults:
         effect = self._effect("half_open")
         if link := self._pick(pick):
             effect.note("connections half-open")
-            link.tcp.half_open()
+            link.go_half_open()
         return effect
 
     def replies_lost(self, pick: float, _: float) -> Effect:
@@ -156,6 +168,6 @@ class RedisFaults:
 REDIS_FAULTS: dict[str, Callable[[RedisFaults, float, float], Effect]] = {
     name: method
     for name, method in vars(RedisFaults).items()
-    if not name.startswith("_") and name != "inject"
+    if not name.startswith("_") and name not in {"heal", "inject"}
 }
 """All faults of a Redis server, by name."""

@@ -161,6 +161,26 @@ def test_a_fault_without_anybody_says_that_it_hit_nothing(name):
 
 
 @pytest.mark.parametrize("name", FAULTS)
+def test_healed_is_healed_at_once(name):
+    """Liveness is asked for from a moment on: what still lasted then would be held against the product."""
+    world = World()
+    before = world.server.options, world.server.faults
+    world.kernel.run(2)
+    for strength in (0.9, 0.3):
+        world.faults.inject(name, 0.5, strength)
+    world.kernel.run(1)
+    world.faults.heal()
+    assert (world.server.options, world.server.faults) == before
+    world.kernel.run(15)  # the patience of the clients
+    sessions = len(world.logs)
+    for _ in range(10):
+        world.kernel.run(10)
+        assert (world.server.options, world.server.faults) == before
+    assert len(world.logs) == sessions
+    assert {channel for link in world.server.listening for channel in link.held} == set(CHANNELS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
 def test_all_is_as_before_when_a_fault_is_over(name):
     """A world that waits for its quiet end would wait for ever, or be judged by faults that still last."""
     world = World(shares=[SHARES[0]])

@@ -50,6 +50,7 @@ class TinyEnd:
         self._kernel = kernel
         self.number = number
         self.on_data = self.on_end = None
+        self.on_read = lambda _offset: None
         self.sent_bytes = self.read_bytes = 0
         self.read = bytearray()
         self.reads = True
@@ -75,6 +76,7 @@ class TinyEnd:
         if self.reads:
             self.read += self._arrived
             self.read_bytes += len(self._arrived)
+            self.on_read(self.read_bytes)
             self._arrived = b""
 
     def close(self):
