@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check format fuzz lock bench notebooks picture clean
+.PHONY: help demo test test-all coverage check format fuzz lock bench notebooks picture clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, into Redis
 	$(BIN)/tickbraid demo
@@ -17,6 +17,15 @@ demo: $(VENV)/.demo  ## the main job on loopback: three sockets, one account, in
 test: export PYTHONDONTWRITEBYTECODE :=  # the tests start 150 processes, and each would compile everything anew
 test: $(VENV)/.dev  ## the whole suite, in random order
 	$(BIN)/python -m pytest -n 3 --dist worksteal --durations=25
+
+test-all: export PYTHONDONTWRITEBYTECODE :=
+test-all: $(VENV)/.dev $(VENV)/.fuzz  ## what `make test` leaves out since it takes minutes: seeds, chaos, fuzzing
+	$(BIN)/python -m pytest -m heavy -n 2 --dist worksteal --durations=10
+	@for target in splitter decoder; do \
+		echo "fuzzing the $$target for a minute"; \
+		$(BIN)/python -m tests.fuzz.run $$target -max_total_time=60 -verbosity=0 >$(VENV)/fuzz.log 2>&1 \
+			|| { tail -n 60 $(VENV)/fuzz.log; exit 1; }; \
+	done
 
 coverage: $(VENV)/.dev  ## the same with branch coverage, which takes half as long again
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term

@@ -4,6 +4,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reactivex import Subject
@@ -95,16 +96,12 @@ class World:
 reads = st.tuples(st.integers(0, 1), st.lists(MESSAGES, min_size=1, max_size=3))
 
 
-@settings(max_examples=60, deadline=None)
-@given(history=st.lists(reads, min_size=1, max_size=8), small=st.booleans())
-@example(history=[(0, [b"[%b,%b]" % (STATUS, TRADE)])], small=False)
-@example(history=[(0, [b"[%b]" % b",".join([STATUS] * 5)])], small=False)
-def test_what_was_received_is_what_the_decoder_makes_of_it(history, small):
-    """A status element counted as queued while it waited, and then as nothing: what was received fell.
+histories = st.lists(reads, min_size=1, max_size=8)
 
-    Whoever computes a rate from it sees ticks come that never came, and then a negative number.
-    """
-    with small_bites() if small else small_bites(72 * 1024):
+
+def hold_against_the_decoder(history, bite_bytes):
+    """Expect of reads what the decoder makes of them, and that it never was another number."""
+    with small_bites(bite_bytes):
         world = World()
         try:
             expected = 0
@@ -118,6 +115,27 @@ def test_what_was_received_is_what_the_decoder_makes_of_it(history, small):
             world.stream.close()
         assert world.look() == expected
         assert world.wrong == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(history=histories, bite_bytes=st.sampled_from([40, 72 * 1024]))
+@example(history=[(0, [b"[%b,%b]" % (STATUS, TRADE)])], bite_bytes=40)
+@example(history=[(0, [b"[%b]" % b",".join([STATUS] * 5)])], bite_bytes=72 * 1024)
+def test_what_was_received_is_what_the_decoder_makes_of_it(history, bite_bytes):
+    """A status element counted as queued while it waited, and then as nothing: what was received fell.
+
+    Whoever computes a rate from it sees ticks come that never came, and then a negative number.
+    """
+    hold_against_the_decoder(history, bite_bytes)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+@settings(max_examples=600, deadline=None)
+@given(history=histories, bite_bytes=st.sampled_from([40, 400, 72 * 1024]))
+def test_it_is_so_for_many_histories(history, bite_bytes):
+    """A spelling that is counted one way and decoded another is met once in a thousand messages."""
+    hold_against_the_decoder(history, bite_bytes)
 
 
 def test_it_only_grows_while_others_read_and_decode():
