@@ -49,8 +49,11 @@ class Link:
         self.held: set[str] = set()
         self.sent: deque[SentTick] = deque(maxlen=REMEMBERED_TICKS)
         self.is_gone = False
+        self._is_cut = False
         self.is_deaf = False
         self.is_half_open = False
+        self.cuts_at: float | None = None
+        """At which part of the next thing that is sent it is cut, 0 to 1."""
         self.waits_until_ns = 0
         """Until when ticks are put aside, to go out together."""
         self.conversation = Conversation(server, self)
@@ -76,8 +79,20 @@ class Link:
         return self.tcp.unread_bytes
 
     def send(self, data: bytes) -> None:
-        """Send after all that was sent before."""
-        self.tcp.send(data)
+        """Send after all that was sent before; a part of it where it is to be cut, and nothing after."""
+        if self.cuts_at is None:
+            self.tcp.send(data)
+        elif not self._is_cut:
+            self._is_cut = True
+            self._server.effects["messages cut in two"] += 1
+            self.tcp.send(data[: max(1, int(self.cuts_at * len(data)))])
+            self._kernel.at(0, self._break_off)
+
+    def _break_off(self) -> None:
+        if int(1000 * (self.cuts_at or 0)) % 2:
+            self.conversation.abort("cut in a message")
+        else:
+            self.conversation.hang_up("cut in a message")
 
     def close(self) -> None:
         """Send FIN behind what was sent."""

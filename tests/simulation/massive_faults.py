@@ -1,14 +1,17 @@
 """What can go wrong at Massive: each fault a function of two numbers, so that a schedule is plain data."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
 from pipeline.massive.simulator import Acks, Eviction, Silence
+from pipeline.massive.simulator.feeds import join
+from pipeline.massive.simulator.session import status
+from pipeline.massive.simulator.wire import encode_frame
 from tests.simulation.effects import Effect
 from tests.simulation.elements import BREAKING, STATUSES
 from tests.simulation.massive import Link, Massive, OtherProgram, SentTick
+from tests.simulation.windows import Windows
 
 __all__ = ["CLOSE_CODES", "FAULTS", "MassiveFaults"]
 
@@ -16,48 +19,6 @@ CLOSE_CODES = (1000, 1001, 1006, 1008, 1011, 1012, 1013)
 SIZES = (125, 126, 127, 65_535, 65_536, 65_537, 70_000)
 """Of payloads, bytes: on both sides of each length class of RFC 6455."""
 MOST_COPIES = 50
-
-
-class _Windows:
-    """Values that are otherwise for a while; of windows that overlap, the last one opened holds.
-
-    Args:
-        usual: the value of a name outside of all windows.
-        change: sets values by their names.
-    """
-
-    def __init__(self, usual: Any, change: Callable[..., None]) -> None:
-        self._usual = usual
-        self._change = change
-        self._open: defaultdict[str, list[tuple[object, Any]]] = defaultdict(list)
-
-    def open(self, **values: Any) -> Callable[[], None]:
-        """Set values, and return what sets them back."""
-        window = object()
-        for name, value in values.items():
-            self._open[name].append((window, value))
-        self._apply(values)
-
-        def close() -> None:
-            for name in values:
-                self._open[name] = [entry for entry in self._open[name] if entry[0] is not window]
-            self._apply(values)
-
-        return close
-
-    def close_all(self) -> None:
-        """Set all values back; windows that close later change nothing."""
-        names = list(self._open)
-        self._open.clear()
-        self._apply(names)
-
-    def _apply(self, names: Any) -> None:
-        self._change(
-            **{
-                name: self._open[name][-1][1] if self._open[name] else getattr(self._usual, name)
-                for name in names
-            }
-        )
 
 
 class MassiveFaults:
@@ -73,8 +34,8 @@ class MassiveFaults:
     def __init__(self, massive: Massive) -> None:
         self._massive = massive
         self._kernel = massive.kernel
-        self._faults = _Windows(massive.faults, massive.set_faults)
-        self._options = _Windows(massive.options, massive.set_options)
+        self._faults = Windows(massive.faults, massive.set_faults)
+        self._options = Windows(massive.options, massive.set_options)
         self._visits: list[Any] = []
         self._programs: list[OtherProgram] = []
 
@@ -95,6 +56,7 @@ class MassiveFaults:
         for program in self._programs:
             program.leave()
         for link in tuple(massive.links.values()):
+            link.cuts_at = None
             if link.is_deaf and not link.is_half_open:
                 link.conversation.abort("healed")
 
@@ -129,6 +91,22 @@ class MassiveFaults:
             link.conversation.close(code, "rotation")
         effect.stop()
         return effect
+
+    def cut_in_message(self, pick: float, strength: float) -> Effect:
+        """End a session in the middle of what it is sent next, in order or not."""
+        effect = self._effect("cut_in_message", "messages cut in two")
+        if link := self._pick(pick):
+            link.cuts_at = strength
+        return effect
+
+    def force_disconnect(self, pick: float, _: float) -> Effect:
+        """Say that it is about to be disconnected, and do it."""
+
+        def action(link: Link) -> None:
+            link.conversation.send_raw(encode_frame(join([status("force_disconnect", "Rotation")])))
+            link.conversation.close(1001)
+
+        return self._end("force_disconnect", pick, action)
 
     def kill_slow(self, pick: float, _: float) -> Effect:
         """Say that it reads too slowly, and cut it a second later."""
