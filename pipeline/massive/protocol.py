@@ -5,6 +5,7 @@ See https://massive.com/docs/websocket for the messages; where sources disagree 
 
 import enum
 import json
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -166,9 +167,14 @@ class Ledger:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
+        self._by_state: dict[ChannelState, dict[str, None]] = {state: {} for state in ChannelState}
+        """Channels by where they stand: a server that answers one at a time must not cost a look at all."""
+        self._unaccused: dict[str, None] = {}
+        """Channels asked for since the last error."""
+        self._due_s = math.inf
+        """Nothing has to be settled before."""
         self._alike: dict[str, dict[str, None]] = {}
         """Wanted channels of pairs, by the one spelling of all that mean the same."""
-        self._asked: dict[str, None] = {}
         self._suspects: deque[list[str]] = deque()
         self._on_trial = False
         self._errors = 0
@@ -188,13 +194,13 @@ class Ledger:
     @property
     def awaits_answers(self) -> bool:
         """Whether any channel waits for its acknowledgement."""
-        return bool(self._asked)
+        return bool(self._by_state[ChannelState.ASKED])
 
     def want(self, channels: Iterable[str]) -> list[str]:
         """Add channels; return those that were not wanted before."""
         new = [channel for channel in dict.fromkeys(channels) if channel not in self._entries]
         for channel in new:
-            self._entries[channel] = _Entry()
+            self._begin(channel)
             if _one_spelling(channel) != channel or "-" in channel:
                 self._alike.setdefault(_one_spelling(channel), {})[channel] = None
         return new
@@ -205,8 +211,11 @@ class Ledger:
         for channel in dict.fromkeys(channels):
             entry = self._entries.pop(channel, None)
             self._alike.get(_one_spelling(channel), {}).pop(channel, None)
-            self._asked.pop(channel, None)
-            if entry is not None and entry.state not in _UNKNOWN_TO_SERVER:
+            if entry is None:
+                continue
+            del self._by_state[entry.state][channel]
+            self._unaccused.pop(channel, None)
+            if entry.state not in _UNKNOWN_TO_SERVER:
                 held.append(channel)
         return held
 
@@ -214,14 +223,19 @@ class Ledger:
         """Return the channels that the server holds, or may; all of them are to be asked for again."""
         held = self.channels(ChannelState.CONFIRMED, ChannelState.UNANSWERED)
         for channel in held:
+            self._move(channel, ChannelState.WANTED)
             self._entries[channel] = _Entry()
         return held
 
     def reset(self) -> None:
         """Forget what the last connection's server said; all channels are to be asked for again."""
         refused = self.channels(ChannelState.REFUSED, ChannelState.SUSPECT)
-        self._entries = {channel: _Entry() for channel in self._entries}
-        self._asked.clear()
+        for channels in self._by_state.values():
+            channels.clear()
+        for channel in self._entries:
+            self._begin(channel)
+        self._unaccused.clear()
+        self._due_s = math.inf
         self._on_trial = False
         self._errors = 0
         self._suspects.clear()
@@ -229,25 +243,26 @@ class Ledger:
 
     def requests(self, now_s: float) -> list[list[str]]:
         """Return the requests to send now, each of at most 500 channels, and note that they were sent."""
-        if self._on_trial and self._asked:
+        if self._on_trial and self.awaits_answers:
             return []
         self._on_trial = False
         requests = split_requests(self.channels(ChannelState.WANTED))
-        while not (requests or self._asked) and self._suspects:
+        while not (requests or self.awaits_answers) and self._suspects:
             channels = self._suspects.popleft()
             trial = [c for c in channels if c in self._entries and self._entries[c].state in PENDING]
             if trial:
                 requests = [trial]
                 self._on_trial = True
-        if not self._asked:
+        if not self.awaits_answers:
             self._errors = 0
         for channel in (channel for request in requests for channel in request):
-            entry = self._entries[channel]
-            entry.state = ChannelState.ASKED
+            entry = self._move(channel, ChannelState.ASKED)
             entry.asks += 1
             entry.accused = False
             entry.deadline_s = now_s + ACK_TIMEOUT_S
-            self._asked[channel] = None
+            self._unaccused[channel] = None
+        if requests:
+            self._due_s = min(self._due_s, now_s + ACK_TIMEOUT_S)
         return requests
 
     def confirm(self, channels: Iterable[str]) -> list[str]:
@@ -262,8 +277,8 @@ class Ledger:
             entry = self._entries.get(channel)
             # Any state but WANTED: an answer that comes late is an answer.
             if entry is not None and entry.state not in {ChannelState.WANTED, ChannelState.CONFIRMED}:
-                entry.state = ChannelState.CONFIRMED
-                self._asked.pop(channel, None)
+                self._move(channel, ChannelState.CONFIRMED)
+                self._unaccused.pop(channel, None)
                 confirmed.append(channel)
         return confirmed
 
@@ -271,16 +286,18 @@ class Ledger:
         """Note an error: whatever is asked for and stays unconfirmed for a second more is accused."""
         self._refusal = message
         self._errors += 1
-        for channel in self._asked:
+        for channel in self._unaccused:  # those before are accused already, and due before
             entry = self._entries[channel]
             entry.accused = True
             entry.deadline_s = min(entry.deadline_s, now_s + ERROR_GRACE_S)
+        if self._unaccused:
+            self._due_s = min(self._due_s, now_s + ERROR_GRACE_S)
+        self._unaccused.clear()
 
     def expire(self, now_s: float) -> LedgerReport:
         """Settle what waited too long: accused, asked once more, or else unanswered."""
         late = [name for name in self.channels(ChannelState.ASKED) if self._entries[name].deadline_s <= now_s]
-        for channel in late:
-            self._asked.pop(channel, None)
+        asked = self._by_state[ChannelState.ASKED]
         accused = [channel for channel in late if self._entries[channel].accused]
         refused: list[str] = []
         if len(accused) <= max(1, self._errors):
@@ -291,22 +308,24 @@ class Ledger:
         unanswered = []
         for channel in late:
             entry = self._entries[channel]
+            self._unaccused.pop(channel, None)
             if not entry.accused and entry.asks < ASKS:
-                entry.state = ChannelState.WANTED
+                self._move(channel, ChannelState.WANTED)
             elif not entry.accused:
-                entry.state = ChannelState.UNANSWERED
+                self._move(channel, ChannelState.UNANSWERED)
                 unanswered.append(channel)
         for channel in refused:
-            self._entries[channel].state = ChannelState.REFUSED
+            self._move(channel, ChannelState.REFUSED)
+        self._due_s = min((self._entries[channel].deadline_s for channel in asked), default=math.inf)
         return LedgerReport(tuple(refused), tuple(unanswered))
 
     def next_deadline_s(self) -> float | None:
-        """Return when `expire` has something to do, None if never."""
-        return min((self._entries[channel].deadline_s for channel in self._asked), default=None)
+        """Return when `expire` may have something to do, and has not before; None if never."""
+        return self._due_s if self.awaits_answers else None
 
     def count(self, *states: ChannelState) -> int:
         """Count the channels in any of ``states``. From any thread."""
-        return sum(map(self.states().count, states))
+        return sum(len(self._by_state[state]) for state in states)
 
     def states(self) -> list[ChannelState]:
         """Return the state of each channel, for who counts several. From any thread."""
@@ -314,10 +333,21 @@ class Ledger:
 
     def channels(self, *states: ChannelState) -> list[str]:
         """Return the wanted channels, those in ``states`` only if any is given."""
-        return [name for name, entry in self._entries.items() if not states or entry.state in states]
+        return [name for state in states for name in self._by_state[state]] if states else list(self._entries)
 
     def _suspect(self, groups: Iterable[list[str]]) -> None:
         for group in groups:
             self._suspects.append(group)
             for channel in group:
-                self._entries[channel].state = ChannelState.SUSPECT
+                self._move(channel, ChannelState.SUSPECT)
+
+    def _begin(self, channel: str) -> None:
+        self._entries[channel] = _Entry()
+        self._by_state[ChannelState.WANTED][channel] = None
+
+    def _move(self, channel: str, state: ChannelState) -> _Entry:
+        entry = self._entries[channel]
+        del self._by_state[entry.state][channel]
+        self._by_state[state][channel] = None
+        entry.state = state
+        return entry

@@ -1,9 +1,11 @@
 import json
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline.massive.protocol import (
     ACK_TIMEOUT_S,
@@ -18,6 +20,7 @@ from pipeline.massive.protocol import (
     channels_for,
     classify,
 )
+from pipeline.massive.subscriptions import Subscriptions
 from tests.odd_symbols import SYMBOLS
 
 
@@ -218,3 +221,54 @@ def test_a_channel_is_split_at_its_first_dot(symbol, event_type):
     ledger.want([channel])
     ledger.requests(0)
     assert ledger.confirm(acknowledged_channels(element)) == [channel]
+
+
+def _lines_of(action) -> int:
+    """Return how many lines of Python an action takes."""
+    lines = 0
+
+    def trace(_frame, event, _argument):
+        nonlocal lines
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.parametrize("answer", ["refuse", "confirm"])
+def test_a_server_that_answers_one_at_a_time_costs_no_look_at_all(answer):
+    """A flood of `not authorized` for 10,000 channels stopped the loop: each cost a look at them all."""
+    ledger = Ledger()
+    channels = [f"T.S{number}" for number in range(2000)]
+    ledger.want(channels)
+    subscriptions = Subscriptions(lambda _: None, lambda *_, **__: None, VirtualTimeScheduler(), lambda: 1.0)
+    subscriptions._ledger = ledger
+    subscriptions.begin()
+    subscriptions.refuse("not authorized")
+    answers = {
+        "refuse": lambda number: subscriptions.refuse("not authorized"),
+        "confirm": lambda number: subscriptions.confirm([channels[number]]),
+    }
+    assert _lines_of(lambda: [answers[answer](number) for number in range(100)]) < 100 * 500
+
+
+def test_what_is_asked_for_after_an_error_is_not_accused_of_it():
+    """It would be refused for what another channel did; and the next error accuses it all the same."""
+    ledger = Ledger()
+    ledger.want(["T.A"])
+    ledger.requests(0.0)
+    ledger.refuse("not authorized", 0.1)
+    ledger.want(["T.B"])
+    ledger.requests(0.2)
+    assert ledger.next_deadline_s() == pytest.approx(1.1)
+    assert ledger.expire(1.1).refused == ("T.A",)
+    assert ledger.next_deadline_s() == pytest.approx(10.2)
+    ledger.refuse("not authorized", 2.0)
+    assert ledger.expire(3.0).refused == ("T.B",)
+    assert ledger.next_deadline_s() is None
