@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.massive.simulator import Options
+from tests.simulation.clients import Client, messages_of
+from tests.simulation.kernel import Kernel
 from tests.simulation.massive import Massive
 from tests.simulation.massive_faults import FAULTS, MassiveFaults
+from tests.simulation.network import Link, Network
 from tests.simulation.record import Record
-from tests.simulation.tiny_clients import TinyClient, messages_of
-from tests.simulation.tiny_network import TinyKernel, TinyNetwork
 
 PORT = 8765
 WHOLE = re.compile(rb'\{"ev":"[A-Z]+","p":(\d+)\.5,"pad":"x*"\}')
@@ -23,8 +24,8 @@ class World:
     """A server, clients that come back, and a market."""
 
     def __init__(self, shares=SHARES, *, seed=0, options=None):
-        self.kernel = TinyKernel()
-        self.network = TinyNetwork(self.kernel)
+        self.kernel = Kernel(seed)
+        self.network = Network(self.kernel, Link(jitter_s=0.01, rough=0.1))
         self.record = Record()
         self.logs = self.record.sessions
         self.server = Massive(
@@ -35,7 +36,7 @@ class World:
             begin_session=lambda number, now_ns: self.record.begin_session(number, "", now_ns),
         )
         self.faults = MassiveFaults(self.server)
-        self.clients = [TinyClient(self.kernel, self.network, PORT, share) for share in shares]
+        self.clients = [Client(self.kernel, self.network, PORT, share) for share in shares]
         self.random = Random(seed)
         self.made = {}
         self._tick()
@@ -73,7 +74,7 @@ def test_the_record_is_what_went_over_the_wire(steps, seed):
         world.kernel.run(seconds)
     world.kernel.run(3)
     for client in world.clients:
-        for end in client.ends:
+        for end in (end for end in client.ends if not end.refused):
             read = {
                 (begin, stop): [int(key) for key in WHOLE.findall(text)]
                 for text, begin, stop in messages_of(end.read)
@@ -81,12 +82,13 @@ def test_the_record_is_what_went_over_the_wire(steps, seed):
             recorded = {
                 (begin, stop): [key for key in keys if key is not None]
                 for begin, stop, keys, _ in world.logs[end.number].messages
-                if stop <= end.read_bytes
+                if stop <= len(end.read)
             }
             assert {place: keys for place, keys in read.items() if keys} == {
                 place: keys for place, keys in recorded.items() if keys
             }
             assert set(recorded) <= set(read)
+            assert world.logs[end.number].read_bytes == len(end.read)
 
 
 @given(steps=STEPS, seed=st.integers(0, 1000))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pipeline.massive.simulator import Acks, Eviction, Faults, Options, Packet, Simulator
 from pipeline.massive.simulator.faults import MALFORMED
 from pipeline.massive.simulator.wire import Opcode
+from tests.simulation.clients import UPGRADE, Peer, client_frame, frames_of
+from tests.simulation.kernel import Kernel
 from tests.simulation.massive import Massive
+from tests.simulation.network import Link, Network
 from tests.simulation.record import Session
-from tests.simulation.tiny_clients import UPGRADE, client_frame, frames_of
-from tests.simulation.tiny_network import TinyKernel, TinyNetwork
 
 BARRIER = b"barrier"
 CLIENTS = 3
@@ -155,8 +156,8 @@ class Simulated:
     """The server on the simulated network."""
 
     def __init__(self, options, faults):
-        self._kernel = TinyKernel()
-        network = TinyNetwork(self._kernel)
+        self._kernel = Kernel()
+        network = Network(self._kernel, Link(latency_s=0.001))
         self._server = Massive(
             self._kernel,
             network,
@@ -167,7 +168,7 @@ class Simulated:
         self._server.malformed = MALFORMED
         self._clients = []
         for _ in range(CLIENTS):
-            self._clients.append(network.connect(8765))
+            self._clients.append(Peer(self._kernel, network, 8765))
             self.say(-1, UPGRADE)
 
     @property

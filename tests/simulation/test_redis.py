@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.embedded import RedisServer
+from tests.simulation.clients import Peer
+from tests.simulation.kernel import Kernel
+from tests.simulation.network import Link, Network
 from tests.simulation.redis import Redis
 from tests.simulation.redis_faults import REDIS_FAULTS, RedisFaults
-from tests.simulation.tiny_network import TinyKernel, TinyNetwork
 
 PORT = 6379
 KEYS = st.sampled_from(["a", "b"])
@@ -58,13 +60,13 @@ class World:
     """A server and its network."""
 
     def __init__(self, **options):
-        self.kernel = TinyKernel()
-        self.network = TinyNetwork(self.kernel)
+        self.kernel = Kernel()
+        self.network = Network(self.kernel, Link(latency_s=0.001))
         self.redis = Redis(self.kernel, self.network, port=PORT, **options)
         self.faults = RedisFaults(self.redis)
 
     def connect(self):
-        return self.network.connect(PORT)
+        return Peer(self.kernel, self.network, PORT)
 
 
 @pytest.fixture(scope="module", params=["", "secret"])
@@ -117,11 +119,9 @@ def test_what_the_server_took_is_what_is_recorded_and_answered_is_what_was_read(
     ends, number = [], 0
     for kind, first, second in steps:
         if kind == "say":
-            if not ends or ends[-1].fin or ends[-1].rst:
-                if (end := world.connect()) is None:
-                    world.kernel.run(1)
-                    continue
-                ends.append(end)
+            if not ends or ends[-1].is_over:
+                ends.append(world.connect())
+                world.kernel.run(0.01)
             commands = [packed("PUBLISH", "c", b"%d" % (number + place)) for place in range(first)]
             number += first
             ends[-1].say(b"".join(commands))
@@ -146,10 +146,9 @@ def working(world):
     """Return a client that publishes and comes back when it is cut."""
 
     def say(end):
-        if end is None or end.fin or end.rst:
+        if end is None or end.is_over:
             end = world.connect()
-        if end is not None:
-            end.say(packed("PUBLISH", "c", "m"))
+        end.say(packed("PUBLISH", "c", "m"))
         world.kernel.at(0.05, say, end)
 
     say(None)
@@ -184,8 +183,9 @@ def test_a_restart_forgets_keys_and_what_it_had_not_carried_out():
     end.say(packed("PUBLISH", "c", "m"))
     world.kernel.run(1)
     world.faults.inject("restart", 0, 0)
-    assert world.connect() is None
+    early = world.connect()
     world.kernel.run(30)
+    assert early.refused
     assert end.rst
     again = world.connect()
     again.say(packed("GET", "a"))
@@ -198,6 +198,7 @@ def test_a_reply_that_breaks_off_answers_what_came_before_it():
     """What may be sent again would not be what is in doubt."""
     world = World()
     end = world.connect()
+    world.kernel.run(1)
     world.faults.inject("cut_in_reply", 0, 0)
     end.say(b"".join(packed("PUBLISH", "c", b"%d" % n) for n in range(5)))
     world.kernel.run(1)

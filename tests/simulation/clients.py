@@ -1,10 +1,12 @@
-"""A client of the simulated Massive that connects, subscribes, and comes back; and readers of its stream."""
+"""Clients of the simulated servers, by sockets of the simulated network; and readers of what they got."""
 
+import contextlib
 import json
+import socket
 
 from pipeline.massive.simulator.wire import Opcode
 
-__all__ = ["UPGRADE", "TinyClient", "client_frame", "frames_of", "messages_of"]
+__all__ = ["UPGRADE", "Client", "Peer", "client_frame", "frames_of", "messages_of"]
 
 UPGRADE = b"GET /stocks HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: key\r\n\r\n"
 RETRY_S = 1.0
@@ -48,7 +50,58 @@ def messages_of(stream):
     return messages
 
 
-class TinyClient:
+class Peer:
+    """A client's end of a connection: it keeps all that it reads, and how it ended."""
+
+    def __init__(self, kernel, network, port):
+        self.number = None
+        self.read = bytearray()
+        self.refused = self.fin = self.rst = False
+        self._network, self._port = network, port
+        self._sock = network.open_socket()
+        self._unsaid = []
+        self._is_open = False
+        kernel.spawn(self._live, "peer")
+
+    @property
+    def is_over(self):
+        return self.refused or self.fin or self.rst
+
+    def _live(self):
+        try:
+            self._sock.connect(("127.0.0.1", self._port))
+        except OSError:
+            self.refused = True
+            return
+        address = self._sock.getsockname()
+        ends = reversed(self._network.ends)  # addresses come again
+        self.number = next(end.number for end in ends if end.address == address)
+        try:
+            self._is_open = True
+            for data in self._unsaid:
+                self._sock.sendall(data)
+            while data := self._sock.recv(65_536):
+                self.read += data
+            self.fin = True
+        except OSError:
+            self.rst = True
+
+    def say(self, data):
+        """Send something, as soon as it is connected."""
+        if self._is_open:
+            with contextlib.suppress(OSError):
+                self._sock.sendall(data)
+        else:
+            self._unsaid.append(data)
+
+    def leave(self):
+        """End it."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+
+
+class Client:
     """Connects to a port, shows a key, subscribes, and begins anew when it ends."""
 
     def __init__(self, kernel, network, port, channels, *, key="key"):
@@ -58,10 +111,7 @@ class TinyClient:
         self._dial()
 
     def _dial(self):
-        end = self._network.connect(self._port)
-        if end is None:
-            self._kernel.at(RETRY_S, self._dial)
-            return
+        end = Peer(self._kernel, self._network, self._port)
         self.ends.append(end)
         end.say(UPGRADE)
         self._look(end, 0, set(), self._kernel.now_ns)
@@ -70,7 +120,7 @@ class TinyClient:
         self.ends[-1].say(client_frame(json.dumps({"action": action, "params": params}).encode()))
 
     def _look(self, end, place, done, heard_ns):
-        over = end.fin or end.rst or self._kernel.now_ns - heard_ns > PATIENCE_NS
+        over = end.is_over or self._kernel.now_ns - heard_ns > PATIENCE_NS
         for first, text, _, stop in frames_of(end.read, place) if b"\r\n\r\n" in end.read else ():
             place, heard_ns = stop, self._kernel.now_ns
             over = over or first & 0x0F == Opcode.CLOSE
