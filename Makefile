@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage check format fuzz lock bench notebooks picture clean
+.PHONY: help demo test test-all coverage check format fuzz simulate lock bench notebooks picture clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ SECONDS ?= 600
 fuzz: $(VENV)/.fuzz  ## splitter and decoder against any bytes, SECONDS=600 in all; a found input is left here
 	$(BIN)/python -m tests.fuzz.run splitter -max_total_time=$$(($(SECONDS) / 2))
 	$(BIN)/python -m tests.fuzz.run decoder -max_total_time=$$(($(SECONDS) / 2))
+
+MINUTES ?= 3
+simulate: $(VENV)/.dev  ## the whole stream in virtual time, SEED=N, else until a seed fails; MINUTES=3 of faults each
+	$(BIN)/python -m tests.simulation --minutes $(MINUTES) $(if $(SEED),--seed $(SEED) --trace)
 
 bench: $(VENV)-bench/.ready  ## against its peers, in a quarter of an hour: benchmarks/RESULTS.md
 	$(VENV)-bench/bin/python -m benchmarks.report

@@ -14,7 +14,6 @@ is found at the next start and renamed to end in ``.unfinished``.
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -142,22 +141,10 @@ def _check_place(place: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
     else:
-        if reason is None and (why := _why_not(nearest)):
-            reason = f"nothing can be written into {nearest} ({why})"
+        if reason is None and not os.access(nearest, os.W_OK | os.X_OK):
+            reason = f"nothing can be written into {nearest}"
     if reason is not None:
         raise CaptureUnusable(f"cannot record into {place}: {reason}")
-
-
-def _why_not(there: Path) -> str | None:
-    """Return why nothing can be made in a directory; where something can, it is gone at once.
-
-    Rights alone do not say: ``/proc`` lets root write, and takes nothing.
-    """
-    try:
-        Path(tempfile.mkdtemp(prefix=".tickbraid-", dir=there)).rmdir()
-    except OSError as error:
-        return error.strerror or type(error).__name__
-    return None
 
 
 def _locked(place: Path) -> IO[str]:

@@ -4,18 +4,15 @@
 """
 
 import importlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipeline.callback import load_callback
-from pipeline.errors import CaptureUnusable, ConnectFailed, ServerUnavailable, SettingsError
-from pipeline.massive.dial_proxy import check_proxy
+from pipeline.errors import CaptureUnusable, ServerUnavailable, SettingsError
 from pipeline.routing.route import unroutable
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, load_settings
-from pipeline.sources import is_generated
 
 __all__ = ["load_ready", "obstacles", "said"]
 
@@ -52,7 +49,6 @@ def obstacles(settings: Settings, *, http: bool = False) -> list[str]:
     problems = [*_about_callback(settings), *_about_captures(settings)]
     if not settings.replay_path:
         problems += unroutable(settings, universes_of(settings))  # the callback's module may provide some
-        problems += _about_proxies(settings)
     return problems + ([*_about_http(settings)] if http else [])
 
 
@@ -84,20 +80,6 @@ def _check_replay(settings: Settings) -> None:
     from pipeline.capture.replay import selection_of  # noqa: PLC0415  # an extra
 
     selection_of(settings)
-
-
-def _about_proxies(settings: Settings) -> Iterator[str]:
-    """Yield why the environment lets no connection be dialled: that stays so as long as the program runs."""
-    if is_generated(settings):
-        return
-    refused: dict[str, None] = {}
-    for connection in settings.connections:
-        if connection.enabled:
-            try:
-                check_proxy(connection.url, os.environ)
-            except ConnectFailed as error:
-                refused[str(error)] = None
-    yield from refused
 
 
 def _about_http(settings: Settings) -> Iterator[str]:

@@ -22,18 +22,17 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.secret import Secret
-from pipeline.shown import json_line
 
 from .answers import PROBLEM_JSON, problem
 
-__all__ = ["Access", "Guard", "Refusal", "ShownJSON", "is_loopback"]
+__all__ = ["Access", "Guard", "Refusal", "is_loopback"]
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -154,16 +153,8 @@ class Guard:
         else:
             challenge = {"WWW-Authenticate": refusal.challenge} if refusal.challenge else None
             content = problem(refusal.status, refusal.title, refusal.detail)
-            answer = ShownJSON(content, refusal.status, challenge, media_type=PROBLEM_JSON)
+            answer = JSONResponse(content, refusal.status, challenge, media_type=PROBLEM_JSON)
             await answer(scope, receive, send)
-
-
-class ShownJSON(JSONResponse):
-    """JSON in which what is not printable is escaped, whatever a server said: the same to a parser."""
-
-    def render(self, content: Any) -> bytes:
-        """Return the body."""
-        return json_line(content).encode()
 
 
 def is_loopback(host: str) -> bool:

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Final
 import anyio.to_thread
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
 import pipeline
 from pipeline.stream import TickStream
 
 from . import answers, models
-from .access import Access, Guard, ShownJSON
+from .access import Access, Guard
 from .api_page import api_page
 from .history import History
 from .live import make_live_router
@@ -64,7 +64,6 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        default_response_class=ShownJSON,
         responses={"default": _problem_answer("Anything else that went wrong")},
     )
     _add_probes(app, stream)
@@ -213,4 +212,4 @@ def _add_problems(app: FastAPI) -> None:
 
 def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     content = answers.problem(status, title, detail)
-    return ShownJSON(content, status, headers, media_type=answers.PROBLEM_JSON)
+    return JSONResponse(content, status, headers, media_type=answers.PROBLEM_JSON)

@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import ConnectFailed
@@ -20,7 +20,7 @@ from .dial_tcp import connect_tcp, lookup
 from .dial_upgrade import tunnel
 from .dial_words import name_of
 
-__all__ = ["Proxy", "check_proxy", "proxy_for"]
+__all__ = ["Proxy", "proxy_for"]
 
 DEFAULT_PORT: Final = 1080
 """Of a proxy of any kind that names none; curl's choice."""
@@ -104,18 +104,6 @@ def proxy_for(host: str, *, secure: bool, environ: Mapping[str, str]) -> Proxy |
     return _parse(variable, environ[variable].strip())
 
 
-def check_proxy(url: str, environ: Mapping[str, str]) -> None:
-    """Pass where a server can be dialled by what the environment says of proxies. Nobody is asked.
-
-    Raises:
-        ConnectFailed: as `proxy_for`, or a library is not there; no dial would ever succeed.
-    """
-    parts = urlsplit(url)
-    proxy = proxy_for(parts.hostname or "", secure=parts.scheme == "wss", environ=environ)
-    if proxy is not None and proxy.kind in _SOCKS:
-        _import_socks(f"the proxy {name_of(proxy.host, proxy.port)}")
-
-
 def _parse(variable: str, text: str) -> Proxy:
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
@@ -180,7 +168,7 @@ class _Way:
         """Leave that to the attempt."""
 
 
-def _import_socks(name: str) -> tuple[Any, Any]:
+def _through_socks(proxy: Proxy, host: str, port: int, attempt: Attempt, name: str) -> socket.socket:
     try:
         import python_socks  # noqa: PLC0415  # an extra
         from python_socks.sync import Proxy as Socks  # noqa: PLC0415  # as above
@@ -188,11 +176,6 @@ def _import_socks(name: str) -> tuple[Any, Any]:
         raise ConnectFailed(
             f"{name} speaks SOCKS, which needs a library: pip install tickbraid[socks]"
         ) from error
-    return python_socks, Socks
-
-
-def _through_socks(proxy: Proxy, host: str, port: int, attempt: Attempt, name: str) -> socket.socket:
-    python_socks, Socks = _import_socks(name)  # noqa: N806  # a class
     kind = python_socks.ProxyType.SOCKS4 if proxy.kind.startswith("socks4") else python_socks.ProxyType.SOCKS5
     target = host
     if proxy.kind in {"socks4", "socks5"}:  # the name is ours to look up
@@ -202,7 +185,7 @@ def _through_socks(proxy: Proxy, host: str, port: int, attempt: Attempt, name: s
             raise ConnectFailed(f"{host} has no IPv4 address, and {name} (SOCKS 4) takes no other")
         target = addresses[0][4][0]
     way = _Way(proxy, attempt, name)
-    before: Any = way
+    before = cast("Socks", way)
     socks = Socks(kind, proxy.host, proxy.port, proxy.user, proxy.password, rdns=True, forward=before)
     try:
         socks.connect(target, port)

@@ -139,34 +139,8 @@ def test_a_missing_extra_is_named(place, outcome, monkeypatch, options, environm
     same(outcome("check", *options), outcome("run", *options), f"pip install 'tickbraid[{extra}]'")
 
 
-@pytest.mark.parametrize("path", ["/proc/here", "/proc/here/and/there", "/proc/self/fd", "/sys/here"])
-def test_what_can_be_written_by_nobody_is_found(place, outcome, monkeypatch, path):
-    """Root may write everywhere, by its rights: `check` said that all was well, and `run` failed."""
-    if not Path(path).parents[-2].is_dir():
-        pytest.skip("this system has no such folder")
-    monkeypatch.setenv("CAPTURE_PATH", path)
-    same(outcome("check"), outcome("run"), "nothing can be written into /")
-
-
-MASSIVE = {"USE_MASSIVE_API": "true", "MASSIVE_API_KEY": "k", "WEBSOCKET_CONNECTION_1_SYMBOLS": "AAPL"}
-PROXIES = {
-    "of an odd kind": ({"HTTPS_PROXY": "ftp://p:1"}, "HTTPS_PROXY names a proxy by ftp://"),
-    "by https": ({"https_proxy": "https://p:1"}, "https_proxy names a proxy by https://"),
-    "of no address": ({"ALL_PROXY": "http://:1"}, "ALL_PROXY is no address of a proxy"),
-    "of SOCKS, without its library": ({"all_proxy": "socks5h://p:1"}, "pip install tickbraid[socks]"),
-}
-
-
-@pytest.mark.parametrize("case", PROXIES)
-def test_a_proxy_that_is_refused_is_found(place, outcome, monkeypatch, case):
-    """`check` said that all was well, and `run` dialled for ever what it can never dial."""
-    environment, words = PROXIES[case]
-    monkeypatch.setitem(sys.modules, "python_socks", None)
-    for name, value in (MASSIVE | environment).items():
-        monkeypatch.setenv(name, value)
-    same(outcome("check"), outcome("run"), words)
-    monkeypatch.setenv("NO_PROXY", "massive.com")
-    assert outcome("check") == (0, "")
-    monkeypatch.delenv("NO_PROXY")
-    monkeypatch.setenv("USE_MASSIVE_API", "false")
-    assert outcome("check")[0] == 0, "nothing is dialled"
+def test_what_can_be_written_by_nobody_is_found(place, outcome, monkeypatch):
+    """Root writes everywhere, a service does not; the tests run as either."""
+    monkeypatch.setenv("CAPTURE_PATH", str(Path("/proc/here")))
+    monkeypatch.setattr("os.access", lambda path, _mode: "proc" not in str(path))
+    same(outcome("check"), outcome("run"), "nothing can be written into /proc")

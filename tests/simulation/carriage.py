@@ -170,7 +170,7 @@ class Carriage:
             ]
             if not known:
                 continue
-            if to_ns is not None and to_ns < end_ns:
+            if to_ns is not None and to_ns <= end_ns:
                 seen = [read.read_ns for read in self.reads_of(channel) if read.read_ns <= limit_ns]
                 limit_ns = max(known + seen)
             yield Due(min(known), limit_ns)

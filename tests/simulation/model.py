@@ -19,6 +19,8 @@ MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 SETTLE_NS: Final = 2 * SECOND
 """A channel that stays silent for so long after its confirmation is not waited for."""
+STATED_NS: Final = SECOND // 10
+"""A span that ends with a confirmation ends so long after it, since clocks are not exact."""
 SOON_NS: Final = 8 * SECOND
 """Within so long a loss is told, after somebody carries its channel again: less than it takes to find that
 another channel stays unanswered."""
@@ -83,15 +85,16 @@ def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
     untold: dict[str, list[Made]] = defaultdict(list)
     late: dict[str, list[tuple[Made, Span]]] = defaultdict(list)
     for made in carriage.unread:
-        spans = [
-            span for span in carriage.spans.get(made.channel, ()) if span.covers(made, context.margin_ns)
-        ]
+        spans = [s for s in carriage.spans.get(made.channel, ()) if s.covers(made, context.margin_ns)]
+        back_ns = _back_ns(carriage, made)
         if not spans:
-            untold[made.channel].append(made)
+            # What is not over is told at its end.
+            if back_ns is not None or carriage.record.closed_ns is not None:
+                untold[made.channel].append(made)
             continue
         first = min(spans, key=lambda span: span.told_ns)
-        back_ns = _back_ns(carriage, made)
-        if back_ns is not None and first.told_ns > back_ns + SOON_NS:
+        back_ns = _back_ns(carriage, made, SETTLE_NS + SECOND)
+        if back_ns is not None and first.told_ns > max(back_ns, _left_ns(carriage, made)) + SOON_NS:
             late[made.channel].append((made, first))
     for channel, ticks in untold.items():
         made = ticks[0]
@@ -104,10 +107,34 @@ def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
         yield Verdict(Statement.SOON, made.market_ns, words, len(told))
 
 
-def _back_ns(carriage: Carriage, made: Made) -> int | None:
-    """Return when the client knew that a channel is carried again after a tick was lost."""
-    known = [p.known_ns for p in carriage.proofs.get(made.channel, ()) if p.hold.from_ns > made.market_ns]
+def _back_ns(carriage: Carriage, made: Made, lasts_ns: int = 0) -> int | None:
+    """Return when the client knew that a channel is carried again after a tick was lost.
+
+    Args:
+        carriage: of the record.
+        made: the tick.
+        lasts_ns: so long at least it was.
+    """
+    known = []
+    for proof in carriage.proofs.get(made.channel, ()):
+        ends = (proof.hold.to_ns, proof.session.last_live_ns)
+        end_ns = min((ns for ns in ends if ns is not None), default=carriage.now_ns)
+        if proof.hold.from_ns > made.market_ns and end_ns - proof.known_ns >= lasts_ns:
+            known.append(proof.known_ns)
     return min(known, default=None)
+
+
+def _left_ns(carriage: Carriage, made: Made) -> int:
+    """Return when the client had left all sessions that carried a tick as far as it could know."""
+    ends = (
+        session.left_ns or session.ended_ns or 0
+        for session in carriage.record.sessions.values()
+        for hold in session.holds
+        if hold.channel == made.channel
+        and hold.from_ns <= made.market_ns
+        and (session.left_ns is None or made.market_ns <= session.left_ns)
+    )
+    return max(ends, default=0)
 
 
 def _near(spans: Iterable[Span], made: Made, context: Context) -> str:
@@ -124,7 +151,9 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
     for channel, spans in carriage.spans.items():
         carriers = carriage.carriers(channel)
         for span in spans:
+            # Of bars nobody can say when they were sent by their time: they come late, and come again.
             error_ns = carriage.record.clock_error_ns(span.from_ns, span.told_ns) + context.margin_ns
+            error_ns += carriage.lag_ns(channel)
             words = f"{channel}, {context.at(span.from_ns)} to {context.at(span.to_ns)}"
             inside = [r for r in carriage.reads_of(channel) if span.has_inside(r, error_ns)]
             if inside:
@@ -161,19 +190,24 @@ def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int 
         ends = [ns for ns in (proof.hold.to_ns, proof.session.last_live_ns) if ns is not None]
         lasts = min(ends, default=carriage.now_ns) >= span.to_ns + error_ns
         acknowledged = proof.hold.acknowledged is not None
-        if lasts and acknowledged and span.from_ns < proof.known_ns < span.to_ns - error_ns:
+        if lasts and acknowledged and span.from_ns < proof.known_ns < span.to_ns - STATED_NS - error_ns:
             return proof.known_ns
     return None
 
 
 def _has_cause(carriage: Carriage, span: Span, carriers: list[tuple[int, int]], error_ns: int) -> bool:
-    """Tell whether an end of a session, a move or a time without a carrier lies in a span."""
+    """Tell whether an end of a session, a move or a time without a carrier lies in a span.
+
+    Of a session that ended, all that it had sent and nobody read was lost by that.
+    """
     from_ns, to_ns = span.from_ns - error_ns, span.to_ns + error_ns + carriage.lag_ns(span.channel)
     for session in carriage.record.sessions.values():
         for hold in session.holds:
             if hold.channel == span.channel:
-                ends = (hold.to_ns, session.last_live_ns)
-                if any(ns is not None and from_ns <= ns <= to_ns for ns in ends):
+                moved = any(ns is not None and from_ns <= ns <= to_ns for ns in (hold.from_ns, hold.to_ns))
+                last_live_ns = session.last_live_ns
+                ended = last_live_ns is not None and session.heard_ns <= to_ns and from_ns <= last_live_ns
+                if moved or ended:
                     return True
     return not any(since <= from_ns and to_ns <= until for since, until in carriers)
 
@@ -230,6 +264,8 @@ def _judge_account(
     total = sum(account.values(), Account())
     told = _told(carriage.record)
     yield from _judge_counts(books, total, told, now_ns)
+    if carriage.record.closed_ns is None:
+        return  # what was dropped in the last second is told at its end
     dropped, failed = told[name, "dropped"], told[name, "failed"]
     shed = told["ingest", "dropped"]
     if not dropped <= total.dropped <= dropped + shed:
@@ -337,9 +373,14 @@ def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iter
     troubles = [event for _, event in record.told if isinstance(event, SinkDown | SinkUp)]
     resent = sum(event.resent for event in troubles if isinstance(event, SinkUp))
     is_known = not troubles or isinstance(troubles[-1], SinkUp)  # else it has not told yet
-    for channel, keys in record.published.items():
-        unknown = [key for key in keys if key not in carriage.first_reads]
-        distinct = len(dict.fromkeys(keys))
+    for channel, messages in record.published.items():
+        seen: set[int] = set()
+        repeated = 0
+        for keys in messages:
+            repeated += not seen.isdisjoint(keys)
+            seen.update(keys)
+        unknown = [key for key in seen if key not in carriage.first_reads]
+        distinct = len(seen)
         if unknown:
             yield Verdict(Statement.REDIS, now_ns, f"{channel}: {len(unknown)} messages of no tick")
         if channel not in context.forbidden and distinct < account.delivered:
@@ -348,8 +389,8 @@ def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iter
         if distinct > account.delivered + account.dropped + account.failed + account.queued:
             detail = f"{channel}: {distinct} ticks, of which only {account} is counted"
             yield Verdict(Statement.REDIS, now_ns, detail)
-        if is_known and len(keys) - distinct > resent:
-            detail = f"{channel}: {len(keys) - distinct} came twice, {resent} were told"
+        if is_known and repeated > resent:
+            detail = f"{channel}: {repeated} messages came twice, {resent} were told"
             yield Verdict(Statement.REDIS, now_ns, detail)
 
 

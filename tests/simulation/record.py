@@ -71,7 +71,8 @@ class Session:
 
     Attributes:
         deaf_ns: from when on nothing that the server sends arrives; None where everything does.
-        ended_ns: when either side ended it.
+        ended_ns: when either side ended it, as far as the server knows.
+        left_ns: when the client closed its socket.
         by_us: whether the client did.
     """
 
@@ -81,6 +82,7 @@ class Session:
         self.began_ns = began_ns
         self.deaf_ns: int | None = None
         self.ended_ns: int | None = None
+        self.left_ns: int | None = None
         self.by_us = False
         self.messages: list[Message] = []
         self.holds: list[Hold] = []
@@ -142,6 +144,17 @@ class Session:
         """The messages of which something is unread."""
         return self.messages[bisect_right(self._ends, self.read_bytes) :]
 
+    @property
+    def heard_ns(self) -> int:
+        """When the last message of ticks was sent that the client has read; its beginning where none was."""
+        read = bisect_right(self._ends, self.read_bytes)
+        return self.messages[read - 1].sent_ns if read else self.began_ns
+
+    def leave(self, now_ns: int) -> None:
+        """Note that the client closed its socket."""
+        if self.left_ns is None:
+            self.left_ns = now_ns
+
     def read_ns(self, offset: int) -> int | None:
         """Return when the client had read as much, None where it never had."""
         place = bisect_left(self._offsets, offset)
@@ -201,7 +214,7 @@ class Record:
         sessions: by number.
         subscriptions: by name.
         told: status events that say what is lost, with the true time at which they were told.
-        published: of each channel of Redis, the keys that the server took, in order.
+        published: of each channel of Redis, the keys in each message that the server took, in order.
         clock: of our wall clock, the times from which on it was ahead of the true time by so much, ns.
         closed_ns: when the stream was told to close.
     """
@@ -213,7 +226,7 @@ class Record:
         self.sessions: dict[int, Session] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.told: list[tuple[int, Any]] = []
-        self.published: dict[str, list[int]] = {}
+        self.published: dict[str, list[tuple[int, ...]]] = {}
         self.clock: list[tuple[int, int]] = []
         self.closed_ns: int | None = None
 
@@ -250,13 +263,18 @@ class Record:
         """Note what the product told."""
         self.told.append((now_ns, event))
 
-    def publish(self, channel: str, key: int) -> None:
+    def publish(self, channel: str, *keys: int) -> None:
         """Note a message that Redis took."""
-        self.published.setdefault(channel, []).append(key)
+        self.published.setdefault(channel, []).append(keys)
 
     def set_clock(self, ahead_ns: int, now_ns: int) -> None:
         """Note that our clock is ahead by so much from now on; negative where it is behind."""
         self.clock.append((now_ns, ahead_ns))
+
+    @property
+    def ahead_ns(self) -> int:
+        """By how much our clock is ahead now."""
+        return self.clock[-1][1] if self.clock else 0
 
     def clock_error_ns(self, from_ns: int, to_ns: int) -> int:
         """Return by how much our clock was wrong at most between two moments."""
