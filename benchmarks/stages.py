@@ -77,7 +77,7 @@ class Stages:
             decode(),
             dedupe(lambda: Seen(WINDOW, tracks)),
             latency_stamp(time.time_ns, Latencies(), bars),
-            Activity(gaps, bars),
+            Activity(gaps, tracks, bars),
         )
         stream: Observable[Any] = self._source
         for operator in operators:

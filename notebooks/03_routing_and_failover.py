@@ -121,7 +121,7 @@ carriers_plot(seen, "Every tick, by the connection that brought it")
 
 # %%
 gaps = [gap for event in events if isinstance(event, status.Loss) for gap in event.gaps]
-gaps_plot(gaps, "What may be missing, by ticker")
+gaps_plot(gaps, "What may be missing, by channel")
 
 # %% [markdown]
 # ## The gaps, as they were

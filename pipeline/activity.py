@@ -10,13 +10,15 @@ from operators.runtime import SYSTEM, Runtime
 from .bars import FirstBars
 from .gaps import Gaps
 from .ticks import Tick, TickBatch
-from .tracks import forget_oldest
+from .tracks import Tracks, forget_oldest
 
 __all__ = ["Activity"]
 
 WINDOW_S: Final = 5
 """Full seconds over which a connection's ticks/s are taken."""
 MEASURE_AT_LEAST_S: Final = 1.0
+SAMPLE_S: Final = 1.0
+"""So often each connection's ticks tell what time it is at the feed."""
 SAMPLE_FROM: Final = 64
 SAMPLE: Final = 8
 """Of a connection's batches of 64 ticks or more every eighth is counted by ticker, eight times: counting all
@@ -35,6 +37,7 @@ class _Flow:
         self.total = 0
         self._since = second
         self.large_batches = 0
+        self.sample_s = 0.0
         self._marks: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 1)
         """Seconds in which something came, and the total before each; they reach back over the window."""
 
@@ -62,13 +65,15 @@ class Activity:
     GIL does not interrupt. Only `measure` takes a lock, against its like.
 
     Args:
-        gaps: is shown each batch, while it looks for any.
+        gaps: is shown the batches of connections that it watches.
+        tracks: keeps the last ticks; it is given the last batch of each connection.
         bars: knows the newest bars.
         runtime: its monotonic clock and lock.
     """
 
-    def __init__(self, gaps: Gaps, bars: FirstBars, runtime: Runtime = SYSTEM) -> None:
+    def __init__(self, gaps: Gaps, tracks: Tracks, bars: FirstBars, runtime: Runtime = SYSTEM) -> None:
         self._gaps = gaps
+        self._tracks = tracks
         self._bars = bars
         self._monotonic = runtime.monotonic
         self._counts: dict[str, int] = {}
@@ -95,19 +100,22 @@ class Activity:
         return Observable(subscribe)
 
     def _count(self, batch: TickBatch) -> None:
-        gaps, ticks = self._gaps, batch.ticks
-        if gaps.watching:
-            gaps.see(batch)
+        ticks = batch.ticks
+        now_s = self._monotonic()
+        if batch.connection in self._gaps.watched:
+            self._gaps.see(batch, now_s)
         if not ticks:
             return
-        now_s = self._monotonic()
         if self._began_s is None:
             self._began_s = now_s
         flow = self._flows.get(batch.connection)
         if flow is None:
             flow = self._flows[batch.connection] = _Flow(int(now_s))
         flow.add(len(ticks), int(now_s))
-        gaps.last_of[batch.connection] = ticks[-1]
+        self._tracks.arrivals[batch.connection] = batch
+        if now_s >= flow.sample_s:
+            flow.sample_s = now_s + SAMPLE_S
+            self._gaps.sample(batch, now_s)
         counts = self._counts
         if len(ticks) < SAMPLE_FROM:
             for tick in ticks:
@@ -147,7 +155,7 @@ class Activity:
 
     def last_ticks(self) -> dict[str, Tick]:
         """Return the newest tick of each ticker."""
-        return self._gaps.tracks.last()
+        return self._tracks.last()
 
     def newest_bars(self) -> list[Tick]:
         """Return the newest bar of each ticker and type, as it came for the first time."""

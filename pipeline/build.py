@@ -76,7 +76,6 @@ def braid_stream(
             tap,
             engine.ingest,
             decode(engine.return_statuses, engine.rejects, engine.rejects.count_unreadable),
-            engine.gaps,
             dedupe(lambda: Seen(window, engine.tracks) if window else engine.tracks.note),
             latency_stamp(runtime.clock, latencies, engine.bars),
             engine.activity,

@@ -76,8 +76,8 @@ class Engine(abc.DisposableBase):
         self.rejects = RejectLog(runtime)
         self.tracks = Tracks()
         self.bars = FirstBars()
-        self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, runtime.clock)
-        self.activity = Activity(self.gaps, self.bars, runtime)
+        self.gaps = Gaps(self.tracks, status.emit, self.loop, self.ingest.afterwards, runtime)
+        self.activity = Activity(self.gaps, self.tracks, self.bars, runtime)
         self.attribution = Attribution(
             self._sample,
             emit=status.emit,

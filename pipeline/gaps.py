@@ -1,94 +1,56 @@
-"""What the end of a session cost: for each ticker, the span from the last tick before to the first after."""
+"""What the ends of sessions cost: puts what happens to channels into the stream, tells what is missing."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
-from reactivex import Observable, abc
+from reactivex import abc
+
+from operators.runtime import SYSTEM, Runtime
 
 from . import status
+from .coverage import Coverage
+from .feed_time import DAY_NS, FeedTime
+from .spans import KIND_OF, Outage, Session, Span, kind_of, symbol_of
 from .symbols import WILDCARD, other_spellings
-from .ticks import Aggregate, Tick, TickBatch
+from .ticks import Tick, TickBatch
 from .tracks import Tracks
 
-__all__ = ["Gaps"]
+__all__ = ["MARGIN_NS", "Gaps"]
 
-SETTLE_S: Final = 2.0
-"""A ticker that stays silent for so long after its confirmation is not waited for."""
-SETTLE_NS: Final = int(SETTLE_S * 1e9)
-
-
-class _Span:
-    """The gap of one ticker; open until ``to_ns`` is known."""
-
-    __slots__ = ("confirmed_ns", "from_ns", "outage", "ticker", "to_ns")
-
-    def __init__(self, ticker: str, outage: "_Outage") -> None:
-        self.ticker = ticker
-        self.outage = outage
-        self.from_ns = 0
-        self.to_ns: int | None = None
-        self.confirmed_ns: int | None = None
-
-    @property
-    def key(self) -> str:
-        """What its kind goes by: the ticker; of wildcards, each of which is another, the connection."""
-        return self.outage.connection if self.ticker == WILDCARD else self.ticker
-
-
-class _Outage:
-    """One end of a session of one connection, and what it cost that is not told yet.
-
-    Args:
-        connection: the connection's id.
-        tickers: which it carried.
-        cut_ns: when it ended, wall clock.
-
-    Attributes:
-        open: how many of ``spans`` are.
-        awaited: how many of the open ones are confirmed.
-    """
-
-    __slots__ = ("awaited", "connection", "cut_ns", "open", "spans")
-
-    def __init__(self, connection: str, tickers: Iterable[str], cut_ns: int) -> None:
-        self.connection = connection
-        self.cut_ns = cut_ns
-        self.spans = {ticker: _Span(ticker, self) for ticker in tickers}
-        self.open = len(self.spans)
-        self.awaited = 0
+MARGIN_NS: Final = 100_000_000
+"""So much later than the confirmation a gap ends where its channel stays silent: the feed's time is known to
+the way of a tick. No tick is in it, for by then the channel has been silent for twenty times as long."""
+BAR_DELAY_NS: Final = 2_000_000_000
+"""A bar is sent so long after its end, on purpose."""
 
 
 class Gaps:
-    """Finds the ends of each gap in the stream and tells them, in one `Loss` an outage where it can.
+    """Tells which ticks may be missing, channel by channel, in one `Loss` an outage where it can.
 
-    Frames of a session that is over may still wait to be decoded, so what is before and what after goes by
-    receive time: batches come in the order in which they were received, and each outage,
-    confirmation and end of a wait has its place in that order. It never goes by when the pipeline gets there.
+    What happens to channels is told here when it is seen, and carried out where the stream has come to it: by
+    `afterwards` it has its exact place between the reads, so that frames of a dead session that wait to be
+    decoded are before its end, however late the pipeline is and whatever the wall clock does. Which spans
+    there are is `Coverage`'s; this knows what time it is, waits, and tells.
 
-    A gap is told once: a ticker that is lost again before it ticked has one gap, told with the later outage.
-    Its ends are event times of delivered ticks, in the feed's unit of a ms. But a bar is sent some time after
-    its end, so where one comes first after, the gap ends with its receipt, or with the confirmation before.
-    The gap of a wildcard is that of all symbols: it begins with the last tick of its connection, and ends
-    with its confirmation, or with the event time of the first tick after if that is later.
+    A gap begins with the event time of the channel's last tick and ends with that of its first, in the feed's
+    unit of a ms. Where none comes within two seconds it ends with the confirmation, by the feed's own time
+    (`FeedTime`) and a tenth of a second more.
 
-    `open`, `close` and `forget` may come before ticks that were received earlier, so what they say is carried
-    out where the stream has come to it: by the operator that this is, before the ticks of a batch become the
-    last of their tickers, and by `see` after the copies are out. All run on the loop's thread, so there is no
-    lock.
+    All but `flush` runs on the loop's thread, so there is no lock.
 
     Args:
-        tracks: of each ticker, the last tick.
+        tracks: of each ticker, the last ticks.
         emit: takes the `Loss` events; must not block.
         loop: for the time to wait; its actions run on its thread.
-        afterwards: runs an action where `see` is called, after the batches that were received before.
-        clock: wall clock, ns.
+        afterwards: runs an action after the batches that were received before, and before those received
+            later.
+        runtime: its clocks.
 
     Attributes:
         afterwards: as it was given.
-        watching: there may be something to find, so that `see` must be called.
-        last_of: the last tick of each connection, kept by `Activity`.
+        watched: the connections whose batches `see` must be shown.
     """
 
     def __init__(
@@ -97,237 +59,179 @@ class Gaps:
         emit: Callable[[status.StatusEvent], None],
         loop: abc.SchedulerBase,
         afterwards: Callable[[Callable[[], object]], None],
-        clock: Callable[[], int],
+        runtime: Runtime = SYSTEM,
     ) -> None:
-        self.watching = False
-        self.last_of: dict[str, Any] = {}
-        self.tracks = tracks
+        self.afterwards = afterwards
+        self._tracks = tracks
         self._emit = emit
         self._loop = loop
-        self.afterwards = afterwards
-        self._clock = clock
+        self._clock = runtime.clock
+        self._monotonic = runtime.monotonic
+        self._coverage = Coverage(self._begin_ns, self._tell)
+        self.watched = self._coverage.watched
+        self._feed_times: dict[str, FeedTime] = {}
+        """By address."""
+        self._feeds: dict[str, str] = {}
+        """The address of each connection."""
         self._orders: deque[Callable[[], None]] = deque()
-        self._outages: list[_Outage] = []
-        self._ahead: deque[_Outage] = deque()
-        """Outages that the stream has not come to yet."""
-        self._missing: dict[str, _Span] = {}
-        """Spans that the stream is in, by ticker."""
-        self._missing_all: dict[str, _Span] = {}
-        """Likewise those of wildcards, by connection."""
-        self._spelt: dict[str, str] = {}
-        """Other names of pairs that were missing, by which their ticks may come, to the ticker."""
-        self._settling: deque[tuple[int, list[_Span]]] = deque()
-        """When spans that were confirmed together need not be waited for any more, ns."""
         self._looks = False
-        self._began_ns = clock()
 
-    # -- what happens to connections ------------------------------------------------------------------------
+    # -- what happens to channels ---------------------------------------------------------------------------
 
-    def open(self, connection: str, tickers: Iterable[str], cut_ns: int) -> None:
-        """Say that a session ended and that these are carried nowhere now.
-
-        Args:
-            connection: whose session.
-            tickers: which; one that another connection carries too misses nothing and does not belong here.
-            cut_ns: wall clock now; every frame of the session was received by then.
-        """
-        outage = _Outage(connection, tickers, cut_ns)
-        if outage.spans:
-            self._order(partial(self._open, outage))
-
-    def close(self, connection: str, tickers: Iterable[str], confirmed_ns: int) -> None:
-        """Say that these are confirmed again, there or elsewhere.
+    def begin(
+        self,
+        connection: str,
+        feed: str,
+        channels: Iterable[str],
+        *,
+        prove: Callable[[Callable[[], None]], None],
+        is_mute: Callable[[], bool],
+    ) -> None:
+        """Say that a session begins, in which these are asked for.
 
         Args:
-            connection: the one that they were lost with.
-            tickers: which; those that are not missing are passed over.
-            confirmed_ns: wall clock of the confirmation.
+            connection: its id.
+            feed: its address.
+            channels: which.
+            prove: sends a ping, and calls what it is given when it is answered.
+            is_mute: tells whether the session has been silent for far longer than ever.
         """
-        if self.watching:
-            self._order(partial(self._close, connection, tuple(tickers), confirmed_ns))
-            self._look_later()
 
-    def forget(self, tickers: Iterable[str]) -> None:
+        def ask(mark: int) -> None:
+            prove(lambda: self._order(partial(self._coverage.answered, connection, mark)))
+
+        self._feeds[connection] = feed
+        asked = tuple(channels)
+        self._order(lambda: self._coverage.begin(connection, feed, asked, ask, is_mute))
+
+    def ask(self, connection: str, channels: Iterable[str]) -> None:
+        """Say that these are asked for, too."""
+        self._order(partial(self._coverage.ask, connection, tuple(channels)))
+
+    def confirm(self, connection: str, channels: Iterable[str]) -> None:
+        """Say that the server has confirmed these."""
+        at_s, confirmed = self._monotonic(), tuple(channels)
+
+        def confirm() -> None:
+            since_ns = self._feed_ns(self._feeds.get(connection, ""), at_s) - MARGIN_NS
+            self._coverage.confirm(connection, confirmed, at_s, since_ns)
+
+        self._order(confirm)
+
+    def refuse(self, connection: str, channels: Iterable[str]) -> None:
+        """Say that the server has refused these."""
+        self._order(partial(self._coverage.refuse, connection, tuple(channels)))
+
+    def give_back(self, connection: str, channels: Iterable[str]) -> None:
+        """Say that these are being given back."""
+        self._order(partial(self._coverage.give_back, connection, tuple(channels)))
+
+    def returned(self, connection: str, channels: Iterable[str]) -> None:
+        """Say that the server has taken these back."""
+        self._order(partial(self._coverage.returned, connection, tuple(channels)))
+
+    def renew(self, connection: str) -> None:
+        """Say that a session fell silent, and that all is given back and asked for again."""
+        self._order(partial(self._coverage.renew, connection))
+
+    def end(self, connection: str) -> None:
+        """Say that a session ended; every frame of it was received by now."""
+        self._order(partial(self._coverage.end, connection))
+
+    def forget(self, channels: Iterable[str]) -> None:
         """Say that nobody wants these any more."""
-        if self.watching:
-            self._order(partial(self._forget, tuple(tickers)))
-
-    def _order(self, order: Callable[[], None]) -> None:
-        self._orders.append(order)
-        self.watching = True
-
-    def _look_later(self, delay_s: float = SETTLE_S) -> None:
-        """Have a look when the wait is over: perhaps no batch comes that shows it."""
-        if not self._looks:
-            self._looks = True
-            self._loop.schedule_relative(delay_s, self._look_soon)
-
-    def _look_soon(self, *_: Any) -> None:
-        # Frames received until now are handed over before this action: it comes after their batches.
-        now_ns = self._clock()
-        self.afterwards(lambda: self._look(now_ns))
+        at_s, gone = self._monotonic(), tuple(channels)
+        self._order(lambda: self._coverage.forget(gone, lambda feed: self._feed_ns(feed, at_s) + MARGIN_NS))
 
     # -- what the stream brings -----------------------------------------------------------------------------
 
-    def __call__(self, source: Observable[TickBatch]) -> Observable[TickBatch]:
-        """Be the operator: come to each batch's moment and pass it on, on the source's thread."""
+    def sample(self, batch: TickBatch, at_s: float) -> None:
+        """Take from a batch, once in a while, what time it is at the feed."""
+        feed = self._feeds.get(batch.connection)
+        if feed is not None:
+            self._feed_times.setdefault(feed, FeedTime()).note(batch, at_s)
 
-        def subscribe(
-            observer: abc.ObserverBase[TickBatch], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            def on_next(batch: TickBatch) -> None:
-                if self.watching:
-                    self._advance(batch.received_ns)
-                observer.on_next(batch)
-
-            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-
-        return Observable(subscribe)
-
-    def see(self, batch: TickBatch) -> None:
-        """Find in a batch what comes first after."""
-        self._advance(batch.received_ns)
-        missing, spelt = self._missing, self._spelt
-        if missing:
-            for tick in batch.ticks:
-                ticker = tick.ticker if tick.ticker in missing else spelt.get(tick.ticker)
-                if ticker in missing:
-                    span = missing[ticker]
-                    self._end(span, _sent_by_ns(tick, batch.received_ns, span.confirmed_ns))
-        if self._missing_all and batch.ticks:
-            # Whatever comes then shows where the feed's clock is, which may be ahead of ours.
-            for span in [*self._missing_all.values()]:
-                if span.confirmed_ns is not None and span.confirmed_ns <= batch.received_ns:
-                    self._end(span, max(batch.ticks[0].event_ns, span.confirmed_ns))
-        self._rest()
+    def see(self, batch: TickBatch, at_s: float) -> None:
+        """Look at a batch of one of those in `watched`."""
+        session: Session = self.watched[batch.connection]
+        is_alive = bool(batch.ticks) or batch.deduplicated > 0
+        self._coverage.see(session, batch.ticks, is_alive=is_alive, at_s=at_s)
+        self._look_later()
 
     def flush(self) -> None:
         """Tell what is open as ending now. From any thread, after the loop's has ended."""
-        now_ns = self._clock()
-        self._advance(now_ns + 1)
-        for outage in tuple(self._outages):
-            for span in [span for span in outage.spans.values() if span.to_ns is None]:
-                self._end(span, span.confirmed_ns or now_ns)
-        self._rest()
-
-    def _look(self, now_ns: int) -> None:
-        self._advance(now_ns + 1)
-        self._rest()
-        self._looks = False
-        if self._settling:
-            rest_s = (self._settling[0][0] - now_ns) / 1e9
-            self._look_later(min(max(rest_s, 0.0), SETTLE_S))  # whatever the wall clock does
-
-    def _rest(self) -> None:
-        """Watch on only where something is open."""
-        if not self._outages:
-            self._settling.clear()
-            self.watching = False
-
-    def _advance(self, now_ns: int) -> None:
-        """Come to a moment in the stream: what was received before it has been seen."""
         while self._orders:
             self._orders.popleft()()
-        while self._ahead and self._ahead[0].cut_ns < now_ns:
-            outage = self._ahead.popleft()
-            self._settle(outage.cut_ns)
-            self._cross(outage)
-        self._settle(now_ns)
+        now_s = self._monotonic()
+        self._coverage.flush(lambda span: self._end_ns(span, now_s))
 
-    def _cross(self, outage: _Outage) -> None:
-        """Come to an outage: what was seen last is the last before."""
-        # What never ticked is missing since the last tick of its connection at most, which sends in order.
-        known = self.last_of.get(outage.connection)
-        silent_ns = self._began_ns if known is None else known.event_ns
-        for ticker, span in outage.spans.items():
-            missing = self._missing_of(span)
-            earlier = missing.get(span.key)
-            if earlier is not None:
-                span.from_ns = earlier.from_ns
-                self._drop(earlier)
-            elif ticker == WILDCARD:
-                span.from_ns = silent_ns - 1  # others may have ticked in the same moment
-            else:
-                known = self._last_of_ticker(ticker)
-                span.from_ns = silent_ns if known is None else known.event_ns
-            missing[span.key] = span
+    # -- the order of things --------------------------------------------------------------------------------
 
-    def _last_of_ticker(self, ticker: str) -> Tick | None:
-        names = (ticker, *other_spellings(ticker))
-        self._spelt |= dict.fromkeys(names[1:], ticker)
-        ticks = [tick for tick in map(self.tracks.last_of, names) if tick is not None]
-        return max(ticks, key=lambda tick: tick.event_ns, default=None)
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        self.afterwards(self._carry_out)
 
-    def _missing_of(self, span: _Span) -> dict[str, _Span]:
-        return self._missing_all if span.ticker == WILDCARD else self._missing
+    def _carry_out(self) -> None:
+        if self._orders:
+            self._orders.popleft()()
+            self._look_later()
 
-    def _settle(self, now_ns: int) -> None:
-        """End the spans that were waited for long enough: after the confirmation nothing can be missing."""
-        while self._settling and self._settling[0][0] < now_ns:
-            _, spans = self._settling.popleft()
-            for span in spans:
-                if self._missing_of(span).get(span.key) is span and span.confirmed_ns is not None:
-                    self._end(span, span.confirmed_ns)
-            for outage in dict.fromkeys(span.outage for span in spans):
-                if not outage.awaited:
-                    self._tell(outage)  # the rest may never be confirmed
+    def _look_later(self) -> None:
+        """Have a look when the wait is over: perhaps no batch comes that shows it."""
+        due_s = None if self._looks else self._coverage.next_look_s
+        if due_s is not None:
+            self._looks = True
+            wait_s = max(0.01, due_s - self._monotonic())  # a timer may be early by a rounding error
+            self._loop.schedule_relative(wait_s, self._look_soon)
 
-    def _open(self, outage: _Outage) -> None:
-        self._outages.append(outage)
-        self._ahead.append(outage)
+    def _look_soon(self, *_: Any) -> None:
+        # Frames received until now are handed over before this action: it comes after their batches.
+        self._order(partial(self._look, self._monotonic()))
 
-    def _close(self, connection: str, tickers: tuple[str, ...], confirmed_ns: int) -> None:
-        spans = []
-        for outage in self._outages:
-            if outage.connection == connection:
-                held = map(outage.spans.get, tickers)
-                back = [span for span in held if span and span.to_ns is None and span.confirmed_ns is None]
-                outage.awaited += len(back)
-                spans += back
-        for span in spans:
-            span.confirmed_ns = confirmed_ns
-        if spans:
-            self._settling.append((confirmed_ns + SETTLE_NS, spans))
+    def _look(self, now_s: float) -> None:
+        self._looks = False
+        self._coverage.look(now_s, lambda span: self._end_ns(span, now_s))
 
-    def _forget(self, tickers: tuple[str, ...]) -> None:
-        for outage in tuple(self._outages):
-            for span in [outage.spans.get(ticker) for ticker in tickers]:
-                if span is not None and span.to_ns is None:
-                    self._drop(span)
+    # -- times ----------------------------------------------------------------------------------------------
 
-    def _drop(self, span: _Span) -> None:
-        """Take an open span out: it is told with another outage, or to nobody."""
-        del span.outage.spans[span.ticker]
-        self._settled(span)
+    def _begin_ns(self, key: str, connections: Sequence[str], since_ns: int) -> int:
+        """Return the event time of a channel's last tick, or where it had none of its connections' last."""
+        latest_ns = self._clock() + DAY_NS
+        symbol, kind = symbol_of(key), KIND_OF.get(kind_of(key))
+        if symbol != WILDCARD and kind is not None:
+            names = (symbol, *other_spellings(symbol))
+            own = [tick for tick in (self._tracks.last_of_kind(name, kind) for name in names) if tick]
+            known = [tick.event_ns for tick in own if tick.event_ns < latest_ns]
+            if known:
+                return max(known)
+        arrivals = [self._tracks.arrivals[name] for name in connections if name in self._tracks.arrivals]
+        found = [_last_of(batch.ticks, kind) for batch in arrivals]
+        # Others may have ticked in the same moment, and a bar is sent late.
+        early_ns = 1 if kind is None or not kind.is_bar else BAR_DELAY_NS
+        times = [tick.event_ns - (1 if type(tick) is kind else early_ns) for tick in found]
+        return max([since_ns, *(each for each in times if each < latest_ns)])
 
-    def _end(self, span: _Span, to_ns: int) -> None:
-        span.to_ns = max(span.from_ns, to_ns)
-        self._settled(span)
+    def _end_ns(self, span: Span, now_s: float) -> int:
+        """Return by when a silent channel was confirmed, or now where it is not."""
+        at_s = now_s if span.confirmed_s is None else span.confirmed_s
+        kind = KIND_OF.get(kind_of(span.key))
+        late_ns = BAR_DELAY_NS if kind is not None and kind.is_bar and span.confirmed_s is not None else 0
+        return self._feed_ns(span.feed, at_s) + MARGIN_NS - late_ns
 
-    def _settled(self, span: _Span) -> None:
-        missing = self._missing_of(span)
-        if missing.get(span.key) is span:
-            del missing[span.key]
-        outage = span.outage
-        outage.open -= 1
-        outage.awaited -= span.confirmed_ns is not None
-        if not outage.open:
-            self._tell(outage)
+    def _feed_ns(self, feed: str, at_s: float) -> int:
+        """Return the feed's time at a moment of the monotonic clock, or else by our own wall clock."""
+        known = self._feed_times[feed].at_ns(at_s) if feed in self._feed_times else None
+        return self._clock() - round((self._monotonic() - at_s) * 1e9) if known is None else known
 
-    def _tell(self, outage: _Outage) -> None:
-        """Tell what has ended of an outage, and keep what has not."""
-        ended = [(span, span.to_ns) for span in outage.spans.values() if span.to_ns is not None]
-        for span, _ in ended:
-            del outage.spans[span.ticker]
-        if not outage.open and outage in self._outages:
-            self._outages.remove(outage)
-        if ended:
-            gaps = tuple(status.Gap(span.ticker, span.from_ns, to_ns) for span, to_ns in ended)
-            self._emit(status.Loss.of_gaps(outage.connection, self._clock(), gaps))
+    # -- telling --------------------------------------------------------------------------------------------
+
+    def _tell(self, outage: Outage, spans: list[Span]) -> None:
+        gaps = tuple(status.Gap.of(span.channel, span.from_ns, span.to_ns or span.from_ns) for span in spans)
+        self._emit(status.Loss.of_gaps(outage.connection, self._clock(), gaps, reason=outage.reason))
 
 
-def _sent_by_ns(tick: Tick, received_ns: int, confirmed_ns: int | None) -> int:
-    """Return an event time that nothing sent before a tick can be after."""
-    if isinstance(tick, Aggregate):
-        return max(tick.event_ns, min(received_ns, confirmed_ns or received_ns))
-    return tick.event_ns
+def _last_of(ticks: list[Any], kind: type[Tick] | None) -> Tick:
+    """Return the last tick of a class, or else that is no bar, or else the last."""
+    own = (tick for tick in reversed(ticks) if type(tick) is kind)
+    others = (tick for tick in reversed(ticks) if not tick.is_bar)
+    return next(own, None) or next(others, None) or ticks[-1]

@@ -110,6 +110,7 @@ class Seen:
                 elif not track.add_content(_content(tick)):
                     repeated.append(tick)
                     continue
+                track.quote = tick
             else:
                 try:
                     track = tracks[tick.ticker]
@@ -122,6 +123,7 @@ class Seen:
                     if not track.add_content(_content(tick)):
                         repeated.append(tick)
                         continue
+                    track.note_other(tick)
                 elif trade_id := tick.trade_id:
                     if not track.begins_ms <= tick.event_ms < track.ends_ms:
                         track.enter(tick.event_ms)
@@ -138,6 +140,8 @@ class Seen:
                 elif (its := _trade_without_id(tick)) and not track.add_content(its):
                     repeated.append(tick)
                     continue
+                if kind is trade:
+                    track.trade = tick
             track.last = tick
         return repeated
 

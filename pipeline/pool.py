@@ -7,7 +7,7 @@ is `pipeline.allowance`.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, Protocol
+from typing import Final
 
 from reactivex import abc
 from reactivex.disposable import Disposable, SerialDisposable
@@ -16,11 +16,12 @@ from operators.runtime import SYSTEM, Runtime
 
 from . import status
 from .allowance import Allowance, Verdict
+from .massive.protocol import channels_for
 from .routing.assign import Assignment, Line
 from .routing.loads import loads_of
-from .seating import Carrier, Seat, Seating
+from .seating import Carrier, Gaps, Seat, Seating
 from .staleness import judge
-from .symbols import WILDCARD, near_symbols
+from .symbols import near_symbols
 
 __all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
 
@@ -28,22 +29,6 @@ UNEVEN: Final = 1.5
 """So many times the mean is too much for one connection."""
 UNEVEN_CHECKS: Final = 2
 """So many times in a row, before tickers move."""
-
-
-class Gaps(Protocol):
-    """Is told which tickers a connection stopped carrying, and when they are carried again."""
-
-    def open(self, connection: str, tickers: Iterable[str], cut_ns: int) -> None:
-        """Note that nothing of these comes over the connection after ``cut_ns``."""
-        ...
-
-    def close(self, connection: str, tickers: Iterable[str], confirmed_ns: int) -> None:
-        """Note that these are confirmed again, wherever."""
-        ...
-
-    def forget(self, tickers: Iterable[str]) -> None:
-        """Note that nobody wants these any more."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +66,7 @@ class Pool:
         policy: as above.
         scheduler: the loop, or virtual time.
         emit: takes status events; must not block.
-        gaps: is told what was not carried, and since when.
+        gaps: is told what happens to channels.
         measure: returns ticks/s by ticker, as measured until now.
         market_open: tells whether the exchange is open at a wall-clock time, ns.
         runtime: its clocks, and what waits for it.
@@ -118,11 +103,10 @@ class Pool:
             redundant=policy.redundant,
             scheduler=scheduler,
             emit=emit,
+            gaps=gaps,
             clock=runtime.clock,
         )
         self._allowances = {c.url: Allowance() for c in carriers}
-        self._missed: dict[tuple[str, str], Seat] = {}
-        """`Seat.key` of a ticker to the connection with which it was lost, until it is confirmed again."""
         self._uneven_checks = 0
         self._undecided = set(self._seats)
         """Connections that have been neither up nor sent away."""
@@ -194,9 +178,9 @@ class Pool:
         if seat is None or self._disposed:
             return
         allowance, now_s = self._allowances[seat.carrier.url], self._monotonic()
+        self._tell_of_channels(seat, event)
         if isinstance(event, status.SETTLING):
-            if not event.pending:
-                self._confirmed(seat, event.at_ns)
+            seat.confirmed = seat.confirmed or not event.pending
             return
         if isinstance(event, status.Connected):
             allowance.comes(seat.carrier.id)
@@ -204,17 +188,44 @@ class Pool:
             allowance.enters(seat.carrier.id, now_s)
             self._returned(seat)
         elif isinstance(event, status.Disconnected) and event.evicted:
-            self._evicted(seat, event, allowance.evict(seat.carrier.id, now_s))
+            self._evicted(seat, allowance.evict(seat.carrier.id, now_s))
         elif isinstance(event, status.Disconnected):
             allowance.leaves(seat.carrier.id, now_s)
-            self._lost(seat, event.at_ns)
+            self._lost(seat)
         elif isinstance(event, status.Failed):
             allowance.gives_up(seat.carrier.id, now_s)
             self._decided(seat)
             self._down(seat)
         self._try_later()
 
-    def _evicted(self, seat: Seat, event: status.Disconnected, verdict: Verdict) -> None:
+    def _tell_of_channels(self, seat: Seat, event: status.StatusEvent) -> None:
+        name = seat.carrier.id
+        match event:
+            case status.Authenticated():
+                self._gaps.begin(
+                    name,
+                    seat.carrier.url,
+                    seat.channels(seat.holds),
+                    prove=seat.carrier.prove,
+                    is_mute=lambda: self._is_mute(seat),
+                )
+            case status.Subscribed(channels=channels):
+                self._gaps.confirm(name, channels)
+            case status.Refused(channels=channels):
+                self._gaps.refuse(name, channels)
+            case status.Unsubscribed(channels=channels):
+                self._gaps.returned(name, channels)
+            case status.Stale():
+                self._gaps.renew(name)
+            case status.Disconnected() if seat.up:
+                self._gaps.end(name)
+
+    def _is_mute(self, seat: Seat) -> bool:
+        """Tell whether a connection has been silent for far too long while another speaks."""
+        others = [each.carrier for each in self._seats.values() if each is not seat and each.up]
+        return seat.carrier.is_mute() and any(each.speaks() for each in others)
+
+    def _evicted(self, seat: Seat, verdict: Verdict) -> None:
         self._emit(
             status.Crowded(
                 connection=seat.carrier.id,
@@ -226,13 +237,11 @@ class Pool:
             )
         )
         self._decided(seat)
-        self._lost(seat, event.at_ns)
+        self._lost(seat)
         self._down(seat)
 
-    def _lost(self, seat: Seat, at_ns: int) -> None:
+    def _lost(self, seat: Seat) -> None:
         was_up, seat.up = seat.up, False
-        if was_up:
-            self._open_gaps(seat, at_ns)
         seat.confirmed = False
         self._seating.let_go(seat)
         if not seat.counted:
@@ -269,38 +278,13 @@ class Pool:
         if self._policy.auto_rebalance or self._seating.overflow or not carried:
             self._seating.route("return")
 
-    # -- gaps -----------------------------------------------------------------------------------------------
-
-    def _open_gaps(self, seat: Seat, cut_ns: int) -> None:
-        others = [o for o in self._seats.values() if o is not seat and o.up and o.confirmed]
-        # What goes on over another line misses nothing.
-        goes_on = {other.key(ticker) for other in others for ticker in other.holds}
-        if any(WILDCARD in other.holds and other.covers(seat) for other in others):
-            return
-        told = goes_on | self._missed.keys()
-        missed = [ticker for ticker in seat.carries if seat.key(ticker) not in told]
-        if missed:
-            self._missed |= {seat.key(ticker): seat for ticker in missed}
-            self._gaps.open(seat.carrier.id, missed, cut_ns)
-
-    def _confirmed(self, seat: Seat, at_ns: int) -> None:
-        seat.confirmed = True
-        back: dict[str, list[str]] = {}
-        carries = {seat.key(ticker) for ticker in seat.carries}
-        for key, lost in tuple(self._missed.items()):
-            if key in carries or (WILDCARD in seat.carries and seat.covers(lost)):
-                back.setdefault(self._missed.pop(key).carrier.id, []).append(key[0])
-        for connection, tickers in back.items():
-            self._gaps.close(connection, tickers, at_ns)
-
     def _remove(self, tickers: tuple[str, ...]) -> None:
-        gone = frozenset(tickers)
         unknown = tuple(ticker for ticker in tickers if ticker not in self._seating.wanted)
         if unknown:
             near = near_symbols(unknown, self._seating.wanted)
             self._emit(status.TickersNotCarried(at_ns=self._clock(), tickers=unknown, near=near))
-        self._missed = {key: seat for key, seat in self._missed.items() if key[0] not in gone}
-        self._gaps.forget(tickers)
+        types = dict.fromkeys(kind for seat in self._seats.values() for kind in seat.event_types)
+        self._gaps.forget(channels_for(tickers, types))
         self._seating.remove(tickers)
 
     # -- looking after them ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from .massive.snapshot import ConnectionSnapshot
 from .routing.assign import Assignment, Line, assign
 from .symbols import WILDCARD
 
-__all__ = ["OVERLAP_S", "Carrier", "Seat", "Seating"]
+__all__ = ["OVERLAP_S", "Carrier", "Gaps", "Seat", "Seating"]
 
 log = logging.getLogger("tickbraid.pool")
 
@@ -45,12 +45,72 @@ class Carrier(Protocol):
         """End the session, if there is one, and connect again."""
         ...
 
+    def prove(self, answered: Callable[[], None]) -> None:
+        """Ping the server of a live session, and call ``answered`` when it answers."""
+        ...
+
+    def is_mute(self) -> bool:
+        """Tell whether a session has brought no ticks for far longer than ever."""
+        ...
+
+    def speaks(self) -> bool:
+        """Tell whether a session brings ticks, as often as is usual for it."""
+        ...
+
     def probe(self) -> None:
         """Find out whether a silent session is dead, and end it if it is."""
         ...
 
     def snapshot(self) -> ConnectionSnapshot:
         """Say how it is doing."""
+        ...
+
+
+class Gaps(Protocol):
+    """Is told what happens to channels, when it is seen; see `pipeline.gaps`."""
+
+    def begin(
+        self,
+        connection: str,
+        feed: str,
+        channels: Iterable[str],
+        *,
+        prove: Callable[[Callable[[], None]], None],
+        is_mute: Callable[[], bool],
+    ) -> None:
+        """Note that a session begins, in which these are asked for."""
+        ...
+
+    def ask(self, connection: str, channels: Iterable[str]) -> None:
+        """Note that these are asked for, too."""
+        ...
+
+    def confirm(self, connection: str, channels: Iterable[str]) -> None:
+        """Note that the server has confirmed these."""
+        ...
+
+    def refuse(self, connection: str, channels: Iterable[str]) -> None:
+        """Note that the server has refused these."""
+        ...
+
+    def give_back(self, connection: str, channels: Iterable[str]) -> None:
+        """Note that these are being given back."""
+        ...
+
+    def returned(self, connection: str, channels: Iterable[str]) -> None:
+        """Note that the server has taken these back."""
+        ...
+
+    def renew(self, connection: str) -> None:
+        """Note that a session fell silent, and that all is given back and asked for again."""
+        ...
+
+    def end(self, connection: str) -> None:
+        """Note that a session ended."""
+        ...
+
+    def forget(self, channels: Iterable[str]) -> None:
+        """Note that nobody wants these any more."""
         ...
 
 
@@ -79,10 +139,9 @@ class Seat:
         """Return what tells a ticker from others: a wildcard is another one on a line of another kind."""
         return ticker, self.line.feed if ticker == WILDCARD else ""
 
-    def covers(self, other: "Seat") -> bool:
-        """Tell whether a wildcard on it brings all that the other could."""
-        its = frozenset(other.event_types)
-        return self.carrier.url == other.carrier.url and its <= frozenset(self.event_types)
+    def channels(self, tickers: Iterable[str]) -> list[str]:
+        """Return the channels of tickers on it."""
+        return channels_for(tickers, self.event_types)
 
     @property
     def holds(self) -> dict[str, None]:
@@ -103,6 +162,7 @@ class Seating:
         redundant: tickers carried twice.
         scheduler: the loop, or virtual time.
         emit: takes status events; must not block.
+        gaps: is told what is asked for and given back in a session.
         clock: wall clock, ns.
     """
 
@@ -115,6 +175,7 @@ class Seating:
         redundant: frozenset[str],
         scheduler: abc.SchedulerBase,
         emit: Callable[[status.StatusEvent], None],
+        gaps: Gaps,
         clock: Callable[[], int],
     ) -> None:
         self.wanted = dict.fromkeys(chain(*assignment.tickers.values(), assignment.overflow))
@@ -127,6 +188,7 @@ class Seating:
         self._redundant = redundant
         self._scheduler = scheduler
         self._emit = emit
+        self._gaps = gaps
         self._clock = clock
         self._pinned: dict[str, str] = {}
         if self.overflow:
@@ -149,7 +211,7 @@ class Seating:
             for ticker in held:
                 seat.carries.pop(ticker, None)
                 seat.releasing.pop(ticker, None)
-            seat.carrier.give_up(channels_for(held, seat.event_types))
+            self._give_up(seat, held)
         self.route("wanted")
 
     def move(self, ticker: str, connection: str) -> None:
@@ -209,7 +271,7 @@ class Seating:
         for ticker in gone:
             del seat.releasing[ticker]
         if gone:
-            seat.carrier.give_up(channels_for(gone, seat.event_types))
+            self._give_up(seat, gone)
 
     def dispose(self) -> None:
         """End no overlap any more. From any thread."""
@@ -227,7 +289,16 @@ class Seating:
             seat.carries[ticker] = None
         if fresh:
             seat.confirmed = False
-            seat.carrier.want(channels_for(fresh, seat.event_types))
+            channels = seat.channels(fresh)
+            if seat.up:
+                self._gaps.ask(seat.carrier.id, channels)
+            seat.carrier.want(channels)
+
+    def _give_up(self, seat: Seat, tickers: Iterable[str]) -> None:
+        channels = seat.channels(tickers)
+        if seat.up:
+            self._gaps.give_back(seat.carrier.id, channels)
+        seat.carrier.give_up(channels)
 
     def _overlap(self, seat: Seat) -> None:
         if seat.up:

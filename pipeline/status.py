@@ -283,18 +283,31 @@ class Fresh(StatusEvent, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """Says what may be missing of a ticker: what happened after ``from_ns`` and before ``to_ns``.
+    """Says what may be missing of a channel: what happened after ``from_ns`` and before ``to_ns``.
 
     Args:
-        ticker: whose; ``*`` for that of all symbols which its connection carries under no name of their own.
-        from_ns: event time of the last tick before, ns since the epoch; where the ticker had none, of its
-            connection's last; where that had none, when the stream began.
-        to_ns: event time of the first tick after; the wall clock of the confirmation where none came soon.
+        ticker: its symbol; ``*`` for all those which its connection carries under no name of their own.
+        from_ns: event time of the channel's last tick before, ns since the epoch; where it had none, of its
+            connection's last; where that had none, when it was confirmed first.
+        to_ns: event time of its first tick after; where none came soon, a tenth of a second after the
+            confirmation by the feed's own time.
+        channel: as it is asked for, ``T.AAPL``; empty in what was recorded before there was any.
     """
 
     ticker: str
     from_ns: int
     to_ns: int
+    channel: str = ""
+
+    @classmethod
+    def of(cls, channel: str, from_ns: int, to_ns: int) -> "Gap":
+        """Return what may be missing of a channel."""
+        return cls(channel.partition(".")[2], from_ns, to_ns, channel)
+
+    @property
+    def event_type(self) -> str:
+        """What is missing, ``T`` for trades; empty where it is not known."""
+        return self.channel.partition(".")[0]
 
 
 class Unplaced(StatusEvent, frozen=True):
@@ -318,7 +331,7 @@ class Loss(StatusEvent, frozen=True):
         from_ns: receive time of the first, ns; where there are gaps, the begin of the first.
         to_ns: receive time of the last, ns; where there are gaps, the end of the last.
         tickers: whose, where it is known; empty for all.
-        gaps: what is missing of each ticker, where it was measured.
+        gaps: what is missing of each channel, where it was measured.
     """
 
     where: str
@@ -330,15 +343,25 @@ class Loss(StatusEvent, frozen=True):
     gaps: tuple[Gap, ...] = ()
 
     @classmethod
-    def of_gaps(cls, connection: str, at_ns: int, gaps: tuple[Gap, ...]) -> "Loss":
-        """Return what a lost connection cost: these gaps, of which there is at least one."""
+    def of_gaps(
+        cls, connection: str, at_ns: int, gaps: tuple[Gap, ...], *, reason: str = "disconnected"
+    ) -> "Loss":
+        """Return what an outage cost: these gaps, of which there is at least one.
+
+        Args:
+            connection: whose.
+            at_ns: wall clock.
+            gaps: of its channels.
+            reason: ``disconnected``; ``stale`` where a session brought nothing for far too long; ``refused``;
+                ``moved`` where the new place did not confirm.
+        """
         return cls(
             connection=connection,
             at_ns=at_ns,
             where="feed",
-            reason="disconnected",
+            reason=reason,
             count=None,
-            tickers=tuple(gap.ticker for gap in gaps),
+            tickers=tuple(dict.fromkeys(gap.ticker for gap in gaps)),
             from_ns=min(gap.from_ns for gap in gaps),
             to_ns=max(gap.to_ns for gap in gaps),
             gaps=gaps,

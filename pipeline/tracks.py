@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any, Final
 
 from .tick_data import Number
-from .ticks import Tick
+from .ticks import Quote, Tick, TickBatch, Trade
 from .trading_day import trading_day
 
 __all__ = ["LOWEST", "TICKERS_KEPT", "Track", "Tracks", "TradingDay", "forget_oldest"]
@@ -124,15 +124,19 @@ class Track(TradingDay):
 
     Attributes:
         last: the last tick that passed; None before the first.
+        quote: the last quote of them, ``trade`` the last trade, and ``others`` the last of each other kind.
         contents: of those ticks that are told apart by their content.
         days: its other days, by when they begin.
     """
 
-    __slots__ = ("_contents_mark", "contents", "days", "last")
+    __slots__ = ("_contents_mark", "contents", "days", "last", "others", "quote", "trade")
 
     def __init__(self) -> None:
         super().__init__()
         self.last: Tick | None = None
+        self.quote: Tick | None = None
+        self.trade: Tick | None = None
+        self.others: dict[type[Tick], Tick] | None = None
         self.contents: dict[bytes, None] | None = None
         self.days: dict[Number, TradingDay] = NO_DAYS
         self._contents_mark = 0
@@ -161,6 +165,20 @@ class Track(TradingDay):
         _move(days.pop(instead_of_it_ms) if instead_of_it_ms in days else TradingDay(), self)
         if len(days) > DAYS_KEPT:
             del days[next(iter(days))]  # dicts hold their keys in the order of their coming
+
+    def last_of_kind(self, kind: type[Tick]) -> Tick | None:
+        """Return the last tick of a class."""
+        if kind is Quote:
+            return self.quote
+        if kind is Trade:
+            return self.trade
+        return self.others.get(kind) if self.others else None
+
+    def note_other(self, tick: Tick) -> None:
+        """Note a tick that is neither quote nor trade."""
+        if self.others is None:
+            self.others = {}
+        self.others[type(tick)] = tick
 
     def add_content(self, content: bytes) -> bool:
         """Remember what a tick says; return whether it was not known."""
@@ -206,6 +224,10 @@ class Tracks:
         being forgotten: to these nothing is added or taken away, since they are walked through meanwhile."""
         self._silent: dict[str, Tick] = {}
         """The last ticks of those of which nothing else is known any more."""
+        self._noted: dict[type[Tick], dict[str, Tick]] = {}
+        """The last ticks by class, of a stream that lets copies pass."""
+        self.arrivals: dict[str, TickBatch] = {}
+        """The last batch with ticks of each connection."""
 
     def __len__(self) -> int:
         """Return how many tickers are held, counting those twice that are just coming back."""
@@ -253,6 +275,15 @@ class Tracks:
             return track.last
         return next((each[ticker] for each in (*self._once, self._silent) if ticker in each), None)
 
+    def last_of_kind(self, ticker: str, kind: type[Tick]) -> Tick | None:
+        """Return the last tick of a class of a ticker, if it is known. On the thread that keeps them."""
+        track = self.by_ticker.get(ticker)
+        if track is not None:
+            return track.last_of_kind(kind)
+        its = (*self._once, self._noted.get(kind, self._silent), self._silent)
+        tick = next((each[ticker] for each in its if ticker in each), None)
+        return tick if type(tick) is kind else None
+
     def tickers(self) -> Iterator[str]:
         """Give all tickers, those of each kind as they are when it is their turn."""
         yield from tuple(self.by_ticker)
@@ -290,10 +321,15 @@ class Tracks:
 
     def note(self, ticks: list[Any]) -> list[Any]:
         """Note the last ticks and return all: for a stream that lets copies pass."""
-        last = self._silent
+        last, noted = self._silent, self._noted
         for tick in ticks:
             last[tick.ticker] = tick
-        forget_oldest(last)
+            kind = type(tick)
+            if kind not in noted:
+                noted[kind] = {}
+            noted[kind][tick.ticker] = tick
+        for its in (last, *noted.values()):
+            forget_oldest(its)
         return ticks
 
 

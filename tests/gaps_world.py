@@ -26,7 +26,7 @@ class Loop:
         self._timers = []
 
     def schedule_relative(self, delay_s, action):
-        self._timers.append((self.now_ms + round(delay_s * 1000), action))
+        self._timers.append((self.now_ms + max(1, round(delay_s * 1000)), action))
 
     def advance(self, by_ms):
         end_ms = self.now_ms + by_ms
@@ -53,37 +53,46 @@ class Pipeline:
 
 
 class World:
-    """A feed, three connections, reading, and decoding some time later, all moved by hand."""
+    """A feed of quotes, three connections, reading, and decoding some time later, all moved by hand."""
 
     def __init__(self):
         self.loop = Loop()
         self.pipeline = Pipeline()
         self.events = []
+        self.wrong_ms = 0
+        """How much our wall clock is off."""
         tracks = Tracks()
-        self.gaps = Gaps(
-            tracks, self.events.append, self.loop, self.pipeline.schedule, lambda: self.loop.now_ms * MS
+        runtime = replace(
+            SYSTEM,
+            clock=lambda: (self.loop.now_ms + self.wrong_ms) * MS,
+            monotonic=lambda: self.loop.now_ms / 1000,
         )
+        self.gaps = Gaps(tracks, self.events.append, self.loop, self.pipeline.schedule, runtime)
         self.batches = Subject()
         self.delivered = defaultdict(list)
         self.made = defaultdict(list)
         self.on = {}
-        self.lost_with = {}
+        self.lost = set()
+        self.sessions = set()
+        self.pings = []
         self.flying = defaultdict(list)
-        activity = Activity(
-            self.gaps, FirstBars(), replace(SYSTEM, monotonic=lambda: self.loop.now_ms / 1000)
+        activity = Activity(self.gaps, tracks, FirstBars(), runtime)
+        self.subscription = self.batches.pipe(dedupe(lambda: Seen(1000, tracks)), activity).subscribe(
+            self._deliver
         )
-        self.subscription = self.batches.pipe(
-            self.gaps, dedupe(lambda: Seen(1000, tracks)), activity
-        ).subscribe(self._deliver)
 
     def _deliver(self, batch):
         for tick in batch.ticks:
             self.delivered[tick.ticker].append(tick.event_ms * MS)
 
+    @property
+    def now_ns(self):
+        return self.loop.now_ms * MS
+
     def make(self, ticker):
         """Let something happen; whoever is subscribed is sent it."""
         self.loop.advance(1)
-        if ticker in self.on or ticker in self.lost_with:
+        if ticker in self.on or ticker in self.lost:
             self.made[ticker].append(self.loop.now_ms * MS)
         if ticker in self.on:
             self.flying[self.on[ticker]].append(Quote(ticker=ticker, event_ms=self.loop.now_ms))
@@ -95,31 +104,38 @@ class World:
         self.bring(connection, ticks)
 
     def bring(self, connection, ticks):
-        batch = TickBatch(connection=connection, received_ns=self.loop.now_ms * MS, ticks=ticks)
-        self.pipeline.schedule(lambda: self.batches.on_next(batch))
+        received_ns = self.gaps._clock()
+        batch = TickBatch(connection=connection, received_ns=received_ns, ticks=ticks)
+
+        def go_on():
+            batch.decoded_ns = max(received_ns, self.gaps._clock())
+            self.batches.on_next(batch)
+
+        self.pipeline.schedule(go_on)
 
     def subscribe(self, connection, tickers):
         """Carry these there, from now on."""
         self.loop.advance(1)
-        lost = defaultdict(list)
-        for ticker in tickers:
-            if ticker not in self.on:
-                self.on[ticker] = connection
-                if ticker in self.lost_with:
-                    lost[self.lost_with.pop(ticker)].append(ticker)
-        for loser, its in lost.items():
-            self.gaps.close(loser, its, self.loop.now_ms * MS)
+        new = [ticker for ticker in tickers if ticker not in self.on]
+        channels = [f"Q.{ticker}" for ticker in new]
+        if connection in self.sessions:
+            self.gaps.ask(connection, channels)
+        else:
+            self.sessions.add(connection)
+            self.gaps.begin(connection, "feed", channels, prove=self.pings.append, is_mute=lambda: False)
+        self.on |= dict.fromkeys(new, connection)
+        self.lost -= set(new)
+        self.gaps.confirm(connection, channels)
 
     def cut(self, connection):
         """End a session; what was on its way is lost."""
         self.loop.advance(1)
         self.flying[connection].clear()
-        tickers = [ticker for ticker, its in self.on.items() if its == connection]
-        for ticker in tickers:
-            del self.on[ticker]
-            self.lost_with[ticker] = connection
-        if tickers:
-            self.gaps.open(connection, tickers, self.loop.now_ms * MS)
+        lost = {ticker for ticker, its in self.on.items() if its == connection}
+        self.on = {ticker: its for ticker, its in self.on.items() if ticker not in lost}
+        self.lost |= lost
+        self.sessions.discard(connection)
+        self.gaps.end(connection)
 
     def losses(self):
         return [event for event in self.events if isinstance(event, status.Loss)]

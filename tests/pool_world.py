@@ -1,18 +1,28 @@
 """A pool with its connections and their servers, in virtual time."""
 
+from collections import defaultdict
 from dataclasses import replace
 
+from reactivex import Subject
 from reactivex.disposable import Disposable
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.dedupe import dedupe
 from operators.runtime import SYSTEM
+from pipeline import status
+from pipeline.activity import Activity
+from pipeline.bars import FirstBars
 from pipeline.errors import ConnectFailed
+from pipeline.gaps import Gaps
+from pipeline.identity import Seen
 from pipeline.massive.connection import Connection
+from pipeline.massive.decode import decode
 from pipeline.massive.persistence import Persistence
 from pipeline.massive.protocol import ServerStatus
 from pipeline.pool import Pool, PoolPolicy
 from pipeline.routing.assign import Line, assign
 from pipeline.secret import Secret
+from pipeline.tracks import Tracks
 from tests.massive.virtual import Wire
 
 HOMES = {"c1": ("A", "B"), "c2": ("C", "D"), "c3": ("E", "F")}
@@ -25,6 +35,8 @@ class KindWire(Wire):
     def send(self, text):
         super().send(text)
         message = self.sent[-1]
+        if self.half:
+            return
         if message["action"] == "auth":
             self.admitted = True
             self.world.soon(self, lambda: self.status("auth_success"))
@@ -32,16 +44,18 @@ class KindWire(Wire):
         elif message["action"] == "subscribe" and self.world.confirms:
             channels = message["params"].split(",")
             self.held |= set(channels)
-            self.world.soon(self, lambda: self.confirm(*channels))
+            answered = [channel for channel in channels if channel not in self.world.unanswered]
+            self.world.soon(self, lambda: self.confirm(*answered))
         elif message["action"] == "unsubscribe":
             channels = message["params"].split(",")
             self.held -= set(channels)
             if self.world.confirms:
                 self.world.soon(self, lambda: self.say_unsubscribed(*channels))
 
-    def ping(self):
-        super().ping()
-        self.world.soon(self, self.pong)
+    def ping(self, payload=b""):
+        super().ping(payload)
+        if not self.half:
+            self.world.soon(self, lambda: self.pong(payload))
 
     def say_unsubscribed(self, *channels):
         """Confirm as the decoder hands it back, for the connection looks only where it waits for answers."""
@@ -54,34 +68,14 @@ class KindWire(Wire):
         super().__init__(world)
         self.held = set()
         self.admitted = False
+        self.half = False
+        """Nothing goes either way any more, and nobody is told."""
+        self.mute = False
+        """It answers, and brings no ticks."""
 
     def evict(self):
         self.status("max_connections", "Maximum number of websocket connections exceeded.")
         self.end(1008)
-
-
-class Noted:
-    """Notes what the pool says of gaps."""
-
-    def __init__(self):
-        self.opened = []
-        self.closed = []
-        self.is_open = {}
-
-    def open(self, connection, tickers, cut_ns):
-        self.opened.append((connection, tuple(tickers), cut_ns))
-        for ticker in tickers:
-            assert ticker not in self.is_open, "opened twice"
-            self.is_open[ticker] = connection
-
-    def close(self, connection, tickers, confirmed_ns):
-        self.closed.append((connection, tuple(tickers), confirmed_ns))
-        for ticker in tickers:
-            assert self.is_open.pop(ticker) == connection
-
-    def forget(self, tickers):
-        for ticker in tickers:
-            self.is_open.pop(ticker, None)
 
 
 class PoolWorld:
@@ -93,7 +87,18 @@ class PoolWorld:
         self.events = []
         self.down = set(down)
         self.confirms = True
-        self.gaps = Noted()
+        self.wrong_s = 0.0
+        """How much our wall clock is off."""
+        self.unanswered = set()
+        """Channels whose acknowledgements are lost."""
+        self.made = defaultdict(list)
+        self.delivered = defaultdict(list)
+        self.runtime = replace(
+            SYSTEM, clock=lambda: self.now_ns, monotonic=lambda: float(self.scheduler.clock)
+        )
+        tracks = Tracks()
+        # Nothing waits here to be decoded, so what comes after the reads until now comes now.
+        self.gaps = Gaps(tracks, self.events.append, self.scheduler, lambda action: action(), self.runtime)
         self.rates = {}
         self.limit = limit
         self.newest_goes = newest_goes
@@ -118,13 +123,24 @@ class PoolWorld:
             emit=self.events.append,
             gaps=self.gaps,
             measure=lambda: self.rates,
-            runtime=replace(SYSTEM, clock=lambda: self.now_ns, monotonic=lambda: float(self.scheduler.clock)),
+            runtime=self.runtime,
         )
-        self.subscriptions = [c.frames.subscribe(lambda _: None) for c in self.connections.values()]
+        frames = Subject()
+        frames.pipe(
+            decode(lambda name, at_ns, found: self.connections[name].take_statuses(at_ns, found)),
+            dedupe(lambda: Seen(1000, tracks)),
+            Activity(self.gaps, tracks, FirstBars(), self.runtime),
+        ).subscribe(self._deliver)
+        self.subscriptions = [c.frames.subscribe(frames.on_next) for c in self.connections.values()]
         self.run(0.1)
 
     @property
     def now_ns(self):
+        """What our clock says."""
+        return self.true_ns + round(self.wrong_s * 1e9)
+
+    @property
+    def true_ns(self):
         return int(float(self.scheduler.clock) * 1e9)
 
     def _connect(self, name):
@@ -161,6 +177,55 @@ class PoolWorld:
 
         self.scheduler.schedule_relative(0.01, answer)
         return Disposable()
+
+    def _deliver(self, batch):
+        for tick in batch.ticks:
+            self.delivered[f"{tick.event_type}.{tick.ticker}"].append(tick.event_ns)
+
+    def tick(self, *tickers):
+        """Let each of these be traded; whose server knows it and lives is sent it."""
+        for ticker in tickers:
+            self.run(0.002)
+            channel, event_ms = f"T.{ticker}", self.true_ns // 1_000_000
+            self.made[channel].append(event_ms * 1_000_000)
+            trade = {"ev": "T", "sym": ticker, "p": 1.5, "i": str(event_ms), "x": 4, "t": event_ms}
+            for wire in list(self.wires.values()):
+                if {channel, "T.*"} & wire.held and not wire.half and not wire.mute:
+                    wire.say(trade)
+
+    def tick_for(self, seconds, *tickers, every_s=0.1):
+        """Let these be traded for so long."""
+        for _ in range(round(seconds / every_s)):
+            self.tick(*tickers)
+            self.run(every_s - 0.002 * len(tickers))
+
+    def told(self):
+        """Return the gaps told: the connection, the reason and the gap."""
+        return [(loss.connection, loss.reason, gap) for loss in self.of(status.Loss) for gap in loss.gaps]
+
+    def told_of(self):
+        """Return whose gaps were told."""
+        return sorted((connection, gap.ticker) for connection, _, gap in self.told())
+
+    def undeclared(self):
+        """Return what was made, not delivered, and in no gap told."""
+        gaps = [gap for _, _, gap in self.told()]
+        return [
+            (channel, at_ns)
+            for channel, times in self.made.items()
+            for at_ns in times
+            if at_ns not in self.delivered[channel]
+            and not any(gap.channel in {channel, "T.*"} and gap.from_ns < at_ns < gap.to_ns for gap in gaps)
+        ]
+
+    def inside(self):
+        """Return what was delivered inside a gap told."""
+        return [
+            (gap, at_ns)
+            for _, _, gap in self.told()
+            for at_ns in self.delivered[gap.channel]
+            if gap.from_ns < at_ns < gap.to_ns
+        ]
 
     def enforce_limit(self, newest):
         """Send one away if there are too many; other programs that use the key count, too."""

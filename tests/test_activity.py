@@ -21,8 +21,11 @@ class Rig:
 
     def __init__(self):
         self.now_s = 100.0
-        self.gaps = Gaps(Tracks(), print, None, None, lambda: 0)
-        self.activity = Activity(self.gaps, FirstBars(), replace(SYSTEM, monotonic=lambda: self.now_s))
+        tracks = Tracks()
+        self.gaps = Gaps(tracks, print, None, None)
+        self.activity = Activity(
+            self.gaps, tracks, FirstBars(), replace(SYSTEM, monotonic=lambda: self.now_s)
+        )
         self.source = Subject()
         self.out = []
         self.ends = []

@@ -113,7 +113,7 @@ def test_new_tickers_are_nothing_to_the_garbage_collector(dedupes, make, copies)
     tracks = Tracks()
     see, count = (
         Seen(1000, tracks) if dedupes else tracks.note,
-        Activity(Gaps(tracks, print, None, None, lambda: 0), FirstBars()),
+        Activity(Gaps(tracks, print, None, None), tracks, FirstBars()),
     )
     source = Subject()
     source.pipe(count).subscribe(lambda _: None)
@@ -168,10 +168,37 @@ def test_wherever_a_ticker_is_kept_its_last_tick_is_known(window, batches):
 def test_a_track_of_a_ticker_that_nobody_asked_for_is_not_made_by_looking():
     """Asking for the gap of a ticker that never ticked must not count it as one that did."""
     tracks = Tracks()
-    gaps = Gaps(tracks, [].append, None, lambda action: action(), lambda: 5)
-    gaps.open("one", ["A"], 5)
-    gaps.flush()
+    assert tracks.last_of_kind("A", Quote) is None
     assert tracks.last() == {}
+
+
+KINDS_OF_TICKS = st.sampled_from([Quote, Trade, IndexValue])
+
+
+@given(
+    dedupes=st.booleans(),
+    batches=st.lists(
+        st.lists(st.tuples(KINDS_OF_TICKS, st.sampled_from("ABC"), st.integers(1, 9)), max_size=5),
+        max_size=30,
+    ),
+)
+def test_the_last_tick_of_each_kind_is_known(dedupes, batches):
+    """A channel's gap begins with its last tick, not with that of another event type."""
+    tracks, last = Tracks(), {}
+    see = Seen(1000, tracks) if dedupes else tracks.note
+    for batch in batches:
+        for tick in see([made(*each) for each in batch]):
+            last[tick.ticker, type(tick)] = tick
+        for (ticker, kind), tick in last.items():
+            assert tracks.last_of_kind(ticker, kind) is tick
+
+
+def made(kind, ticker, number):
+    """Return a tick of a class."""
+    if kind is Quote:
+        return quote(ticker, number)
+    more = {"trade_id": str(number)} if kind is Trade else {}
+    return kind(ticker=ticker, price=number, event_ms=NOON_MS, **more)
 
 
 class Work:

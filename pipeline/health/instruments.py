@@ -218,7 +218,7 @@ INSTRUMENTS: Final = (
     ),
     _counter(
         name="gaps",
-        doc="Gaps in a ticker that a lost connection may have left.",
+        doc="Gaps in a channel that a lost connection may have left.",
         labels=("connection",),
         read=lambda reading: _one(reading.tally.gaps(), reading.figures.connections),
     ),

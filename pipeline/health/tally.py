@@ -36,7 +36,7 @@ class Tally:
         return dict(self._failovers)
 
     def gaps(self) -> dict[str, int]:
-        """Return how many gaps in tickers there may be, by connection."""
+        """Return how many gaps in channels there may be, by connection."""
         return dict(self._gaps)
 
     def close(self) -> None:

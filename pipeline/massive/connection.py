@@ -120,6 +120,9 @@ class Connection:
         self._phase_timer = SerialDisposable()
 
         self._dials = 0
+        self._proofs = 0
+        self._proof: tuple[bytes, Callable[[], None]] | None = None
+        """What goes out with a ping, and what is called when it is back."""
         self._evicted_s: float | None = None
         self._live_since_s: float | None = None
         self._session_ns = 0
@@ -149,6 +152,29 @@ class Connection:
     def probe(self) -> None:
         """Find out whether ticks still come, and connect anew if not; see `Watch.probe`. From any thread."""
         self._soon(self._watch.probe)
+
+    def prove(self, answered: Callable[[], None]) -> None:
+        """Ping the server of a live session, and call ``answered`` when it answers. From any thread.
+
+        There is one at a time; of a session that ends first nothing is heard.
+        """
+
+        def ask() -> None:
+            if self._phase is Phase.LIVE and self._transport is not None:
+                self._proofs += 1
+                payload = b"%d" % self._proofs
+                self._proof = payload, answered
+                self._transport.ping(payload)
+
+        self._soon(ask)
+
+    def is_mute(self) -> bool:
+        """Tell whether the session has brought no ticks for far longer than ever. From any thread."""
+        return self._watch.is_mute()
+
+    def speaks(self) -> bool:
+        """Tell whether the session brings ticks, as often as is usual for it. From any thread."""
+        return self._watch.silence().silent_for_s is not None and not self._watch.is_mute()
 
     def reconnect(self, reason: str) -> None:
         """End the session for a reason in words and connect anew, now if it only waits. From any thread."""
@@ -254,7 +280,7 @@ class Connection:
         self._tell(status.Connected, url=self.url)
         limit_s = self._persistence.auth_timeout_s
         self._limit(limit_s, AuthTimedOut(f"no answer to the key in {limit_s:g} s"))
-        transport.start(self._read, self._lose)
+        transport.start(self._read, self._lose, self._pong)
 
     def _authenticated(self) -> None:
         self._phase = Phase.LIVE
@@ -289,6 +315,12 @@ class Connection:
             self._observer.on_next(frames)
         if not inspect or self._inspect(frames):
             self._watch.heard(now_s, received_ns)
+
+    def _pong(self, payload: bytes) -> None:
+        if self._proof is not None and self._proof[0] == payload:
+            _, answered = self._proof
+            self._proof = None
+            answered()
 
     def _inspect(self, frames: Frames) -> bool:
         """Handle the status elements; return whether there was anything else."""
@@ -406,6 +438,7 @@ class Connection:
     def _hang_up(self) -> None:
         self._subscriptions.end()
         self._watch.end()
+        self._proof = None
         for timer in (self._dial, self._phase_timer):
             timer.disposable = Disposable()
         transport, self._transport = self._transport, None

@@ -34,6 +34,7 @@ class Frames(msgspec.Struct, gc=False):
         torn: what was no event, or had broken off, in the messages that were thinned.
         position: how far the first message, a large one, has gone on.
         counted: the elements, once somebody has counted them; -1 before.
+        number: how many reads had come with it, over all connections.
     """
 
     connection: str
@@ -46,6 +47,7 @@ class Frames(msgspec.Struct, gc=False):
     torn: int = 0
     position: int = 0
     counted: int = -1
+    number: int = 0
 
     @property
     def is_large(self) -> bool:
@@ -115,6 +117,7 @@ class Frames(msgspec.Struct, gc=False):
             thinned=True,
             torn=torn,
             counted=elements,
+            number=self.number,
         )
         return thinned, elements
 

@@ -112,7 +112,10 @@ class Ingest:
         """Those before the queue, without their quotes."""
         self._queued_bytes = 0
         self._lost: Counter[str] = Counter()
-        self._afterwards: deque[Callable[[], object]] = deque()
+        self._offered = 0
+        """So many reads were offered."""
+        self._afterwards: deque[tuple[int, Callable[[], object]]] = deque()
+        """What is to be done between the reads, and how many come before."""
         self._drain: Callable[..., None] = _nothing
         self._draining = False
         """A turn is scheduled or running, or it waits for `resume`."""
@@ -191,9 +194,12 @@ class Ingest:
         self._patient_until_s = self._monotonic() + HURRY_S
 
     def afterwards(self, action: Callable[[], object]) -> None:
-        """Run an action once all that was received until now has gone on. From any thread."""
+        """Run an action once all that was received until now has gone on, before what comes later.
+
+        From any thread. Its place is exact: nothing passes it.
+        """
         with self._lock:
-            self._afterwards.append(action)
+            self._afterwards.append((self._offered, action))
             idle, self._draining = not self._draining, True
         if idle:
             self._scheduler.schedule(self._drain)
@@ -235,26 +241,52 @@ class Ingest:
                 self.resume()
             self._review()
             return
-        bite_bytes = BITE_BYTES
         self._give_up_old()
         if self._gate.is_asked:
             self._gate.let_look()
-        with self._gate.step:
-            while (frames := self._take()) is not None:
-                self._emit(frames, observer)
-                bite_bytes -= frames.size_bytes
-                if bite_bytes <= 0 and (self._queue or self._thinned):
-                    self._scheduler.schedule(self._drain)
-                    break
+        left_bytes: int | None = BITE_BYTES
+        while left_bytes:
+            self._reach()
+            left_bytes = self._step(observer, left_bytes)
+        if left_bytes == 0:
+            self._scheduler.schedule(self._drain)
         while self._untold:
             self._on_drop(*self._untold.pop())
         self._review()
-        if frames is not None:
+        if left_bytes == 0:
             return
-        while self._afterwards and not self._disposed:
-            self._afterwards.popleft()()
+        self._reach()
         if self._completed and not self._disposed:
             observer.on_completed()
+
+    def _step(self, observer: abc.ObserverBase[Frames], bite_bytes: int) -> int | None:
+        """Let frames go on up to where something is to be done between them.
+
+        Returns:
+            How much of the bite is left, 0 where it is over though there is more, None where there is none.
+        """
+        with self._gate.step:
+            while not self._is_due():
+                frames = self._take()
+                if frames is None:
+                    return None
+                self._emit(frames, observer)
+                bite_bytes -= frames.size_bytes
+                if bite_bytes <= 0 and (self._queue or self._thinned):
+                    return 0
+        return bite_bytes or 1
+
+    def _is_due(self) -> bool:
+        """Tell whether something is to be done before the next frames."""
+        if not self._afterwards or self._disposed:
+            return False
+        waiting = self._thinned or self._queue
+        return not waiting or waiting[0].number > self._afterwards[0][0]
+
+    def _reach(self) -> None:
+        """Do what is to be done before the next frames."""
+        while self._is_due():
+            self._afterwards.popleft()[1]()
 
     def _emit(self, frames: Frames, observer: abc.ObserverBase[Frames]) -> None:
         try:
@@ -272,11 +304,13 @@ class Ingest:
         limit_bytes = self._capacity_bytes + (SPARE_BYTES if self._blocks() else 0)
         kept = self._thin(frames)
         with self._lock:
+            self._offered += 1
+            kept.number = self._offered
             if kept is not frames:
                 self._note(losses, frames, frames.count_given_up() - kept.counted)
             if kept.messages or kept.counted:
                 self._queued_bytes += kept.size_bytes
-                if not (kept.thinned and self._queue and self._queue[-1].extend(kept)):
+                if not (kept.thinned and self._may_extend() and self._queue[-1].extend(kept)):
                     self._queue.append(kept)
             while self._queued_bytes > limit_bytes:
                 self._give_up(losses)
@@ -285,6 +319,12 @@ class Ingest:
         if not self._holding and self._must_hold():
             self._scheduler.schedule(self._review)
         return idle
+
+    def _may_extend(self) -> bool:
+        """Tell whether nothing is to be done between the last frames and the next. Under the lock."""
+        if not self._queue:
+            return False
+        return not self._afterwards or self._afterwards[-1][0] < self._queue[-1].number
 
     def _thin(self, frames: Frames) -> Frames:
         """Return frames as they come, or without their quotes while too much waits here and at the server.
@@ -390,18 +430,20 @@ class Ingest:
             queue.popleft()
         else:
             queue[0] = rest
-            _let_pass(queue, rest.connection)
+            _let_pass(queue, rest.connection, self._afterwards[0][0] if self._afterwards else self._offered)
         return bite
 
 
-def _let_pass(queue: deque[Frames], connection: str) -> None:
-    """Put what waits of other connections before what waits of this one, each in its order."""
-    others = [frames for frames in queue if frames.connection != connection]
+def _let_pass(queue: deque[Frames], connection: str, until: int) -> None:
+    """Put what waits of other connections before what waits of this one, each in its order, up to a read."""
+    others = [frames for frames in queue if frames.connection != connection and frames.number <= until]
     if others:
-        own = [frames for frames in queue if frames.connection == connection]
+        own = [frames for frames in queue if frames.connection == connection and frames.number <= until]
+        later = [frames for frames in queue if frames.number > until]
         queue.clear()
         queue.extend(others)
         queue.extend(own)
+        queue.extend(later)
 
 
 def _nothing(*_: object) -> None:

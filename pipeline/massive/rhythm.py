@@ -56,6 +56,10 @@ class Rhythm:
         """Return the age of the last ticks, None where none came in this session."""
         return max(0.0, now_s - self._last_s) if self._reads else None
 
+    def is_mute(self, now_s: float) -> bool:
+        """Tell whether this silence is far longer than any before, however little was heard."""
+        return self._reads > 0 and now_s - self._last_s > max(STALE_AT_LEAST_S, FAR * self.usually_s)
+
     def limit_s(self, now_s: float) -> float | None:
         """Return from when on a silence is far too long, None until enough was heard to tell."""
         if self._reads < LEARN_READS or now_s - self._begun_s < LEARN_S:

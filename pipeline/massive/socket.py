@@ -14,7 +14,7 @@ from pipeline.errors import ConnectFailed, ConnectionTrouble, PeerClosed, Protoc
 
 from .dial import Dial
 from .dial_words import broken
-from .framing import CLOSE, MAX_MESSAGE_BYTES, PING, FrameSplitter, parse_close
+from .framing import CLOSE, MAX_MESSAGE_BYTES, PING, PONG, FrameSplitter, parse_close
 from .loop import SocketLoop
 
 __all__ = ["Opener", "Transport", "WireSocket", "wire_opener"]
@@ -31,17 +31,19 @@ CLOSE_WRITE_S: Final = 0.2
 
 OnRead = Callable[[int, list[bytes], int, int], None]
 OnTrouble = Callable[[ConnectionTrouble], None]
+OnPong = Callable[[bytes], None]
 
 
 class Transport(Protocol):
     """Is what a connection needs of its socket; all on the loop's thread."""
 
-    def start(self, on_read: OnRead, on_trouble: OnTrouble) -> None:
+    def start(self, on_read: OnRead, on_trouble: OnTrouble, on_pong: OnPong) -> None:
         """Begin to read: ``on_read(received_ns, messages, taken, size_bytes)`` for each read with any bytes.
 
         ``taken`` is how many messages the server sent, some of which may be joined to one.
 
-        ``on_trouble`` is called at most once, and nothing after it.
+        ``on_trouble`` is called at most once, and nothing after it. ``on_pong`` is given what comes back of
+        pings, after the messages of its read.
         """
 
     def approve(self) -> None:
@@ -57,8 +59,8 @@ class Transport(Protocol):
     def send(self, text: bytes) -> None:
         """Send a text message, later if the peer is slow."""
 
-    def ping(self) -> None:
-        """Send a ping."""
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a ping, of at most 125 bytes."""
 
     def close(self, code: int = 1000) -> None:
         """Say goodbye and close; nothing is called back any more."""
@@ -100,10 +102,11 @@ class WireSocket:
         self._closed = False
         self._on_read: OnRead
         self._on_trouble: OnTrouble
+        self._on_pong: OnPong
 
-    def start(self, on_read: OnRead, on_trouble: OnTrouble) -> None:
+    def start(self, on_read: OnRead, on_trouble: OnTrouble, on_pong: OnPong) -> None:
         """See `Transport`."""
-        self._on_read, self._on_trouble = on_read, on_trouble
+        self._on_read, self._on_trouble, self._on_pong = on_read, on_trouble, on_pong
         self._started = True
         self._sock.setblocking(False)
         self._loop.watch(self._sock, self._readable)
@@ -128,9 +131,9 @@ class WireSocket:
         """See `Transport`."""
         self._write(ABNF.create_frame(text, ABNF.OPCODE_TEXT).format())
 
-    def ping(self) -> None:
+    def ping(self, payload: bytes = b"") -> None:
         """See `Transport`."""
-        self._write(ABNF.create_frame(b"", ABNF.OPCODE_PING).format())
+        self._write(ABNF.create_frame(payload, ABNF.OPCODE_PING).format())
 
     def close(self, code: int = 1000) -> None:
         """See `Transport`. Does not wait for the peer's close frame: it may be what hangs."""
@@ -189,6 +192,8 @@ class WireSocket:
                 return
             if opcode == PING:
                 self._write(ABNF.create_frame(payload, ABNF.OPCODE_PONG).format())
+            elif opcode == PONG:
+                self._on_pong(payload)
             elif opcode == CLOSE:
                 self._fail(PeerClosed(*parse_close(payload)))
         violation = self._splitter.violation

@@ -96,7 +96,7 @@ class Watch:
         """Begin a session."""
         self._in_session = True
         self._unfinished_s = None
-        self.relearn()
+        self._rhythm.begin(self._monotonic())
         self._ping()
 
     def end(self) -> None:
@@ -106,8 +106,13 @@ class Watch:
         self._probe_timer.disposable = Disposable()
 
     def relearn(self) -> None:
-        """Forget the rhythm: the channels that are left may be quieter ones."""
-        self._rhythm.begin(self._monotonic())
+        """Forget the rhythm, but in a silence that is too long by it: those left may be quieter ones."""
+        if not self.is_mute():
+            self._rhythm.begin(self._monotonic())
+
+    def is_mute(self) -> bool:
+        """Tell whether no ticks have come for far longer than ever in this session. From any thread."""
+        return self._rhythm.is_mute(self._monotonic())
 
     def read(self, now_s: float, *, whole: bool) -> None:
         """Note that bytes came, a pong if nothing else, and whether a message is whole with them."""
@@ -177,12 +182,10 @@ class Watch:
             self._renew()
 
     def _recover(self, received_ns: int) -> None:
-        """Say that ticks flow again, and of what time they may be missing: nobody knows why they stopped."""
+        """Say that ticks flow again."""
         self._probing = False
         self._probe_timer.disposable = Disposable()
-        from_ns = self._last_ticks_ns
-        self._tell(status.Fresh, silent_for_s=(received_ns - from_ns) / 1e9)
-        self._tell(status.Loss, where="feed", reason="stale", count=None, from_ns=from_ns, to_ns=received_ns)
+        self._tell(status.Fresh, silent_for_s=(received_ns - self._last_ticks_ns) / 1e9)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> SerialDisposable:
         """Run an action after so much time by our clock, which stands while reads are held back."""

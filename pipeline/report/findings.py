@@ -49,7 +49,7 @@ class Findings:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """What may be missing of each ticker, as the stream announced it."""
+        """What may be missing of each channel, as the stream announced it."""
         return tuple(gap for loss in self.survey.losses for gap in loss.gaps)
 
     @property

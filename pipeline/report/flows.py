@@ -53,7 +53,7 @@ def account_bars(accounts: Mapping[str, Account], title: str) -> Figure:
 
 
 def gaps_plot(gaps: Sequence[Gap], title: str) -> Figure:
-    """Draw for each ticker when its ticks may be missing; of tickers, those that miss the most time.
+    """Draw for each channel when its ticks may be missing; of channels, those that miss the most time.
 
     Args:
         gaps: as the `Loss` events tell them; at least one.
@@ -61,30 +61,31 @@ def gaps_plot(gaps: Sequence[Gap], title: str) -> Figure:
     """
     missed: dict[str, int] = {}
     for gap in gaps:
-        missed[gap.ticker] = missed.get(gap.ticker, 0) + gap.to_ns - gap.from_ns
-    tickers = sorted(missed, key=lambda ticker: (-missed[ticker], ticker))[:MOST_TICKERS]
+        name = gap.channel or gap.ticker
+        missed[name] = missed.get(name, 0) + gap.to_ns - gap.from_ns
+    names = sorted(missed, key=lambda name: (-missed[name], name))[:MOST_TICKERS]
     axis = time_axis(min(gap.from_ns for gap in gaps), max(gap.to_ns for gap in gaps))
-    figure, (axes,) = blank(title, axis.label, "Ticker", height_in=1.5 + 0.2 * len(tickers))
-    for place, ticker in enumerate(tickers):
+    figure, (axes,) = blank(title, axis.label, "Channel", height_in=1.5 + 0.2 * len(names))
+    for place, name in enumerate(names):
         spans = [
             (
                 (gap.from_ns - axis.origin_ns) / 1e9 / axis.unit_s,
                 (gap.to_ns - gap.from_ns) / 1e9 / axis.unit_s,
             )
             for gap in gaps
-            if gap.ticker == ticker
+            if (gap.channel or gap.ticker) == name
         ]
         axes.broken_barh(spans, (place - 0.35, 0.7), facecolors=RED)
         begin, length = spans[-1]
         axes.annotate(
-            f"{missed[ticker] / 1e9:.2f} s",
+            f"{missed[name] / 1e9:.2f} s",
             (begin + length, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=7.5,
         )
-    axes.set_yticks(range(len(tickers)), [*map(plain, tickers)], fontsize=7.5)
+    axes.set_yticks(range(len(names)), [*map(plain, names)], fontsize=7.5)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     return figure

@@ -68,7 +68,7 @@ def plates_of(findings: Findings) -> Iterator[Plate]:
     if findings.gaps:
         yield Plate(
             "gaps",
-            gaps_plot(findings.gaps, "What may be missing, by ticker"),
+            gaps_plot(findings.gaps, "What may be missing, by channel"),
             "From the last tick before a connection was lost to the first after. What happened between is "
             "unknown: the feed does not send it again.",
         )

@@ -31,11 +31,12 @@ class Peer:
         self.sock.settimeout(5)
         self.reads = []
         self.troubles = []
+        self.pongs = []
         self.wire = WireSocket(ours, loop, **({"clock": SYSTEM.clock} | options))
         started = threading.Event()
 
         def start(*_):
-            self.wire.start(lambda *read: self.reads.append(read), self.troubles.append)
+            self.wire.start(lambda *read: self.reads.append(read), self.troubles.append, self.pongs.append)
             started.set()
 
         loop.schedule(start)
@@ -104,6 +105,17 @@ def test_a_ping_is_answered_with_its_payload(loop):
     peer = Peer(loop)
     peer.sock.sendall(frame(b"hello", 0x9))
     assert read_frame(peer.sock) == (0xA, b"hello")
+    peer.close(loop)
+
+
+def test_what_a_ping_carried_comes_back(loop):
+    """Nobody could tell which of its questions a server has answered."""
+    peer = Peer(loop)
+    peer.on_loop(loop, lambda: peer.wire.ping(b"17"))
+    assert read_frame(peer.sock) == (0x9, b"17")
+    peer.sock.sendall(frame(b"before") + frame(b"17", 0xA))
+    assert wait_until(lambda: peer.pongs) == [b"17"]
+    assert peer.messages == [b"before"]
     peer.close(loop)
 
 
@@ -184,7 +196,7 @@ def test_tls_gives_all_that_it_has_decrypted(loop):
 
         def start(transport):
             opened.append(transport)
-            transport.start(lambda _ns, got, *_: messages.extend(got), lambda _: None)
+            transport.start(lambda _ns, got, *_: messages.extend(got), lambda _: None, lambda _: None)
 
         open_transport = wire_opener(simulator.url, loop, name="t", ssl_context=client_side)
         open_transport(start)

@@ -102,9 +102,8 @@ def test_a_probe_asks_for_everything_anew_on_the_same_socket():
 
 
 def test_a_probe_that_brings_ticks_ends_well():
-    """Who is healed must neither lose the session nor be called stale any longer; what is missing is told."""
+    """Who is healed must neither lose the session nor be called stale any longer."""
     world = learned()
-    last_ns = world.now_ns
     fall_silent(world)
     probe(world)
     world.run(1)
@@ -115,8 +114,6 @@ def test_a_probe_that_brings_ticks_ends_well():
     world.wire.say(TRADE)
     assert not world.connection.snapshot().stale
     assert world.of(status.Fresh)[0].silent_for_s == pytest.approx(14.0, abs=0.01)
-    (loss,) = world.of(status.Loss)
-    assert (loss.reason, loss.from_ns, loss.to_ns, loss.count) == ("stale", last_ns, world.now_ns, None)
     fall_silent(world, 3 * PROBE_S)
     assert world.phase is Phase.LIVE
     assert not world.of(status.Disconnected)

@@ -19,13 +19,14 @@ class Wire:
         self.world = world
         self.sent = []
         self.pings = 0
+        self.payload = b""
         self.unfinished_bytes = 0
         self.closed = None
         self.approved = False
-        self.on_read = self.on_trouble = None
+        self.on_read = self.on_trouble = self.on_pong = None
 
-    def start(self, on_read, on_trouble):
-        self.on_read, self.on_trouble = on_read, on_trouble
+    def start(self, on_read, on_trouble, on_pong):
+        self.on_read, self.on_trouble, self.on_pong = on_read, on_trouble, on_pong
 
     def approve(self):
         self.approved = True
@@ -37,9 +38,10 @@ class Wire:
         assert self.closed is None, "sent on a closed socket"
         self.sent.append(json.loads(text))
 
-    def ping(self):
+    def ping(self, payload=b""):
         assert self.closed is None, "pinged on a closed socket"
         self.pings += 1
+        self.payload = payload
 
     def close(self, code=1000):
         if self.closed is None:
@@ -63,9 +65,10 @@ class Wire:
             self.unfinished_bytes += size_bytes
             self.on_read(self.world.now_ns, [], 0, size_bytes)
 
-    def pong(self):
+    def pong(self, payload=b""):
         if self.closed is None:
             self.on_read(self.world.now_ns, [], 0, 2)
+            self.on_pong(payload)
 
     def end(self, code=None, reason=""):
         if self.closed is None:
