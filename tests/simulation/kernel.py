@@ -12,7 +12,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, TypeVar
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
+
+from tests.simulation.strand import NEVER, Died, Livelock, RealThread, Strand, WouldBlock
 
 __all__ = ["FIRING", "START_NS", "Died", "Kernel", "Livelock", "RealThread", "Strand", "Timer", "WouldBlock"]
 
@@ -21,7 +23,6 @@ START_NS: Final = 1_764_687_600_000_000_000
 BOOTED_S: Final = 1000.0
 """What the monotonic clock shows at the beginning."""
 SECOND: Final = 1_000_000_000
-NEVER: Final = 1 << 63
 MAX_TURNS: Final = 100_000
 """So many turns at one instant are a livelock."""
 SHOWN_TURNS: Final = 1_000
@@ -38,70 +39,6 @@ Timer = list[Any]
 _LEFT: "list[Strand]" = []
 
 _T = TypeVar("_T")
-
-
-class Livelock(AssertionError):
-    """The system works for ever without any time passing."""
-
-
-class Died(AssertionError):
-    """A thread ended by an exception."""
-
-
-class WouldBlock(AssertionError):
-    """What drives the simulation waits for something that only the simulation can bring."""
-
-
-class RealThread(AssertionError):
-    """Somebody started a thread of the operating system."""
-
-
-class Strand(greenlet):
-    """A thread of the simulated system.
-
-    Args:
-        kernel: that runs it.
-        target: what it runs.
-        name: of the thread.
-        ident: its number.
-
-    Attributes:
-        waits_for: what it waits for, in a word.
-        is_waiting: it is parked until it is woken; else it runs, or is to run.
-        held: the locks that it holds, in the order in which it took them.
-    """
-
-    def __init__(self, kernel: "Kernel", target: Callable[[], object], name: str, ident: int) -> None:
-        super().__init__(parent=kernel.driver)
-        self.kernel = kernel
-        self.target = target
-        self.name = name
-        self.ident = ident
-        self.waits_for = "start"
-        self.is_waiting = False
-        self.is_over = False
-        self.value: Any = None
-        self.deadline_ns = NEVER
-        self.timer_ns = NEVER
-        self.held: list[Any] = []
-        self.joiners: list[Strand] = []
-        self.tramp: Any = None
-
-    def run(self, *_: object) -> None:
-        """Run the target to its end, as a thread does."""
-        kernel = self.kernel
-        try:
-            self.target()
-        except SystemExit:
-            pass
-        except BaseException as error:
-            kernel.note("died", self.name, type(error).__name__)
-            kernel.deaths.append((self.name, error))
-        self.is_over = True
-        del kernel.strands[self.ident]
-        for strand in self.joiners:
-            kernel.wake(strand)
-        self.joiners.clear()
 
 
 class Kernel:
@@ -134,7 +71,7 @@ class Kernel:
         self.start_ns = start_ns
         self.now_ns = 0
         self.driver = getcurrent()
-        self.driver.held = []
+        self.driver.held, self.driver.is_waiting = [], False
         self.strands: dict[int, Strand] = {}
         self.deaths: list[tuple[str, BaseException]] = []
         self.wakeups: Counter[tuple[str, str]] = Counter()

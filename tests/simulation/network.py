@@ -11,8 +11,10 @@ from typing import Any, Final, Literal
 from operators.runtime import Runtime
 from tests.simulation.kernel import Kernel
 from tests.simulation.links import Link, ServerEnd
+from tests.simulation.pair import socketpair
 from tests.simulation.primitives import Condition, Event, Lock, Queue, RLock, Worker
-from tests.simulation.sockets import Descriptors, Selector, Socket, failure, socketpair
+from tests.simulation.selector import Selector
+from tests.simulation.sockets import Descriptors, Socket, failure
 
 __all__ = ["SITES", "Link", "Name", "Network", "Obstacle", "ServerEnd", "runtime_of"]
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from greenlet import getcurrent
 
-from tests.simulation.kernel import Kernel, Strand
+from tests.simulation.kernel import Kernel
+from tests.simulation.strand import Strand
 
 __all__ = ["Condition", "Event", "Lock", "Queue", "RLock", "Worker"]
 
@@ -190,11 +191,12 @@ class Condition:
         """Wait until something is true; return its last value."""
         monotonic = self._kernel.monotonic
         deadline_s = None if timeout is None else monotonic() + timeout
+        left_s = timeout  # as with the real one, it waits once even where there is no time
         while not (value := predicate()):
+            self.wait(left_s)
             left_s = None if deadline_s is None else deadline_s - monotonic()
             if left_s is not None and left_s <= 0:
-                break
-            self.wait(left_s)
+                return predicate()
         return value
 
     def notify(self, n: int = 1) -> None:

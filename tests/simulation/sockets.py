@@ -1,7 +1,6 @@
-"""Sockets and selectors in virtual time, each as the one of the standard library it stands for, on Linux."""
+"""Sockets in virtual time, as those of the standard library on Linux."""
 
 import errno
-import math
 import os
 import selectors
 import socket
@@ -13,14 +12,10 @@ from greenlet import getcurrent
 
 from tests.simulation.kernel import Kernel, Strand
 
-__all__ = ["Descriptors", "Peer", "Selector", "Socket", "failure", "socketpair"]
+__all__ = ["Descriptors", "Peer", "Socket", "failure"]
 
 FIRST_DESCRIPTOR: Final = 1000
 """What the system's own are below."""
-PAIR_BYTES: Final = 65_536
-"""What fits into one direction of a pair."""
-SPURIOUS_S: Final = 0.1
-"""A selector that wakes without a reason does so within so long."""
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -71,6 +66,16 @@ class Peer(Protocol):
         """Be told that the socket is closed; abruptly where something was not read."""
 
 
+class Watcher(Protocol):
+    """What looks for what a socket is ready for."""
+
+    def look(self) -> None:
+        """Be told that it may have changed."""
+
+    def lose(self, sock: "Socket") -> None:
+        """Be told that it was closed."""
+
+
 class Socket(socket.socket):
     """A TCP socket of the simulated system.
 
@@ -106,7 +111,7 @@ class Socket(socket.socket):
         self._peer: Peer | None = None
         self._address: Any = None
         self.readers: list[Strand] = []
-        self.selectors: list[Selector] = []
+        self.selectors: list[Watcher] = []
 
     def __repr__(self) -> str:
         return f"<Socket {self._number} to {self._address}>"
@@ -255,7 +260,8 @@ class Socket(socket.socket):
 
     def connect_ex(self, address: Any) -> int:
         """Connect; return why that was not possible, 0 where it was."""
-        self._check_open()
+        if self._is_closed:
+            return errno.EBADF
         if self._peer is not None:
             return errno.EISCONN
         if self._is_connecting:
@@ -400,127 +406,3 @@ class Socket(socket.socket):
             if strand in self.readers:
                 self.readers.remove(strand)
         return True
-
-
-class _Opposite:
-    """The other socket of a pair, as the peer of the first."""
-
-    def __init__(self, sock: Socket, opposite: Socket) -> None:
-        self._sock = sock
-        self._opposite = opposite
-
-    def room(self) -> int:
-        return PAIR_BYTES - self._opposite.inbox_bytes
-
-    def take(self, data: bytes) -> None:
-        self._opposite.arrive(data)
-
-    def was_read(self, count: int) -> None:
-        self._opposite.changed()
-
-    def finish(self) -> None:
-        self._opposite.end()
-
-    def leave(self, *, abruptly: bool) -> None:
-        if abruptly:
-            self._opposite.fail(errno.ECONNRESET)
-        else:
-            self._opposite.end()
-
-
-def socketpair(kernel: Kernel, descriptors: Descriptors) -> tuple[Socket, Socket]:
-    """Return two sockets that are connected to each other, without any delay."""
-
-    def refuse(sock: Socket, _address: Any) -> None:
-        sock.fail(errno.EISCONN)
-
-    one, other = (Socket(kernel, descriptors, refuse, socket.AF_UNIX) for _ in range(2))
-    one.connected(_Opposite(one, other))
-    other.connected(_Opposite(other, one))
-    return one, other
-
-
-class Selector(selectors._BaseSelectorImpl):
-    """A selector over simulated sockets, as `selectors.EpollSelector`.
-
-    Args:
-        kernel: time.
-    """
-
-    def __init__(self, kernel: Kernel) -> None:
-        super().__init__()
-        self._kernel = kernel
-        self._strand: Strand | None = None
-        self._is_open = True
-
-    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        """Look for something of a socket."""
-        key = super().register(fileobj, events, data)
-        fileobj.selectors.append(self)
-        self.look()
-        return key
-
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
-        """Look no more."""
-        key = super().unregister(fileobj)
-        if self in key.fileobj.selectors:
-            key.fileobj.selectors.remove(self)
-        return key
-
-    def lose(self, sock: Socket) -> None:
-        """Take note that a socket was closed: nothing will be seen of it, though it is still registered."""
-        sock.selectors.remove(self)
-
-    def look(self) -> None:
-        """Wake whoever waits, if something is ready."""
-        if self._strand is not None and self._is_anything_ready():
-            self._kernel.wake(self._strand)
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait until a socket is ready; return those that are."""
-        if not self._is_open:
-            raise ValueError("I/O operation on closed epoll object")
-        ready = self._ready()
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        kernel = self._kernel
-        spurious = None
-        if kernel.strikes("spurious_wake"):
-            spurious = kernel.at(SPURIOUS_S * kernel.fraction(), kernel.wake, getcurrent())
-        if timeout is not None:
-            timeout = math.ceil(timeout * 1e3) * 1e-3  # the system counts in ms
-        self._strand = getcurrent()
-        try:
-            kernel.wait("select", timeout)
-        finally:
-            self._strand = None
-        if spurious is not None:
-            kernel.cancel(spurious)
-        return self._ready()
-
-    def close(self) -> None:
-        """Look for nothing any more."""
-        if self._is_open:
-            self._is_open = False
-            for key in self._fd_to_key.values():
-                if self in key.fileobj.selectors:
-                    key.fileobj.selectors.remove(self)
-            super().close()
-
-    def _is_anything_ready(self) -> bool:
-        return any(
-            key.events & key.fileobj.events() and not key.fileobj.is_closed
-            for key in self._fd_to_key.values()
-        )
-
-    def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = []
-        for key in self._fd_to_key.values():
-            sock = key.fileobj
-            events = key.events & sock.events()
-            if events and not sock.is_closed:
-                ready.append((key, events))
-        if len(ready) > 1:
-            chosen = self._kernel.choose(len(ready))
-            ready[0], ready[chosen] = ready[chosen], ready[0]
-        return ready
