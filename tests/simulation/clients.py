@@ -135,4 +135,4 @@ class Client:
             end.leave()
             self._kernel.at(RETRY_S, self._dial)
         else:
-            self._kernel.at(0.05, self._look, end, place, done, heard_ns)
+            self._kernel.at(0.1, self._look, end, place, done, heard_ns)

@@ -36,6 +36,7 @@ class SentTick(NamedTuple):
     channel: str
     element: bytes
     end: int
+    made_ns: int
 
 
 class Link:
@@ -109,6 +110,15 @@ class Link:
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
         """Call back once."""
         self._kernel.at(delay_s, action)
+
+    def has_held(self, tick: SentTick) -> bool:
+        """Tell whether it holds the channel of a tick, and did when that was made."""
+        kind, _, _ = tick.channel.partition(".")
+        names = {tick.channel, f"{kind}.*"}
+        return any(
+            hold.channel in names and hold.from_ns <= tick.made_ns and hold.to_ns is None
+            for hold in self.log.holds
+        )
 
     # --- faults of the connection
 
@@ -204,8 +214,8 @@ class Massive(ServerState):
         """Why sessions ended."""
         self._network = network
         self._port = port
-        self._made: dict[bytes, tuple[str, int]] = {}
-        """Channel and key of each element."""
+        self._made: dict[bytes, tuple[str, int, int]] = {}
+        """Channel and key of each element, and when it was made."""
         self._returns: list[Any] = []
         """Of the timers after which it listens again, those that have not come."""
         self._listen()
@@ -251,9 +261,10 @@ class Massive(ServerState):
         Args:
             ticks: channel, element and key of each, made now.
         """
+        made_ns = self.kernel.true_ns
         pairs = []
         for channel, element, key in ticks:
-            self._made[element] = channel, key
+            self._made[element] = channel, key, made_ns
             pairs.append((channel, element))
         if self.sizes:
             pairs[-1] = pairs[-1][0], self._padded(pairs)
@@ -305,7 +316,7 @@ class Massive(ServerState):
             made = [None if one is None else self._made[one] for one in message.elements]
             link.log.send([one and one[1] for one in made], begin, end, now_ns)
             link.sent += [
-                SentTick(one[0], element, end)
+                SentTick(one[0], element, end, one[2])
                 for one, element in zip(made, message.elements, strict=True)
                 if one
             ]

@@ -281,13 +281,12 @@ class MassiveFaults:
         return effect
 
     def copies_elsewhere(self, pick: float, strength: float) -> Effect:
-        """Send ticks that were read off one socket on another that holds their channels."""
+        """Send ticks that were read off one socket on another that has held their channels as long."""
         effect = self._effect("copies_elsewhere")
         listening = self._massive.listening
         start = int(pick * len(listening))
         for source, target in permutations(listening[start:] + listening[:start], 2):
-            wanted = target.conversation.session.wanted
-            copies = [tick.element for tick in self._read_ticks(source) if wanted[tick.channel]]
+            copies = [tick.element for tick in self._read_ticks(source) if target.has_held(tick)]
             if copies := copies[-1 - int(MOST_COPIES * strength) :]:
                 self._massive.send_message(target, copies)
                 effect.note("copies on another socket", len(copies))

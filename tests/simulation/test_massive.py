@@ -54,7 +54,7 @@ class World:
             self.made[key] = channel, self.kernel.true_ns, element
             ticks.append((channel, element, key))
         self.server.publish(ticks)
-        self.kernel.at(0.05, self._tick)
+        self.kernel.at(0.15, self._tick)
 
 
 STEPS = st.lists(
@@ -74,7 +74,7 @@ def test_the_record_is_what_went_over_the_wire(steps, seed):
         world.kernel.run(seconds)
     world.kernel.run(3)
     for client in world.clients:
-        for end in (end for end in client.ends if not end.refused):
+        for end in (end for end in client.ends if end.number):
             read = {
                 (begin, stop): [int(key) for key in WHOLE.findall(text)]
                 for text, begin, stop in messages_of(end.read)
@@ -133,7 +133,7 @@ def test_what_is_held_and_acknowledged_is_recorded_and_ends_with_the_session():
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_says_that_it_hit_something(name):
     """A world would count as tried what never happened in it."""
-    for pick, strength in ((0.0, 0.3), (0.5, 0.9), (0.9, 0.6)):
+    for pick, strength in ((0.0, 0.3), (0.9, 0.9)):
         world = World()
         world.kernel.run(3)
         if name == "eviction":
