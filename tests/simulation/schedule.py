@@ -308,21 +308,26 @@ def _faults(random: Random, world: World) -> Iterator[Fault]:
     faults: list[Fault] = []
     if world.mode == "liveness":
         faults.append(
-            Fault(round(world.seconds * (0.2 + random.random() * 0.6), 3), "dead", round(random.random(), 4))
+            Fault(round(world.seconds * (0.2 + random.random() * 0.6), 3), "dead", _part_of(random))
         )
     while at_s < world.seconds:
         kind = random.choices(chosen, weights)[0]
-        faults.append(Fault(round(at_s, 3), kind, round(random.random(), 4), round(random.random(), 4)))
+        faults.append(Fault(round(at_s, 3), kind, _part_of(random), _part_of(random)))
         if kind in MOVES and random.random() < 0.6:
             for _ in range(random.choice((1, 1, 2))):
                 soon_s = round(at_s + random.random() * 3.0, 3)
                 follower = random.choice(AFTER_A_MOVE)
-                faults.append(Fault(soon_s, follower, round(random.random(), 4), round(random.random(), 4)))
+                faults.append(Fault(soon_s, follower, _part_of(random), _part_of(random)))
         at_s += random.expovariate(1 / pause_s)
     faults = [fault for fault in faults if fault.at_s < world.seconds]
     if world.mode == "abrupt":
         for _ in range(3):
             at_s = round(world.seconds + random.random() * CLOSING_S, 3)
             kind = random.choices(chosen, weights)[0]
-            faults.append(Fault(at_s, kind, round(random.random(), 4), round(random.random(), 4)))
+            faults.append(Fault(at_s, kind, _part_of(random), _part_of(random)))
     yield from sorted(faults, key=lambda fault: fault.at_s)
+
+
+def _part_of(random: Random) -> float:
+    """Draw a number below 1, with few digits: rounded up to 1 it would pick what is after the last."""
+    return min(round(random.random(), 4), 0.9999)
