@@ -45,7 +45,8 @@ class Lock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it, if need be once it is free; return whether it was."""
-        _check(blocking, timeout)
+        if timeout != -1:
+            _check(blocking, timeout)
         kernel = self._kernel
         if blocking:
             kernel.until_preempt -= 1
@@ -72,8 +73,7 @@ class Lock:
         """Tell whether anybody has it."""
         return self._owner is not None
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
     def __exit__(self, *_: object) -> None:
         self.release()
@@ -126,13 +126,16 @@ class RLock(Lock):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it, once more where it is one's own."""
         if self._owner is getcurrent():
-            _check(blocking, timeout)
+            if timeout != -1:
+                _check(blocking, timeout)
             self._count += 1
             return True
         taken = super().acquire(blocking, timeout)
         if taken:
             self._count = 1
         return taken
+
+    __enter__ = acquire
 
     def release(self) -> None:
         """Let it go, on the thread that has it."""
@@ -353,10 +356,9 @@ def _park(kernel: Kernel, waiters: deque[Strand], what: str, timeout_s: float | 
 
 
 def _check(blocking: bool, timeout: float) -> None:
-    if timeout != -1:
-        if not blocking:
-            raise ValueError("can't specify a timeout for a non-blocking call")
-        if timeout < 0:
-            raise ValueError("timeout value must be a non-negative number")
-        if timeout > TIMEOUT_MAX:
-            raise OverflowError("timestamp too large to convert to C _PyTime_t")
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > TIMEOUT_MAX:
+        raise OverflowError("timestamp too large to convert to C _PyTime_t")

@@ -27,29 +27,33 @@ class Selector(selectors._BaseSelectorImpl):
         super().__init__()
         self._kernel = kernel
         self._strand: Strand | None = None
+        self._candidates: dict[Socket, None] = {}
+        """What may be ready: it was when it was looked at last, or has changed since."""
         self._is_open = True
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Look for something of a socket."""
         key = super().register(fileobj, events, data)
         fileobj.selectors.append(self)
-        self.look()
+        self.look(fileobj)
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         """Look no more."""
         key = super().unregister(fileobj)
         if self in key.fileobj.selectors:
-            key.fileobj.selectors.remove(self)
+            self.lose(key.fileobj)
         return key
 
     def lose(self, sock: Socket) -> None:
         """Take note that a socket was closed: nothing will be seen of it, though it is still registered."""
         sock.selectors.remove(self)
+        self._candidates.pop(sock, None)
 
-    def look(self) -> None:
-        """Wake whoever waits, if something is ready."""
-        if self._strand is not None and self._is_anything_ready():
+    def look(self, sock: Socket) -> None:
+        """Wake whoever waits, if a socket is ready."""
+        self._candidates[sock] = None
+        if self._strand is not None and self._events_of(sock):
             self._kernel.wake(self._strand)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -83,19 +87,18 @@ class Selector(selectors._BaseSelectorImpl):
                     key.fileobj.selectors.remove(self)
             super().close()
 
-    def _is_anything_ready(self) -> bool:
-        return any(
-            key.events & key.fileobj.events() and not key.fileobj.is_closed
-            for key in self._fd_to_key.values()
-        )
+    def _events_of(self, sock: Socket) -> int:
+        """Return what a socket is ready for, of what is looked for."""
+        events: int = self._fd_to_key[sock.number].events & sock.events()
+        return events
 
     def _ready(self) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = []
-        for key in self._fd_to_key.values():
-            sock = key.fileobj
-            events = key.events & sock.events()
-            if events and not sock.is_closed:
-                ready.append((key, events))
+        ready, candidates = [], self._candidates
+        for sock in tuple(candidates):
+            if events := self._events_of(sock):
+                ready.append((self._fd_to_key[sock.number], events))
+            else:
+                del candidates[sock]
         if len(ready) > 1:
             chosen = self._kernel.choose(len(ready))
             ready[0], ready[chosen] = ready[chosen], ready[0]

@@ -69,8 +69,8 @@ class Peer(Protocol):
 class Watcher(Protocol):
     """What looks for what a socket is ready for."""
 
-    def look(self) -> None:
-        """Be told that it may have changed."""
+    def look(self, sock: "Socket") -> None:
+        """Be told that this may have changed."""
 
     def lose(self, sock: "Socket") -> None:
         """Be told that it was closed."""
@@ -84,6 +84,11 @@ class Socket(socket.socket):
         descriptors: its number comes from there.
         connect: begins to connect it to an address, and calls `connected` or `fail` once that is decided.
         family: of its address.
+
+    Attributes:
+        number: while it is open, no other has it.
+        readers: the threads that wait for it.
+        selectors: that look for what it is ready for.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class Socket(socket.socket):
         self._descriptors = descriptors
         self._begin = connect
         self._family = family
-        self._number = descriptors.take(self)
+        self.number = descriptors.take(self)
         self._timeout: float | None = None
         self._inbox = bytearray()
         self._error = 0
@@ -114,7 +119,7 @@ class Socket(socket.socket):
         self.selectors: list[Watcher] = []
 
     def __repr__(self) -> str:
-        return f"<Socket {self._number} to {self._address}>"
+        return f"<Socket {self.number} to {self._address}>"
 
     # --- what the network does
 
@@ -160,7 +165,7 @@ class Socket(socket.socket):
     def changed(self) -> None:
         """Let whoever waits for it look again."""
         for selector in self.selectors:
-            selector.look()
+            selector.look(self)
         if self.readers:
             readers, self.readers = self.readers, []
             for strand in readers:
@@ -204,7 +209,7 @@ class Socket(socket.socket):
 
     def fileno(self) -> int:
         """Return its number, -1 once it is closed."""
-        return -1 if self._is_closed else self._number
+        return -1 if self._is_closed else self.number
 
     def setblocking(self, flag: bool) -> None:
         """Let calls wait, or not."""
@@ -248,7 +253,7 @@ class Socket(socket.socket):
     def getsockname(self) -> Any:
         """Return its own address."""
         self._check_open()
-        return ("127.0.0.1", 30_000 + self._number)
+        return ("127.0.0.1", 30_000 + self.number)
 
     def connect(self, address: Any) -> None:
         """Connect, and wait for it if that may be."""
@@ -332,7 +337,7 @@ class Socket(socket.socket):
         self._is_closed = True
         for selector in tuple(self.selectors):
             selector.lose(self)
-        self._descriptors.give_back(self._number)
+        self._descriptors.give_back(self.number)
         if self._peer is not None and not self._was_reset:
             self._peer.leave(abruptly=bool(self._inbox))
 

@@ -278,9 +278,13 @@ def _rough_trace(seed):
     )
     world.start()
     world.kernel.arm(*SITES)
-    for number, delay_s in enumerate((5, 10, 15, 16)):
-        cut = ("close", "abort", "half_open", "mute")[number]
-        world.kernel.at(delay_s, lambda cut=cut: getattr(world.network.ends[-1], cut)())
+
+    def cut(how):
+        for end in world.network.ends[-1:]:
+            getattr(end, how)()
+
+    for how, delay_s in {"close": 5, "abort": 10, "half_open": 15, "mute": 16}.items():
+        world.kernel.at(delay_s, cut, how)
     world.kernel.run(60)
     world.kernel.disarm()
     world.stop()
