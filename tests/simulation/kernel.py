@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from greenlet import getcurrent
 
-from tests.simulation.strand import NEVER, Died, Livelock, RealThread, Strand, WouldBlock
+from tests.simulation.strand import NEVER, OF_THE_THREAD, Died, Livelock, RealThread, Strand, WouldBlock
 
 __all__ = ["FIRING", "START_NS", "Died", "Kernel", "Livelock", "RealThread", "Strand", "Timer", "WouldBlock"]
 
@@ -84,6 +84,7 @@ class Kernel:
         self._order = itertools.count()
         self._idents = itertools.count(1)
         self.fraction = self.random("turns").random
+        self._trampoline = OF_THE_THREAD.tramp
         self._notes: list[tuple[Any, ...]] = []
         self._hash = hashlib.blake2b(digest_size=16)
         self._sites: dict[str, Callable[[], float]] = {}
@@ -379,7 +380,9 @@ class Kernel:
         self.wakeups[key] += 1
         self.note(*key)
         self._watch(strand.name)
+        OF_THE_THREAD.tramp = strand.trampoline
         strand.switch(strand.value)
+        OF_THE_THREAD.tramp = self._trampoline
 
     def _fire(self) -> None:
         """Go on to the next timer, and call all that are due then."""
@@ -389,10 +392,12 @@ class Kernel:
             self.now_ns = at_ns
             self._turns_now = 0
         while timers and timers[0][0] <= at_ns:
-            _, _, action, args = heapq.heappop(timers)
+            timer = heapq.heappop(timers)
+            _, _, action, args = timer
             if action is None:
                 self._cancelled -= 1
                 continue
+            timer[2] = None  # whoever cancels it now comes too late
             self._watch("timers")
             action(*args)
 

@@ -4,10 +4,15 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from greenlet import greenlet
+from reactivex.scheduler.currentthreadscheduler import CurrentThreadSchedulerSingleton
+from reactivex.scheduler.trampoline import Trampoline
 
-__all__ = ["NEVER", "Died", "Livelock", "RealThread", "Strand", "WouldBlock"]
+__all__ = ["NEVER", "OF_THE_THREAD", "Died", "Livelock", "RealThread", "Strand", "WouldBlock"]
 
 NEVER: Final = 1 << 63
+OF_THE_THREAD: Final = CurrentThreadSchedulerSingleton._local
+"""Where reactivex keeps the trampoline of the thread that runs: what is scheduled on it waits until that is
+through which was scheduled there before."""
 
 
 class Livelock(AssertionError):
@@ -55,7 +60,7 @@ class Strand(greenlet):
         self.timer_ns = NEVER
         self.held: list[Any] = []
         self.joiners: list[Strand] = []
-        self.tramp: Any = None
+        self.trampoline = Trampoline()
 
     def run(self, *_: object) -> None:
         """Run the target to its end, as a thread does."""

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import reactivex
+from reactivex.disposable import Disposable
 
 from tests.simulation.kernel import Died, Kernel, Livelock, RealThread, WouldBlock
 from tests.simulation.network import SITES, Link, Network, runtime_of
@@ -78,6 +80,16 @@ def test_many_cancelled_timers_are_forgotten():
         kernel.cancel(kernel.at(86_400, print))
     assert len(kernel._timers) < 5_000
     assert kernel.timers_left() == Counter()
+
+
+def test_a_timer_that_has_fired_is_cancelled_in_vain():
+    """Counted among those that wait and are cancelled, it would have the others swept ever more often."""
+    kernel = Kernel()
+    timers = [kernel.at(1, lambda: None) for _ in range(10)]
+    kernel.run(1)
+    for timer in timers:
+        kernel.cancel(timer)
+    assert kernel._cancelled == 0
 
 
 def test_whose_turn_it_is_is_left_to_chance_and_the_same_for_a_seed():
@@ -270,6 +282,28 @@ def test_what_is_left_is_told():
     assert kernel.left() == ["forgotten (a queue)"]
     assert kernel.timers_left() == {"print": 1}
     kernel.close()
+
+
+def test_a_thread_that_waits_while_it_subscribes_holds_nobody_up():
+    """To reactivex all simulated threads are one, on which what is scheduled waits for what is under way."""
+    kernel = Kernel()
+    gate, seen = runtime_of(kernel, Network(kernel)).event(), []
+
+    def subscribe(observer, _scheduler):
+        gate.wait()
+        observer.on_next("slow")
+        return Disposable()
+
+    kernel.spawn(lambda: reactivex.create(subscribe).subscribe(seen.append), "slow")
+    kernel.run(1)
+    kernel.call(lambda: reactivex.of("quick").subscribe(seen.append))
+    kernel.at(1, lambda: reactivex.of("timer").subscribe(seen.append))
+    kernel.run(2)
+    reactivex.of("driver").subscribe(seen.append)
+    assert seen == ["quick", "timer", "driver"]
+    gate.set()
+    kernel.run(1)
+    assert seen[-1] == "slow"
 
 
 def _rough_trace(seed):
