@@ -120,10 +120,11 @@ class Actions:
         return f"joined ({overflow})"
 
     def leave(self, x: float, _: float) -> str:
-        """Let a sink leave."""
-        if not self._run.sinks:
+        """Let a sink leave, rather one that hangs."""
+        sinks = self._run.sinks
+        if not sinks:
             return ""
-        self._run.detach(_pick([*self._run.sinks], x))
+        self._run.detach(_pick([name for name in sinks if sinks[name][0].hangs] or [*sinks], x))
         return "left"
 
     def raise_(self, x: float, y: float) -> str:

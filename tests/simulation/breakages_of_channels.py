@@ -55,4 +55,63 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
             ),
         ),
     ),
+    # -- gaps ------------------------------------------------------------------------------------------------
+    Breakage(
+        name="ends_of_sessions_unheard",
+        part="gaps",
+        seen="a connection ends, ticks are lost, and no loss is told",
+        edits=(Edit("pipeline.coverage:Coverage.end", "self._lose(session, key, outage)", "pass"),),
+    ),
+    Breakage(
+        name="half_a_second_short",
+        part="gaps",
+        seen="a gap is told as ending half a second before anything came again",
+        edits=(
+            Edit(
+                "pipeline.span_book:SpanBook.close",
+                "span.to_ns = max(span.from_ns, to_ns)",
+                "span.to_ns = max(span.from_ns, to_ns - 500_000_000)",
+            ),
+        ),
+    ),
+    Breakage(
+        name="from_when_it_was_seen",
+        part="gaps",
+        seen="a gap is told as beginning when the end of the connection was noticed, not with the last tick",
+        edits=(Edit("pipeline.gaps:Gaps._begin_ns", "return max(known)", "return self._clock()"),),
+    ),
+    Breakage(
+        name="confirmed_and_still_open",
+        part="gaps",
+        seen="the gap of a ticker that stays silent goes on after its channel was confirmed again",
+        edits=(
+            Edit("pipeline.coverage:Coverage._gain", "self._book.find_carried(session, span, at_s)", "pass"),
+        ),
+    ),
+    Breakage(
+        name="moved_without_doubt",
+        part="gaps",
+        seen="what is lost of a ticker that is moved off a half-open socket is not told",
+        edits=(Edit("pipeline.coverage:Coverage.ask", "self._book.doubt(session, each)", "pass"),),
+        can_show=lambda world: world.connections > 1,
+    ),
+    Breakage(
+        name="dead_and_believed",
+        part="gaps",
+        seen="what is lost of a ticker is not told where its old connection died after the new one had begun",
+        edits=(
+            Edit(
+                "pipeline.coverage:Coverage.end",
+                "self._book.stop_vouching(session, span, outage)",
+                "self._book.drop(span)",
+            ),
+        ),
+        can_show=lambda world: world.connections > 1,
+    ),
+    Breakage(
+        name="looks_once",
+        part="gaps",
+        seen="from the second on, the gap of a ticker that stays silent is told when the stream is closed",
+        edits=(Edit("pipeline.gaps:Gaps._look", "self._looks = False", "pass"),),
+    ),
 )

@@ -185,6 +185,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "except Exception as error:",
             ),
         ),
+        may_crash=True,
     ),
     # -- what is told ----------------------------------------------------------------------------------------
     Breakage(

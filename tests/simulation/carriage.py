@@ -13,6 +13,8 @@ from tests.simulation.record import Hold, Made, Record, Session
 __all__ = ["Carriage", "Due", "Proof", "Read", "Span"]
 
 FEED = "feed"
+WAY_NS = 10_000_000_000
+"""What is sent has come after so long, wherever somebody reads."""
 
 
 class Read(NamedTuple):
@@ -183,12 +185,16 @@ class Carriage:
 
     @cached_property
     def unread(self) -> list[Made]:
-        """The due ticks that no socket has read, but for those on their way at the end."""
+        """The due ticks that no socket has read, but for those on their way at the end.
+
+        What was sent long before was on its way to a client that reads no more.
+        """
         under_way = {
             key
             for session in self.record.sessions.values()
             if session.deaf_ns is None and self._lives_at_the_end(session)
             for message in session.unread_messages
+            if message.sent_ns > (self.record.closed_ns or self.now_ns) - WAY_NS
             for key in message.keys
         }
         lost = []

@@ -68,7 +68,8 @@ class Find:
         broken = self.trial.verdicts[0]
         others = [verdict.statement.name for verdict in self.trial.verdicts[1:]]
         also = f" and {', '.join(others)}" if others else ""
-        words = f"{broken.statement.name}{also}: {broken.detail}"
+        detail = broken.detail.strip().rpartition("\n")[2]  # of a traceback, the error
+        words = f"{broken.statement.name}{also}: {detail:.140}"
         return f"{self.name:28} seed {self.trial.seed:<4} {words}  ({cost})"
 
 

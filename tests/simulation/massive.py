@@ -293,16 +293,21 @@ class Massive(ServerState):
         begin = link.tcp.sent_bytes
         self._note(link, link.conversation.flush(patient=False), begin)
 
-    def send_message(self, link: Link, elements: Iterable[bytes]) -> None:
-        """Send a session a message of one's own making: ticks that were made, or elements that are none."""
-        elements = tuple(elements)
+    def send_message(self, link: Link, *messages: Iterable[bytes]) -> None:
+        """Send a session messages of one's own making: ticks that were made, or elements that are none.
+
+        Several come together, so that one read may bring them.
+        """
         begin = link.tcp.sent_bytes
-        message = Message(
-            encode_frame(join(elements)), tuple(one if one in self._made else None for one in elements)
-        )
-        link.conversation.send_raw(message.data)
+        made = [
+            Message(
+                encode_frame(join(elements)), tuple(one if one in self._made else None for one in elements)
+            )
+            for elements in map(tuple, messages)
+        ]
+        link.conversation.send_raw(b"".join(message.data for message in made))
         if link.tcp.sent_bytes > begin:
-            self._note(link, [message], begin)
+            self._note(link, made, begin)
 
     def wait_with(self, link: Link, seconds: float) -> None:
         """Put the ticks of a session aside for a while, and send them together then."""

@@ -271,12 +271,14 @@ class MassiveFaults:
         return effect
 
     def broken_json(self, pick: float, strength: float) -> Effect:
-        """Send a message that is no JSON: some copies, and an element that breaks it."""
+        """Send a message that is no JSON, some copies and an element that breaks it, between two that are."""
         name = sorted(BREAKING)[int(strength * len(BREAKING))]
         effect = self._effect("broken_json")
         if link := self._pick(pick):
-            copies = self._copies(link)[-4:]
-            self._massive.send_message(link, [*copies[:2], BREAKING[name], *copies[2:]])
+            copies = self._copies(link)[-6:]
+            broken = [*copies[1:3], BREAKING[name], *copies[3:-1]]
+            beside = [[copy] for copy in copies[:1]], [[copy] for copy in copies[-1:]]
+            self._massive.send_message(link, *beside[0], broken, *beside[1])
             effect.note("broken messages")
         return effect
 

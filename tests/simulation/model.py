@@ -266,6 +266,8 @@ def _judge_account(
     yield from _judge_counts(books, total, told, now_ns)
     if carriage.record.closed_ns is None:
         return  # what was dropped in the last second is told at its end
+    if total.queued:
+        yield Verdict(Statement.EQUAL, now_ns, f"{name}: {total.queued} queued after the end")
     dropped, failed = told[name, "dropped"], told[name, "failed"]
     shed = told["ingest", "dropped"]
     if not dropped <= total.dropped <= dropped + shed:

@@ -14,6 +14,8 @@ __all__ = ["OWN_FAULTS", "REDIS_FAULTS", "SERVER_FAULTS", "Fault", "Schedule", "
 
 START_NS: Final = 1_764_687_600_000_000_000
 """Tuesday, 2025-12-02, 10:00 in New York."""
+MIDNIGHT_NS: Final = START_NS + 14 * 3600 * 1_000_000_000
+"""The end of that day: ids and sequence numbers begin anew."""
 BEFORE_CLOCKS_CHANGE_NS: Final = (1_772_805_600_000_000_000, 1_761_919_200_000_000_000)
 """Fridays at 9 and 10 in New York, before the Sundays of 2026-03-08 and 2025-11-02."""
 FIRST_FAULT_S: Final = 6.0
@@ -285,6 +287,8 @@ def _world(random: Random, seconds: float, *, days: bool) -> World:
     if days:
         start_ns = random.choice((START_NS, *BEFORE_CLOCKS_CHANGE_NS, *BEFORE_CLOCKS_CHANGE_NS))
         world = replace(world, start_ns=start_ns, nights=often(0.8), rate=0.01, burst=random.choice((1, 4)))
+    elif often(0.1):
+        world = replace(world, start_ns=MIDNIGHT_NS - int(seconds * 5e8))
     return world
 
 

@@ -37,6 +37,8 @@ class _User:
         self._wait = runtime.event().wait
         self._errors: deque[type[BaseException]] = deque()
         self._hang_s = 0.0
+        self.hangs = False
+        """Whether it does so now."""
         self._slow_calls = 0
         self._slow_s = 0.0
 
@@ -56,7 +58,9 @@ class _User:
         hang_s, self._hang_s = self._hang_s, 0.0
         if hang_s:
             self.effects.append("hung")
+            self.hangs = True
             self._wait(hang_s)
+            self.hangs = False
         if self._slow_calls:
             self._slow_calls -= 1
             self.effects.append("slow")
