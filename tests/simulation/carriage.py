@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pipeline.status import Loss
@@ -90,6 +91,8 @@ class Carriage:
     def __init__(self, record: Record, now_ns: int) -> None:
         self.record = record
         self.now_ns = now_ns
+        self._keyed: dict[int, list[int]] = defaultdict(list)
+        """Of each tick, its places among all elements that were read."""
 
     @cached_property
     def _index(self) -> _Index:
@@ -123,6 +126,18 @@ class Carriage:
     def elements(self) -> list[tuple[int, str, tuple[int | None, ...]]]:
         """All messages that were read: when, by which connection, and what is in them."""
         return self._index.elements
+
+    def far_copies(self, key: int, window: int) -> int:
+        """Return how many copies of a tick were read when so many other elements had come since it."""
+        if not self._keyed:
+            count = 0
+            for _, _, keys in sorted(self.elements, key=lambda message: message[0]):
+                for its in keys:
+                    count += 1
+                    if its is not None:
+                        self._keyed[its].append(count)
+        places = self._keyed[key]
+        return sum(later - earlier >= window for earlier, later in pairwise(places))
 
     def reads_of(self, channel: str) -> list[Read]:
         """Return the ticks of a channel that were read, in the order of reading."""
@@ -173,7 +188,8 @@ class Carriage:
             if not known:
                 continue
             if to_ns is not None and to_ns <= end_ns:
-                seen = [read.read_ns for read in self.reads_of(channel) if read.read_ns <= limit_ns]
+                # By when it was made: a copy of an old tick tells nothing of what was sent since.
+                seen = [read.made.market_ns for read in self.reads_of(channel) if read.read_ns <= limit_ns]
                 limit_ns = max(known + seen)
             yield Due(min(known), limit_ns)
 

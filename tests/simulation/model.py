@@ -37,7 +37,7 @@ class Context:
 
     Args:
         start_ns: when it began, for the texts.
-        dedupes: copies are taken out.
+        window: elements, by which a copy may be behind and is taken out still.
         sheds: something may be given up before it is decoded: then nobody knows what of it was a copy.
         margin_ns: of event times, which are floored to the ms.
         decode_ns: what was read may wait so long until it is decoded.
@@ -45,7 +45,7 @@ class Context:
     """
 
     start_ns: int
-    dedupes: bool = True
+    window: int = 65_536
     sheds: bool = False
     margin_ns: int = MS
     decode_ns: int = SECOND
@@ -224,7 +224,7 @@ def _judge_deliveries(carriage: Carriage, subscription: Subscription, context: C
             yield Verdict(Statement.MADE, at_ns, f"{name}: tick {key} at {context.at(at_ns)}")
             continue
         seen[key] += 1
-        if seen[key] > (1 if context.dedupes else carriage.copies[key]):
+        if seen[key] > 1 and seen[key] > 1 + carriage.far_copies(key, context.window):
             yield Verdict(Statement.ONCE, at_ns, f"{name}: {read.made.channel} {key} at {context.at(at_ns)}")
 
 

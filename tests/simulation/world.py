@@ -373,7 +373,7 @@ class Run:
         known = {(verdict.statement, verdict.detail) for verdict in self.result.verdicts}
         context = Context(
             start_ns=self.world.start_ns,
-            dedupes=self.world.dedupe_window > 0,
+            window=self.world.dedupe_window,
             forbidden=frozenset(self._forbidden),
             sheds=self.world.ingest_bytes < SMALL_INGEST_BYTES or self.world.max_age_ms > 0,
         )
