@@ -317,6 +317,9 @@ def _faults(random: Random, world: World) -> Iterator[Fault]:
     while at_s < world.seconds:
         kind = random.choices(chosen, weights)[0]
         faults.append(Fault(round(at_s, 3), kind, _part_of(random), _part_of(random)))
+        if kind == "join" and random.random() < 0.5:
+            later_s = round(at_s + random.random() * 20.0, 3)
+            faults.append(Fault(later_s, "leave", _part_of(random)))
         if kind in MOVES and random.random() < 0.6:
             for _ in range(random.choice((1, 1, 2))):
                 soon_s = round(at_s + random.random() * 3.0, 3)

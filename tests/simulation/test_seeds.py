@@ -22,6 +22,7 @@ def test_no_promise_is_broken(seed):
     assert judge_world(schedule_of(seed, 60.0)).verdicts == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", TWICE)
 def test_a_seed_is_a_run(seed):
     """A seed that fails now and passes then is of no use to whoever looks for the reason."""

@@ -54,7 +54,10 @@ PORT: Final = 8765
 REDIS_PORT: Final = 6379
 DELIVERY_S: Final = 1.5
 """What was sent has come after so long, over the slowest link of a quiet world."""
-CLOSE_S: Final = 30.0
+CLOSE_S: Final = 10.0
+"""The drain takes 5 s at most, and each subscriber that hangs 2 s more, all of them at once."""
+HANG_S: Final = 40.0
+"""User code hangs for less."""
 SMALL_INGEST_BYTES: Final = 1_000_000
 TOLD: Final = (status.Loss, status.SubscriberFailed, status.SinkDown, status.SinkUp)
 """Events that are told of what was lost; nothing else that the product says is looked at."""
@@ -254,8 +257,7 @@ class Run:
             return self._go()
 
     def _go(self) -> Outcome:
-        self.record.want(self._channels_of(self.names), self.true_ns)
-        self.spawn(self._subscribe, "main")
+        self.begin()
         self.kernel.at(0.5, self._trade)
         for fault in self.schedule.faults:
             self.kernel.at(fault.at_s, self._apply, fault)
@@ -274,6 +276,11 @@ class Run:
         self.kernel.run(DELIVERY_S)
         self._close()
         return self._finish()
+
+    def begin(self) -> None:
+        """Let everybody subscribe, without a market."""
+        self.record.want(self._channels_of(self.names), self.true_ns)
+        self.spawn(self._subscribe, "main")
 
     def _subscribe(self) -> None:
         now_ns = self.true_ns
@@ -336,10 +343,23 @@ class Run:
         self.phases.is_closing = True
         self.record.closed_ns = self.true_ns
         closer = self.spawn(self.stream.close, "closer")
-        self.kernel.run(CLOSE_S)
-        if not closer.is_over:
+        if not self.kernel.run_until(lambda: closer.is_over, CLOSE_S):
             self._say(Statement.CLOSED, f"close takes more than {CLOSE_S:g} s")
+        self.kernel.run(HANG_S)
+        if left := self.kernel.left():
+            self._say(Statement.CLOSED, f"threads are left: {', '.join(left)}")
+        if count := len(self.network.descriptors.open):
+            self._say(Statement.CLOSED, f"{count} sockets are left open")
         self._judge()
+
+    def wakeups(self, seconds: float) -> Counter[str]:
+        """Return how often each thread wakes while so much time passes."""
+        before = Counter(self.kernel.wakeups)
+        self.kernel.run(seconds)
+        counts: Counter[str] = Counter()
+        for (name, _), count in (self.kernel.wakeups - before).items():
+            counts[name] += count
+        return counts
 
     def _finish(self) -> Outcome:
         result = self.result
