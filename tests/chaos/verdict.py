@@ -14,7 +14,7 @@ APART_NS = 500_000_000
 
 
 class Span:
-    """A told span of a ticker or channel, and how many ids were missing in it.
+    """A told span of a channel, and how many ids were missing in it.
 
     Args:
         gap: as it was told.
@@ -37,13 +37,12 @@ class Span:
 
 
 def spans_of(events):
-    """Return the told spans by ticker or channel."""
+    """Return the told spans by channel."""
     spans = defaultdict(list)
     for event in events:
         if isinstance(event, status.Loss):
             for gap in event.gaps:
-                name = getattr(gap, "channel", None) or gap.ticker
-                spans[name].append(Span(gap, event.at_ns))
+                spans[gap.channel].append(Span(gap, event.at_ns))
     return spans
 
 
@@ -66,6 +65,7 @@ class Verdict:
         self.spans = spans_of(run.events)
         self.missing = self._find_missing()
         self._check_ids()
+        self._check_spans()
         self._check_subscribers()
         self._check_redis()
         for words in run.defects:
@@ -87,7 +87,7 @@ class Verdict:
             "twice": sum(count > 1 for count in self._delivered.values()),
             "spans": len(told),
             "spans without a missing id": sum(not span.missing for span in told),
-            "delivered within a span": self._count_within(),
+            "told so long after their end, s": self._delays_s(told),
             "disconnects": len(disconnects),
             "as told": dict(Counter(re.sub(r"[\d.:]+", "#", event.reason) for event in disconnects)),
             "sessions ended": dict(run.server.ends),
@@ -134,8 +134,7 @@ class Verdict:
         twice = [serial for serial, count in self._delivered.items() if count > 1]
         strange = [serial for serial in self._delivered if serial not in self._made]
         for made in self.missing:
-            ticker = made.channel.split(".", 1)[1]
-            spans = [*self.spans[ticker], *self.spans[made.channel]]
+            spans = self.spans[made.channel]
             covering = [span for span in spans if span.covers(made.event_ns)]
             for span in covering:
                 span.missing += 1
@@ -148,16 +147,27 @@ class Verdict:
                 channels = Counter(self._made[s].channel for s in serials if s in self._made)
                 self._blame(f"{len(serials)} ids {what}: {channels.most_common(8)}, as {examples}")
 
-    def _count_within(self):
-        """Count delivered ticks strictly within a span of their channel."""
-        count = 0
+    def _check_spans(self):
+        """Check that nothing came strictly within a span of its channel, and that none was told twice."""
+        within, again = Counter(), Counter()
         for channel, all_made in self._run.market.by_channel.items():
-            times = [(m.event_ns, m.serial) for m in all_made if m.serial in self._delivered]
-            for span in [*self.spans[channel], *self.spans[channel.split(".", 1)[1]]]:
-                begin = bisect_left(times, (span.from_ns, 0))
-                end = bisect_left(times, (span.to_ns, 0))
-                count += sum(span.holds(event_ns) for event_ns, _ in times[begin:end])
-        return count
+            spans = self.spans[channel]
+            times = sorted(made.event_ns for made in all_made if made.serial in self._delivered)
+            for span in spans:
+                around = times[bisect_left(times, span.from_ns) : bisect_left(times, span.to_ns)]
+                within[channel] += sum(map(span.holds, around))
+            spans.sort(key=lambda span: span.from_ns)
+            again[channel] += sum(a.to_ns > b.from_ns + MS_NS for a, b in pairwise(spans))
+        for what, counts in (("ids came within a span", within), ("spans overlap", again)):
+            if counts.total():
+                self._blame(f"{counts.total()} {what}: {counts.most_common(8)}")
+
+    def _delays_s(self, told):
+        """Return how long after their end most spans were told, and the last of them."""
+        delays_s = sorted((span.at_ns - span.to_ns) / 1e9 for span in told)
+        return (
+            [round(delays_s[int(part * (len(delays_s) - 1))], 3) for part in (0.5, 0.99, 1)] if told else []
+        )
 
     # -- counts ---------------------------------------------------------------------------------------------
 
@@ -254,7 +264,7 @@ class Verdict:
             for at_ns, words in lines
             if from_s <= (at_ns - begin_ns) / 1e9 <= to_s
         ]
-        spans = [*self.spans[channel], *self.spans[channel.partition(".")[2]]]
+        spans = self.spans[channel]
         story += [f"span {shown(s.from_ns)}-{shown(s.to_ns)} told {shown(s.at_ns)}" for s in spans]
         untold = [self._made[serial] for serial in self.untold]
         story += [
