@@ -82,6 +82,10 @@ class Run:
         """Return the true time of this run, ns."""
         return time.time_ns() + self._shift_ns
 
+    def at(self, at_ns):
+        """Return a time as seconds since the begin."""
+        return f"{(at_ns - self.begin_ns) / S_NS:.3f}"
+
     def describe(self):
         """Say what the seed chose."""
         return (

@@ -19,30 +19,36 @@ class Span:
     Args:
         gap: as it was told.
         at_ns: when.
+        shown: writes a time as seconds since the begin.
     """
 
-    def __init__(self, gap, at_ns):
+    def __init__(self, gap, at_ns, shown):
+        self._shown = shown
         self.from_ns = gap.from_ns
         self.to_ns = gap.to_ns
         self.at_ns = at_ns
         self.missing = 0
 
+    def __str__(self):
+        from_s, to_s, at_s = map(self._shown, (self.from_ns, self.to_ns, self.at_ns))
+        return f"{from_s}-{to_s} told at {at_s}"
+
     def covers(self, event_ns):
         """Tell whether something of that time may be missing by it; times are floored to a ms."""
         return self.from_ns - MS_NS <= event_ns <= self.to_ns + MS_NS
 
-    def holds(self, event_ns):
-        """Tell whether something of that time lies strictly within."""
-        return self.from_ns + MS_NS < event_ns < self.to_ns - MS_NS
+    def holds(self, made):
+        """Tell whether a tick happened strictly within, and was sent within: a bar is sent after its end."""
+        return self.from_ns + MS_NS < made.event_ns and made.made_ns < self.to_ns - MS_NS
 
 
-def spans_of(events):
+def spans_of(events, shown):
     """Return the told spans by channel."""
     spans = defaultdict(list)
     for event in events:
         if isinstance(event, status.Loss):
             for gap in event.gaps:
-                spans[gap.channel].append(Span(gap, event.at_ns))
+                spans[gap.channel].append(Span(gap, event.at_ns, shown))
     return spans
 
 
@@ -62,7 +68,7 @@ class Verdict:
         self._run = run
         self._made = run.market.made
         self._delivered = Counter(run.got)
-        self.spans = spans_of(run.events)
+        self.spans = spans_of(run.events, run.at)
         self.missing = self._find_missing()
         self._check_ids()
         self._check_spans()
@@ -143,24 +149,28 @@ class Verdict:
                 self.sent_within += any(span.covers(made.made_ns) for span in spans)
         for what, serials in (("untold", self.untold), ("delivered twice", twice), ("never made", strange)):
             if serials:
-                examples = [self._made.get(serial, serial) for serial in serials[:EXAMPLES]]
-                channels = Counter(self._made[s].channel for s in serials if s in self._made)
+                known = [self._made[serial] for serial in serials if serial in self._made]
+                channels = Counter(made.channel for made in known)
+                examples = "; ".join(map(self._shown, known[:EXAMPLES]))
                 self._blame(f"{len(serials)} ids {what}: {channels.most_common(8)}, as {examples}")
 
     def _check_spans(self):
         """Check that nothing came strictly within a span of its channel, and that none was told twice."""
-        within, again = Counter(), Counter()
+        within, again = [], []
         for channel, all_made in self._run.market.by_channel.items():
-            spans = self.spans[channel]
-            times = sorted(made.event_ns for made in all_made if made.serial in self._delivered)
+            spans = sorted(self.spans[channel], key=lambda span: span.from_ns)
+            came = sorted((made.event_ns, made) for made in all_made if made.serial in self._delivered)
             for span in spans:
-                around = times[bisect_left(times, span.from_ns) : bisect_left(times, span.to_ns)]
-                within[channel] += sum(map(span.holds, around))
-            spans.sort(key=lambda span: span.from_ns)
-            again[channel] += sum(a.to_ns > b.from_ns + MS_NS for a, b in pairwise(spans))
-        for what, counts in (("ids came within a span", within), ("spans overlap", again)):
-            if counts.total():
-                self._blame(f"{counts.total()} {what}: {counts.most_common(8)}")
+                around = came[bisect_left(came, (span.from_ns,)) : bisect_left(came, (span.to_ns,))]
+                within += [f"{self._shown(made)} in {span}" for _, made in around if span.holds(made)]
+            pairs = ((a, b) for a, b in pairwise(spans) if a.to_ns > b.from_ns + MS_NS)
+            again += [f"{channel}: {a} and {b}" for a, b in pairs]
+        for what, found in (("ids came within a span", within), ("spans overlap", again)):
+            if found:
+                self._blame(f"{len(found)} {what}, as {'; '.join(found[:EXAMPLES])}")
+
+    def _shown(self, made):
+        return f"{made.channel} {made.serial} made at {self._run.at(made.made_ns)}"
 
     def _delays_s(self, told):
         """Return how long after their end most spans were told, and the last of them."""
@@ -237,7 +247,7 @@ class Verdict:
 
     def clusters(self):
         """Return the untold ids in lines, those that were made together in one."""
-        lines, begin_ns = [], self._run.begin_ns
+        lines = []
         untold = sorted((self._made[serial] for serial in self.untold), key=lambda made: made.made_ns)
         while untold:
             count = next(
@@ -246,33 +256,21 @@ class Verdict:
             )
             cluster, untold = untold[:count], untold[count:]
             channels = Counter(made.channel for made in cluster)
-            from_s, to_s = ((cluster[place].made_ns - begin_ns) / 1e9 for place in (0, -1))
-            lines.append(f"untold {from_s:.3f}-{to_s:.3f}: {dict(channels.most_common(12))}")
+            from_s, to_s = (self._run.at(cluster[place].made_ns) for place in (0, -1))
+            lines.append(f"untold {from_s}-{to_s}: {dict(channels.most_common(12))}")
         return lines
 
     def story(self, from_s, to_s, channel=""):
         """Return what happened between two times, line by line, and what was told of a channel."""
-        run, begin_ns = self._run, self._run.begin_ns
-
-        def shown(at_ns):
-            return f"{(at_ns - begin_ns) / 1e9:.3f}"
-
+        run = self._run
         told = [(event.at_ns, f"told: {_words(event)}") for event in run.events]
         lines = sorted([*run.server.log, *run.operator.log, *told])
         story = [
-            f"{shown(at_ns):>9}  {words[:250]}"
-            for at_ns, words in lines
-            if from_s <= (at_ns - begin_ns) / 1e9 <= to_s
+            f"{run.at(ns):>9}  {words[:250]}" for ns, words in lines if from_s <= float(run.at(ns)) <= to_s
         ]
-        spans = self.spans[channel]
-        story += [f"span {shown(s.from_ns)}-{shown(s.to_ns)} told {shown(s.at_ns)}" for s in spans]
-        untold = [self._made[serial] for serial in self.untold]
-        story += [
-            f"untold event {shown(m.event_ns)} made {shown(m.made_ns)}"
-            for m in untold
-            if m.channel == channel
-        ]
-        return story
+        story += [f"span {span}" for span in self.spans[channel]]
+        untold = [self._made[s] for s in self.untold if self._made[s].channel == channel]
+        return story + [f"untold: of {run.at(made.event_ns)}, {self._shown(made)}" for made in untold]
 
 
 def _words(event):
