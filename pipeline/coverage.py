@@ -71,6 +71,8 @@ class Coverage:
         connection: str,
         feed: str,
         channels: Iterable[str],
+        *,
+        since_ns: int,
         prove: Callable[[int], None],
         is_mute: Callable[[], bool],
     ) -> None:
@@ -80,38 +82,38 @@ class Coverage:
             connection: its id.
             feed: its address; a wildcard brings all that there is at one.
             channels: as they are asked for.
+            since_ns: now, by the feed's clock.
             prove: asks the server for an answer; `answered` is called with the given mark when it comes.
             is_mute: tells whether it has been silent for far longer than ever.
         """
         self._sessions.add(Session(connection, feed, prove, is_mute))
-        self.ask(connection, channels)
+        self.ask(connection, channels, since_ns)
 
-    def ask(self, connection: str, channels: Iterable[str]) -> None:
+    def ask(self, connection: str, channels: Iterable[str], since_ns: int) -> None:
         """Note that these are asked for in a session."""
         session = self._sessions.get(connection)
         if session is None:
             return
         for key in map(session.key, channels):
             if key not in session.carried and key not in session.asked:
-                session.asked[key] = None
+                session.asked[key] = since_ns
                 self._book.watch(session, key)
                 for each in self._book.covered_by(session, key):
                     self._book.doubt(session, each)
 
-    def confirm(self, connection: str, channels: Iterable[str], at_s: float, since_ns: int) -> None:
+    def confirm(self, connection: str, channels: Iterable[str], at_s: float) -> None:
         """Note that the server confirmed these.
 
         Args:
             connection: whose.
             channels: which.
             at_s: when, monotonic.
-            since_ns: when by the feed's clock, at the latest.
         """
         session = self._sessions.get(connection)
         if session is not None:
             for key in map(session.key, channels):
                 if key not in session.carried:
-                    self._gain(session, key, at_s, since_ns)
+                    self._gain(session, key, at_s)
 
     def refuse(self, connection: str, channels: Iterable[str]) -> None:
         """Note that the server refused these; it names none, so that one that ticks was not meant."""
@@ -121,7 +123,7 @@ class Coverage:
         outage = Outage(connection, "refused")
         for key in map(session.key, channels):
             if session.carried.pop(key, self) is None:
-                session.asked[key] = None
+                session.asked[key] = self._book.since_ns.get(key, 0)
                 self._lose(session, key, outage)
                 self._book.watch(session, key)
 
@@ -132,7 +134,8 @@ class Coverage:
             return
         outage = Outage(connection, "moved")
         for key in map(session.key, channels):
-            asked, carried = session.asked.pop(key, self) is None, session.carried.pop(key, self) is None
+            asked = session.asked.pop(key, None) is not None
+            carried = session.carried.pop(key, self) is None
             if asked or carried:
                 session.leave(key, self._sessions.mark, carried=carried)
             if carried:
@@ -161,7 +164,7 @@ class Coverage:
         outage = Outage(connection, "stale")
         lost, session.carried = session.carried, {}
         for key in lost:
-            session.asked[key] = None
+            session.asked[key] = self._book.since_ns.get(key, 0)
             session.leave(key, self._sessions.mark, carried=True)
             self._lose(session, key, outage)
             self._book.watch(session, key)
@@ -194,7 +197,8 @@ class Coverage:
             span = self._book.open_span(key)
             carriers = [each for each in self._sessions.all() if key in each.carried]
             for each in self._sessions.all():
-                asked, carried = each.asked.pop(key, self) is None, each.carried.pop(key, self) is None
+                asked = each.asked.pop(key, None) is not None
+                carried = each.carried.pop(key, self) is None
                 if asked or carried:
                     each.leave(key, self._sessions.mark, carried=carried)
             if span is None and carriers:  # which may be dead
@@ -243,17 +247,16 @@ class Coverage:
 
     def _take(self, session: Session, key: str, event_ns: int, at_s: float) -> None:
         if key in session.asked and key not in session.leaving:
-            self._gain(session, key, at_s, event_ns - 1)
+            self._gain(session, key, at_s)
         self._book.take(session, key, event_ns, at_s)
 
     # -- carriers -------------------------------------------------------------------------------------------
 
-    def _gain(self, session: Session, key: str, at_s: float, since_ns: int) -> None:
+    def _gain(self, session: Session, key: str, at_s: float) -> None:
         """Note that a session carries a channel from now on."""
-        session.asked.pop(key, None)
+        self._book.since_ns.setdefault(key, session.asked.pop(key, 0))
         session.left(key)
         session.carried[key] = None
-        self._book.since_ns.setdefault(key, since_ns)
         for each in self._book.covered_by(session, key):
             span = self._book.open_span(each)
             if span is not None:

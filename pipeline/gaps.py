@@ -22,6 +22,8 @@ __all__ = ["MARGIN_NS", "Gaps"]
 MARGIN_NS: Final = 100_000_000
 """So much later than the confirmation a gap ends where its channel stays silent: the feed's time is known to
 the way of a tick. No tick is in it, for by then the channel has been silent for twenty times as long."""
+DELAYED_NS: Final = 60_000_000_000
+"""A feed that is so far behind our clock is delayed; no line is so slow for long."""
 BAR_DELAY_NS: Final = 2_000_000_000
 """A bar is sent so long after its end, on purpose."""
 
@@ -101,22 +103,23 @@ class Gaps:
             prove(lambda: self._order(partial(self._coverage.answered, connection, mark)))
 
         self._feeds[connection] = feed
-        asked = tuple(channels)
-        self._order(lambda: self._coverage.begin(connection, feed, asked, ask, is_mute))
+        at_s, asked = self._monotonic(), tuple(channels)
+
+        def begin() -> None:
+            since_ns = self._feed_ns(feed, at_s)
+            self._coverage.begin(connection, feed, asked, since_ns=since_ns, prove=ask, is_mute=is_mute)
+
+        self._order(begin)
 
     def ask(self, connection: str, channels: Iterable[str]) -> None:
         """Say that these are asked for, too."""
-        self._order(partial(self._coverage.ask, connection, tuple(channels)))
+        at_s, asked = self._monotonic(), tuple(channels)
+        feed = self._feeds.get(connection, "")
+        self._order(lambda: self._coverage.ask(connection, asked, self._feed_ns(feed, at_s)))
 
     def confirm(self, connection: str, channels: Iterable[str]) -> None:
         """Say that the server has confirmed these."""
-        at_s, confirmed = self._monotonic(), tuple(channels)
-
-        def confirm() -> None:
-            since_ns = self._feed_ns(self._feeds.get(connection, ""), at_s) - MARGIN_NS
-            self._coverage.confirm(connection, confirmed, at_s, since_ns)
-
-        self._order(confirm)
+        self._order(partial(self._coverage.confirm, connection, tuple(channels), self._monotonic()))
 
     def refuse(self, connection: str, channels: Iterable[str]) -> None:
         """Say that the server has refused these."""
@@ -141,7 +144,7 @@ class Gaps:
     def forget(self, channels: Iterable[str]) -> None:
         """Say that nobody wants these any more."""
         at_s, gone = self._monotonic(), tuple(channels)
-        self._order(lambda: self._coverage.forget(gone, lambda feed: self._feed_ns(feed, at_s) + MARGIN_NS))
+        self._order(lambda: self._coverage.forget(gone, lambda feed: self._latest_ns(feed, at_s)))
 
     # -- what the stream brings -----------------------------------------------------------------------------
 
@@ -214,9 +217,18 @@ class Gaps:
     def _end_ns(self, span: Span, now_s: float) -> int:
         """Return by when a silent channel was confirmed, or now where it is not."""
         at_s = now_s if span.confirmed_s is None else span.confirmed_s
-        kind = KIND_OF.get(kind_of(span.key))
-        late_ns = BAR_DELAY_NS if kind is not None and kind.is_bar and span.confirmed_s is not None else 0
-        return self._feed_ns(span.feed, at_s) + MARGIN_NS - late_ns
+        late_ns = BAR_DELAY_NS if span.is_of_bars and span.confirmed_s is not None else 0
+        return self._latest_ns(span.feed, at_s) - late_ns
+
+    def _latest_ns(self, feed: str, at_s: float) -> int:
+        """Return what time it was at the feed by a moment of the monotonic clock, at the latest.
+
+        All its ticks may have been long on their way, and then our wall clock knows better; but a feed that
+        is delayed by design is far behind that.
+        """
+        feed_ns = self._feed_ns(feed, at_s)
+        our_ns = self._clock() - round((self._monotonic() - at_s) * 1e9)
+        return max(feed_ns + MARGIN_NS, our_ns if our_ns - feed_ns < DELAYED_NS else 0)
 
     def _feed_ns(self, feed: str, at_s: float) -> int:
         """Return the feed's time at a moment of the monotonic clock, or else by our own wall clock."""

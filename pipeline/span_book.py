@@ -159,7 +159,8 @@ class SpanBook:
             if session in span.before:
                 self._advance(session, span, event_ns)
             elif span.to_ns is None and event_ns > span.from_ns and session.brings(key):
-                self.close(span, event_ns, at_s)
+                if not span.is_of_bars:
+                    self.close(span, event_ns, at_s)
             elif key in session.leaving and span.from_ns < event_ns < (span.to_ns or LATEST_NS):
                 self._split(session, span, event_ns)
 

@@ -114,6 +114,12 @@ class Span:
         return " " in self.key
 
     @property
+    def is_of_bars(self) -> bool:
+        """Whether what is missing are bars: they are sent again later, so that none shows where it ends."""
+        kind = KIND_OF.get(kind_of(self.key))
+        return kind is not None and kind.is_bar
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing has happened but that somebody was asked for the channel."""
         return self.outage is None and self.gain is None
@@ -139,7 +145,7 @@ class Session:
         is_mute: tells whether it has been silent for far longer than ever.
 
     Attributes:
-        asked: channels that the server was asked for and has not confirmed.
+        asked: channels that the server was asked for and has not confirmed, and when it was asked.
         carried: those that it confirmed, or that have ticked.
         leaving: those that are being given back, and the marks when that was asked.
         flowing: those of them that it carried until then: it brings all up to where it stops.
@@ -172,7 +178,7 @@ class Session:
         self.feed = feed
         self.prove = prove
         self.is_mute = is_mute
-        self.asked: dict[str, None] = {}
+        self.asked: dict[str, int] = {}
         self.carried: dict[str, None] = {}
         self.leaving: dict[str, tuple[int, ...]] = {}
         self.watch: dict[type[Tick], dict[str, str]] = {}

@@ -67,8 +67,9 @@ class CoverageWorld:
             name,
             self.feeds.get(name, "u"),
             channels,
-            lambda mark: link.up.append(("ping", mark)),
-            lambda: link.mute,
+            since_ns=self.now * MS,
+            prove=lambda mark: link.up.append(("ping", mark)),
+            is_mute=lambda: link.mute,
         )
         link.up.extend(("sub", channel) for channel in channels)
 
@@ -79,7 +80,7 @@ class CoverageWorld:
             return
         self.wants[name][channel] = None
         if name in self.links:
-            self.coverage.ask(name, [channel])
+            self.coverage.ask(name, [channel], self.now * MS)
             self.links[name].up.append(("sub", channel))
 
     def give_back(self, name, channel):
@@ -158,7 +159,7 @@ class CoverageWorld:
         elif what == "ack":
             self._covered(values[0])
             self.confirmed.add((link.name, values[0]))
-            self.coverage.confirm(link.name, values, self.now / 1000, self.now * MS)
+            self.coverage.confirm(link.name, values, self.now / 1000)
         elif what == "unack":
             self.coverage.returned(link.name, values)
         else:
