@@ -269,8 +269,11 @@ class Coverage:
         if span is not None and span.is_idle and not session.brings(key):
             span.vouchers.pop(session, None)
             session.vouches.pop(span, None)
-        if key in self._book.since_ns and not self._sessions.carriers(key, session.feed):
+        carriers = self._sessions.carriers(key, session.feed)
+        if key in self._book.since_ns and not carriers:
             self._book.lose(key, session, outage)
+        elif span is not None and all(each in span.before for each in carriers):
+            span.confirmed_s = span.second = None  # only those are left that carried it before
 
     def _left(self, session: Session, key: str, marks: tuple[int, ...] = ()) -> None:
         """Note that no more ticks come of what was given back, unless it was again since."""

@@ -138,9 +138,9 @@ class SpanBook:
             span.confirmed_s = at_s
             span.feed = session.feed
             self._settling.append((at_s, span))
-        elif span.outage is not None:
-            # Who carried it until now may be dead already.
-            others = [each for each in self._sessions.carriers(span.key, span.feed) if each is not session]
+        else:  # who carried it until now may be dead already
+            carriers = self._sessions.carriers(span.key, span.feed)
+            others = [each for each in carriers if each is not session and each not in span.before]
             span.second = self._sessions.next_mark(), others, at_s
             for each in others:
                 self._sessions.ask_life(each, self._sessions.mark)

@@ -10,6 +10,7 @@ STEPS = st.one_of(
     *[st.tuples(st.just("make"), CHANNEL)] * 4,
     *[st.tuples(st.just("read"), NAME, st.integers(1, 4))] * 3,
     *[st.tuples(st.just("serve"), NAME)] * 3,
+    st.tuples(st.just("answer"), NAME),
     st.tuples(st.just("serve_badly"), NAME, st.booleans(), st.booleans()),
     st.tuples(st.just("ask"), NAME, CHANNEL),
     st.tuples(st.just("ask"), NAME, CHANNEL),
