@@ -190,7 +190,6 @@ class Run:
         world = self.world = schedule.world
         self.schedule = schedule
         self.kernel = Kernel(schedule.seed, start_ns=world.start_ns, preempt=world.preempt, log=log)
-        self.kernel.arm(*world.buggify)
         link = Link(latency_s=world.latency_s, jitter_s=world.jitter_s, rough=world.rough)
         self.network = Network(self.kernel, link)
         self.runtime = runtime_of(self.kernel, self.network)
@@ -299,6 +298,7 @@ class Run:
         self.users.append(keeper)
         self.stream.attach(keeper, capacity=100_000, overflow="drop_oldest")
         keeper.subscription.entered_ns = self.true_ns
+        self.kernel.arm(*self.world.buggify)  # whoever subscribes is told where no thread is to be had
 
     def _trade(self) -> None:
         """Let the market make what happens now, and go on."""
