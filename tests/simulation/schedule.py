@@ -9,6 +9,7 @@ from random import Random
 from typing import Final
 
 from tests.simulation.market import KINDS, SYMBOLS
+from tests.simulation.network import SITES
 
 __all__ = ["OWN_FAULTS", "REDIS_FAULTS", "SERVER_FAULTS", "Fault", "Schedule", "World", "schedule_of"]
 
@@ -232,7 +233,14 @@ NEEDS_LIMIT: Final = frozenset({"other_program", "eviction"})
 def schedule_of(seed: int, seconds: float, *, days: bool = False) -> Schedule:
     """Make the world of a seed, and what happens in it."""
     world = _world(Random(f"{seed}/world"), seconds, days=days)
+    world = replace(world, buggify=_sites(Random(f"{seed}/sites")))
     return Schedule(seed, world, tuple(_faults(Random(f"{seed}/faults"), world)))
+
+
+def _sites(random: Random) -> tuple[str, ...]:
+    """Draw which parts of the simulated system misbehave: of most worlds none."""
+    often = random.random() < 0.3
+    return tuple(site for site in SITES if random.random() < 0.4 and often)
 
 
 def _world(random: Random, seconds: float, *, days: bool) -> World:

@@ -462,7 +462,7 @@ class Run:
                 handle = self.stream.attach(
                     sink, capacity=capacity, overflow=overflow, on_error=self._ends(sink)
                 )
-            except Closed:
+            except (Closed, RuntimeError):  # RuntimeError: there is no thread for it
                 del self.record.subscriptions[name]
                 return
             sink.subscription.entered_ns = self.true_ns
