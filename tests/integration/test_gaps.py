@@ -173,3 +173,48 @@ def test_without_failover_the_gap_lasts_until_its_own_connection_is_back(simulat
             )
         end(run, feed, simulator)
         check_exactness(run, feed)
+
+
+def test_an_unanswered_event_type_hides_no_outage(feed):
+    """With one that the server does not know, the gaps of all others went untold."""
+    options = Options(keys=frozenset({KEY}), start_after=None, unanswered=frozenset({"LULD.*"}))
+    with Simulator([feed], options) as simulator:
+        config = config_for(
+            simulator, *HOMES.values(), MASSIVE_EVENT_TYPES="Q,LULD", WEBSOCKET_FAILOVER_ENABLED=False
+        )
+        with Run(config) as run:
+            run.wait_confirmed(300)
+            simulator.start_feeds()
+            wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
+            for number in (1, 2):
+                simulator.close_clients(1006)
+                wait_until(
+                    lambda told=100 * 3 * number: sum(map(len, gaps_of(run).values())) == told, 15, "the gaps"
+                )
+            end(run, feed, simulator)
+            check_exactness(run, feed)
+
+
+def test_a_move_off_a_socket_that_is_dead_already_is_told(feed):
+    """Its death is found out when the tickers are long elsewhere: 386 of 386 ids went untold."""
+    with Simulator([feed], Options(keys=frozenset({KEY}), start_after=None)) as simulator:
+        config = config_for(
+            simulator,
+            *HOMES.values(),
+            MASSIVE_EVENT_TYPES="Q",
+            MASSIVE_PING_INTERVAL=4,
+            MASSIVE_PING_TIMEOUT=4,
+        )
+        with Run(config) as run:
+            run.wait_confirmed(300)
+            simulator.start_feeds()
+            wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
+            simulator.go_silent(only=1)
+            time.sleep(0.5)
+            moved = HOMES["connection_1"][:8]
+            for ticker in moved:
+                run.stream.move_ticker(ticker, "connection_2")
+            wait_until(lambda: run.of(status.Disconnected, "connection_1"), 20, "the death being found out")
+            wait_until(lambda: gaps_of(run).keys() >= {*HOMES["connection_1"]}, 20, "the gaps")
+            end(run, feed, simulator)
+            assert check_exactness(run, feed).keys() >= {*moved}
