@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import count, islice
 from typing import Final
 
+from tests.simulation.network import SITES
 from tests.simulation.phases import PHASES
 from tests.simulation.schedule import OWN_FAULTS, REDIS_FAULTS, SERVER_FAULTS, Schedule, schedule_of
 from tests.simulation.shrink import shrink
@@ -153,7 +154,7 @@ def _be_silent() -> None:
 
 def _tell_effects(effects: Counter[tuple[str, str]]) -> None:
     print("what each fault did, and how often:")
-    for fault in (*SERVER_FAULTS, *OWN_FAULTS, *REDIS_FAULTS):
+    for fault in (*SERVER_FAULTS, *OWN_FAULTS, *REDIS_FAULTS, *SITES):
         did = {what: times for (kind, what), times in effects.items() if kind == fault}
         words = ", ".join(f"{what} {times:,}" for what, times in sorted(did.items())) or "NOTHING"
         print(f"  {fault:22} {words}")

@@ -60,6 +60,7 @@ class Kernel:
         wakeups: how often each thread got its turn after which wait, by (name, what it waited for).
         waits_under_locks: how often somebody waited for something else than a lock while holding one, by the
             lock and what was waited for.
+        effects: how often a site that misbehaved changed something, by site.
         fraction: chance in [0, 1), for whose turn it is and the like.
         lines: the log, where there is to be one.
     """
@@ -76,6 +77,7 @@ class Kernel:
         self.deaths: list[tuple[str, BaseException]] = []
         self.wakeups: Counter[tuple[str, str]] = Counter()
         self.waits_under_locks: Counter[tuple[str, str]] = Counter()
+        self.effects: Counter[str] = Counter()
         self.lines: list[tuple[Any, ...]] | None = [] if log else None
         self.turns = 0
         self._runnable: list[Strand] = []
@@ -143,10 +145,13 @@ class Kernel:
         """Return one of the first so many numbers, from 0 on."""
         return int(self.fraction() * count) if count > 1 else 0
 
-    def strikes(self, site: str) -> bool:
-        """Tell whether a site misbehaves now."""
+    def strikes(self, site: str, *, at_once: bool = True) -> bool:
+        """Tell whether a site misbehaves now; count it, unless it shows only later whether that matters."""
         chance = self._sites.get(site)
-        return chance is not None and chance() < FIRING
+        if chance is None or chance() >= FIRING:
+            return False
+        self.effects[site] += at_once
+        return True
 
     # --- what happened
 
@@ -249,10 +254,17 @@ class Kernel:
         strand.waits_for = what
         strand.is_waiting = True
         if timeout_s is not None:
-            if self._sites and self.strikes("late_timer"):
-                timeout_s += self.fraction() * LATE_S
+            if self._sites and self.strikes("late_timer", at_once=False):
+                return self._wait_too_long(strand, timeout_s)
             self._arm_time_out(strand, self.now_ns + max(0, math.ceil(timeout_s * SECOND)))
         return self.driver.switch()
+
+    def _wait_too_long(self, strand: Strand, timeout_s: float) -> bool:
+        timeout_s += self.fraction() * LATE_S
+        self._arm_time_out(strand, self.now_ns + math.ceil(timeout_s * SECOND))
+        is_woken = bool(self.driver.switch())
+        self.effects["late_timer"] += not is_woken
+        return is_woken
 
     def wake(self, strand: Strand, value: Any = True) -> bool:
         """Let a thread go on; return whether it was waiting."""
@@ -263,6 +275,10 @@ class Kernel:
         strand.value = value
         self._runnable.append(strand)
         return True
+
+    def wake_for_nothing(self, strand: Strand) -> None:
+        """Let a thread go on that waits for something else."""
+        self.effects["spurious_wake"] += self.wake(strand)
 
     def sleep(self, seconds: float) -> None:
         """Park the thread that runs for a while."""

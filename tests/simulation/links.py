@@ -14,8 +14,8 @@ __all__ = ["Link", "ServerEnd"]
 SECOND: Final = 1_000_000_000
 HOLD_S: Final = 0.05
 """A rough link holds back what it cuts or joins for so long at most."""
-LONG_HOLD_S: Final = 2.0
-"""Now and then it does for so long, so that very much is joined."""
+LONG_HOLD_S: Final = 1.0
+"""Now and then it does for so long at most, so that very much is joined."""
 HEADER_BYTES: Final = 10
 """A cut is often within the first bytes, where headers are."""
 GIVE_UP_S: Final = 924.0
@@ -82,14 +82,12 @@ class Flow:
         if link.bytes_per_s and data:
             self._free_ns = max(self._free_ns, kernel.now_ns) + int(len(data) / link.bytes_per_s * SECOND)
             at_ns += self._free_ns - kernel.now_ns
-        at_ns = max(at_ns, self._last_ns)
         if link.rough and data and chance() < link.rough:
             at_ns, data = self._roughen(at_ns, data)
-        self._last_ns = at_ns
-        kernel.at_ns(at_ns, self._land, data)
+        self._schedule(at_ns, data)
 
     def _roughen(self, at_ns: int, data: bytes) -> tuple[int, bytes]:
-        """Cut something, or hold it until more has come."""
+        """Cut something, or hold it until more has come, however much is held already."""
         chance = self._chance
         kind = chance()
         if kind < 0.1:
@@ -98,8 +96,13 @@ class Flow:
             return at_ns + int(chance() * HOLD_S * SECOND), data
         longest = min(len(data), HEADER_BYTES) if kind < 0.6 else len(data)
         cut = 1 + int(chance() * (longest - 1))
-        self._kernel.at_ns(at_ns, self._land, data[:cut])
+        self._schedule(at_ns, data[:cut])
         return at_ns + 1 + int(chance() * HOLD_S * SECOND), data[cut:]
+
+    def _schedule(self, at_ns: int, data: bytes | None) -> None:
+        """Let something arrive, no earlier than what was sent before."""
+        self._last_ns = max(self._last_ns, at_ns)
+        self._kernel.at_ns(self._last_ns, self._land, data)
 
     def _land(self, data: bytes | None) -> None:
         if not self.is_cut:

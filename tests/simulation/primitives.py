@@ -344,8 +344,8 @@ def _park(kernel: Kernel, waiters: deque[Strand], what: str, timeout_s: float | 
         return False
     strand = getcurrent()
     spurious = None
-    if what == "a condition" and kernel.strikes("spurious_wake"):
-        spurious = kernel.at(SPURIOUS_S * kernel.fraction(), kernel.wake, strand)
+    if what == "a condition" and kernel.strikes("spurious_wake", at_once=False):
+        spurious = kernel.at(SPURIOUS_S * kernel.fraction(), kernel.wake_for_nothing, strand)
     waiters.append(strand)
     woken = kernel.wait(what, timeout_s)
     if spurious is not None:

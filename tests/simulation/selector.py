@@ -65,8 +65,8 @@ class Selector(selectors._BaseSelectorImpl):
             return ready
         kernel = self._kernel
         spurious = None
-        if kernel.strikes("spurious_wake"):
-            spurious = kernel.at(SPURIOUS_S * kernel.fraction(), kernel.wake, getcurrent())
+        if kernel.strikes("spurious_wake", at_once=False):
+            spurious = kernel.at(SPURIOUS_S * kernel.fraction(), kernel.wake_for_nothing, getcurrent())
         if timeout is not None:
             timeout = math.ceil(timeout * 1e3) * 1e-3  # the system counts in ms
         self._strand = getcurrent()

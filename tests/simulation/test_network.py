@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import wait_until
 from tests.simulation.kernel import Kernel
+from tests.simulation.links import HOLD_S, LONG_HOLD_S
 from tests.simulation.network import Link, Name, Network
 from tests.simulation.selector import Selector
 
@@ -500,6 +501,31 @@ def test_a_rough_link_cuts_and_joins_but_loses_and_turns_nothing(seed):
     assert len(reads) > 20
     assert ends[0].unread_bytes == 0
     assert kernel.left() == []
+
+
+def test_a_rough_link_holds_nothing_back_for_longer_than_it_says():
+    """What adds up leaves a busy connection minutes behind, which looks like a loss."""
+    kernel = Kernel()
+    network = Network(kernel, Link(latency_s=0.002, jitter_s=0.05, rough=0.5))
+    late_s = []
+
+    def accept(end):
+        end.on_read = lambda offset: late_s.append(kernel.now_ns / 1e9 - offset // 10 * 0.01)
+        for number in range(1, 3000):
+            kernel.at(number * 0.01, end.send, bytes(10))
+
+    def client():
+        sock = network.open_socket()
+        sock.connect(("127.0.0.1", PORT))
+        while sock.recv(65_536):
+            pass
+
+    network.listen(PORT, accept)
+    kernel.spawn(client, "client")
+    kernel.run(40)
+    assert 0.9 < max(late_s) < 0.01 + 0.002 + 0.05 + LONG_HOLD_S + HOLD_S
+    assert network.ends[0].unread_bytes == 0
+    kernel.close()
 
 
 def test_bandwidth_and_latency_take_their_time():

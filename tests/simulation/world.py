@@ -54,6 +54,8 @@ PORT: Final = 8765
 REDIS_PORT: Final = 6379
 DELIVERY_S: Final = 1.5
 """What was sent has come after so long, over the slowest link of a quiet world."""
+TRIES_MOST: Final = 50
+TRY_AGAIN_S: Final = 0.1
 CLOSE_S: Final = 10.0
 """The drain takes 5 s at most, and each subscriber that hangs 2 s more, all of them at once."""
 HANG_S: Final = 40.0
@@ -190,6 +192,7 @@ class Run:
         world = self.world = schedule.world
         self.schedule = schedule
         self.kernel = Kernel(schedule.seed, start_ns=world.start_ns, preempt=world.preempt, log=log)
+        self.kernel.arm(*world.buggify)
         link = Link(latency_s=world.latency_s, jitter_s=world.jitter_s, rough=world.rough)
         self.network = Network(self.kernel, link)
         self.runtime = runtime_of(self.kernel, self.network)
@@ -290,15 +293,23 @@ class Run:
         callback = Callback(self.record.enter("callback", now_ns), self.runtime, lambda: self.true_ns)
         batches = self._takes_batches("batches")
         self.users += [callback, batches]
-        self.stream.subscribe(callback, self._ends(callback))
+        self._insist(lambda: self.stream.subscribe(callback, self._ends(callback)))
         callback.subscription.entered_ns = self.true_ns
-        self.stream.batches.subscribe(batches, self._ends(batches))
+        self._insist(lambda: self.stream.batches.subscribe(batches, self._ends(batches)))
         batches.subscription.entered_ns = self.true_ns
         keeper = self._takes_batches("keeper")  # the stream lives as long as anybody is subscribed
         self.users.append(keeper)
-        self.stream.attach(keeper, capacity=100_000, overflow="drop_oldest")
+        self._insist(lambda: self.stream.attach(keeper, capacity=100_000, overflow="drop_oldest"))
         keeper.subscription.entered_ns = self.true_ns
-        self.kernel.arm(*self.world.buggify)  # whoever subscribes is told where no thread is to be had
+
+    def _insist(self, function: Callable[[], Any]) -> Any:
+        """Try until there is a thread to be had, as who is refused one has changed nothing."""
+        for _ in range(TRIES_MOST):
+            try:
+                return function()
+            except RuntimeError:
+                self.kernel.sleep(TRY_AGAIN_S)
+        return function()
 
     def _trade(self) -> None:
         """Let the market make what happens now, and go on."""
@@ -370,6 +381,8 @@ class Run:
                     self.effects[kind, what] += count
             if any(counts) or (not isinstance(did, str) and did):
                 result.pairs.update((kind, phase) for phase in phases)
+        for site, count in self.kernel.effects.items():
+            self.effects[site, "struck"] += count
         result.made = len(self.record.made)
         result.delivered = sum(len(s.order) for s in self.record.subscriptions.values())
         result.missed = len(Carriage(self.record, self.true_ns).unread)
@@ -459,10 +472,12 @@ class Run:
 
         def join() -> None:
             try:
-                handle = self.stream.attach(
-                    sink, capacity=capacity, overflow=overflow, on_error=self._ends(sink)
+                handle = self._insist(
+                    lambda: self.stream.attach(
+                        sink, capacity=capacity, overflow=overflow, on_error=self._ends(sink)
+                    )
                 )
-            except (Closed, RuntimeError):  # RuntimeError: there is no thread for it
+            except Closed:
                 del self.record.subscriptions[name]
                 return
             sink.subscription.entered_ns = self.true_ns
