@@ -13,7 +13,7 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
         part="pool",
         seen="the tickers of a connection that is down wait for its return",
         edits=(Edit("pipeline.pool:Pool._down", 'self._seating.route("failover")', "pass"),),
-        can_show=lambda world: world.failover and world.connections > 1,
+        can_show=lambda it: it.world.failover and it.world.connections > 1,
     ),
     Breakage(
         name="not_asked_for_again",
@@ -26,7 +26,7 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
         part="pool",
         seen="a ticker that comes back to its connection within two seconds is given up there",
         edits=(Edit("pipeline.seating:Seating._carry", "seat.releasing.pop(ticker, None)", "pass"),),
-        can_show=lambda world: world.connections > 1,
+        can_show=lambda it: it.world.connections > 1,
     ),
     Breakage(
         name="unanswered_for_ever",
@@ -93,7 +93,7 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
         part="gaps",
         seen="what is lost of a ticker that is moved off a half-open socket is not told",
         edits=(Edit("pipeline.coverage:Coverage.ask", "self._book.doubt(session, each)", "pass"),),
-        can_show=lambda world: world.connections > 1,
+        can_show=lambda it: it.world.connections > 1,
     ),
     Breakage(
         name="dead_and_believed",
@@ -106,7 +106,7 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
                 "self._book.drop(span)",
             ),
         ),
-        can_show=lambda world: world.connections > 1,
+        can_show=lambda it: it.world.connections > 1,
     ),
     Breakage(
         name="looks_once",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.simulation.breaking import Breakage, Edit
+from tests.simulation.breaking import Breakage, Edit, happens
 from tests.simulation.market import trading_date
 from tests.simulation.schedule import World
 
@@ -34,6 +34,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "needed = 1 << 62 if width == 8 else 4",
             ),
         ),
+        can_show=lambda it: it.world.rough > 0 and happens(it, "large_message", "sizes"),
     ),
     # -- decode ----------------------------------------------------------------------------------------------
     Breakage(
@@ -53,6 +54,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         part="decode",
         seen="ticks that came in one read behind a message that is no JSON are neither delivered nor counted",
         edits=(Edit("pipeline.massive.salvage:_take_apart", ', b"[{" + last]', "]"),),
+        can_show=lambda it: happens(it, "broken_json", "truncated"),
     ),
     # -- dedupe ----------------------------------------------------------------------------------------------
     Breakage(
@@ -74,7 +76,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "elif trades[trade_id]:",
             ),
         ),
-        can_show=lambda world: world.market == "stocks" and "T" in world.kinds,
+        can_show=lambda it: it.world.market == "stocks" and "T" in it.world.kinds,
     ),
     Breakage(
         name="numbers_out_of_the_way",
@@ -87,7 +89,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pass",
             ),
         ),
-        can_show=lambda world: world.market == "stocks" and "Q" in world.kinds and world.connections > 1,
+        can_show=lambda it: {"Q"} <= {*it.world.kinds} and it.world.connections > 1,
     ),
     Breakage(
         name="revisions_are_copies",
@@ -112,7 +114,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 'return float("-inf"), float("inf")',
             ),
         ),
-        can_show=lambda world: world.market == "stocks" and _crosses_midnight(world),
+        can_show=lambda it: it.world.market == "stocks" and _crosses_midnight(it.world),
     ),
     Breakage(
         name="half_a_window",
@@ -125,7 +127,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "islice(self.trades.items(), len(self.trades), None)",
             ),
         ),
-        can_show=lambda world: world.dedupe_window < 10_000 and "T" in world.kinds,
+        can_show=lambda it: it.world.dedupe_window < 10_000 and "T" in it.world.kinds,
     ),
     # -- buffers and their threads ---------------------------------------------------------------------------
     Breakage(
@@ -133,7 +135,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         part="operators",
         seen="where the oldest ticks of a batch are dropped one more goes, and is counted as delivered",
         edits=(Edit("operators.tick_queue:Segment.skip", "self.start += count", "self.start += count + 1"),),
-        can_show=lambda world: world.overflow == "drop_oldest",
+        can_show=lambda it: it.world.overflow == "drop_oldest" or happens(it, "join"),
     ),
     Breakage(
         name="aged_and_untold",
@@ -146,13 +148,14 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pass",
             ),
         ),
-        can_show=lambda world: world.max_age_ms > 0,
+        can_show=lambda it: it.world.max_age_ms > 0,
     ),
     Breakage(
         name="who_leaves_wakes_nobody",
         part="operators",
         seen="where a subscriber that blocks leaves with a full buffer, the stream stands still for all",
         edits=(Edit("pipeline.outlet:Outlet._end", "self._on_room()", "pass"),),
+        can_show=lambda it: happens(it, "join") and happens(it, "hang") and happens(it, "leave"),
     ),
     Breakage(
         name="stands_by_for_ever",
@@ -218,7 +221,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         part="sinks",
         seen="what was on its way to Redis when its connection broke is not sent again",
         edits=(Edit("pipeline.sinks.redis_window:Window.rewind", "self._waiting.extendleft(back)", "pass"),),
-        can_show=lambda world: world.redis,
+        can_show=lambda it: it.world.redis,
     ),
     Breakage(
         name="answered_sent_again",
@@ -231,7 +234,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pass",
             ),
         ),
-        can_show=lambda world: world.redis,
+        can_show=lambda it: it.world.redis,
     ),
     Breakage(
         name="refused_in_reverse",
@@ -244,7 +247,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "self._waiting.extendleft(self._refused)",
             ),
         ),
-        can_show=lambda world: world.redis,
+        can_show=lambda it: it.world.redis,
     ),
     Breakage(
         name="failed_and_untold",

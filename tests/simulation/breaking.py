@@ -11,9 +11,9 @@ from pkgutil import resolve_name
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from tests.simulation.schedule import World
+from tests.simulation.schedule import Schedule
 
-__all__ = ["Breakage", "Edit", "Stale"]
+__all__ = ["Breakage", "Edit", "Stale", "happens"]
 
 MARK: Final = "_passes_breakage_{}"
 """So is called, in the module of a broken line, what is told that it runs."""
@@ -126,6 +126,11 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
+def happens(schedule: Schedule, *kinds: str) -> bool:
+    """Tell whether any of these faults happens in a world."""
+    return any(fault.kind in kinds for fault in schedule.faults)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breakage:
     """A defect that somebody might write, and that a simulated world has to find.
@@ -135,7 +140,7 @@ class Breakage:
         part: of the product.
         seen: what a user of the product would see.
         edits: what is broken: one line, or the same in several places.
-        can_show: tells which worlds can show it.
+        can_show: tells which worlds can show it, with what happens in them.
         may_crash: a thread that dies is what it does.
     """
 
@@ -143,7 +148,7 @@ class Breakage:
     part: str
     seen: str
     edits: tuple[Edit, ...]
-    can_show: Callable[[World], bool] = lambda _: True
+    can_show: Callable[[Schedule], bool] = lambda _: True
     may_crash: bool = False
 
     @contextmanager

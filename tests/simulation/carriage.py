@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline.status import Loss
 from pipeline.symbols import WILDCARD, other_spellings
-from tests.simulation.record import Hold, Made, Record, Session
+from tests.simulation.record import Hold, Made, Message, Record, Session
 
 __all__ = ["Carriage", "Due", "Proof", "Read", "Span"]
 
@@ -78,6 +78,7 @@ class _Index:
     first: dict[int, Read] = field(default_factory=dict)
     copies: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     elements: list[tuple[int, str, tuple[int | None, ...]]] = field(default_factory=list)
+    waits: list[tuple[int, Message]] = field(default_factory=list)
 
 
 class Carriage:
@@ -101,6 +102,7 @@ class Carriage:
             for place, message in enumerate(session.read_messages):
                 read_ns = session.read_ns(message.end) or 0
                 index.elements.append((read_ns, session.connection, message.keys))
+                index.waits.append((read_ns - message.sent_ns, message))
                 for key in message.keys:
                     if key is not None:
                         read = Read(self.record.made[key], session.number, place, read_ns)
@@ -126,6 +128,11 @@ class Carriage:
     def elements(self) -> list[tuple[int, str, tuple[int | None, ...]]]:
         """All messages that were read: when, by which connection, and what is in them."""
         return self._index.elements
+
+    @property
+    def longest_wait(self) -> tuple[int, Message] | None:
+        """How long at most a message was under way and waited to be read, ns, and which."""
+        return max(self._index.waits, key=lambda wait: wait[0], default=None)
 
     def far_copies(self, key: int, window: int) -> int:
         """Return how many copies of a tick were read when so many other elements had come since it."""

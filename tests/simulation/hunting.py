@@ -79,7 +79,7 @@ def try_seed(breakage: Breakage, seed: int) -> Trial | None:
     Where a promise is broken it is run again without: what is broken in the whole product tells nothing.
     """
     schedule = schedule_of(seed, SECONDS)
-    if not breakage.can_show(schedule.world):
+    if not breakage.can_show(schedule):
         return None
     passed: list[None] = []
     with breakage.applied(lambda: passed.append(None)):

@@ -24,6 +24,8 @@ STATED_NS: Final = SECOND // 10
 SOON_NS: Final = 8 * SECOND
 """Within so long a loss is told, after somebody carries its channel again: less than it takes to find that
 another channel stays unanswered."""
+PROMPT_NS: Final = 10 * SECOND
+"""What is sent has come after so long over the slowest link, and is read then."""
 SHOWN: Final = 3
 """Examples in a verdict."""
 
@@ -42,6 +44,7 @@ class Context:
         margin_ns: of event times, which are floored to the ms.
         decode_ns: what was read may wait so long until it is decoded.
         forbidden: channels of Redis that take nothing.
+        holds: reads may be held back, by who blocks or where there is little room.
     """
 
     start_ns: int
@@ -50,6 +53,7 @@ class Context:
     margin_ns: int = MS
     decode_ns: int = SECOND
     forbidden: frozenset[str] = field(default_factory=frozenset)
+    holds: bool = False
 
     def at(self, ns: int) -> str:
         """Return a time as seconds since the beginning."""
@@ -67,6 +71,7 @@ def judge(record: Record, now_ns: int, accounts: Accounts, context: Context) -> 
     """
     carriage = Carriage(record, now_ns)
     verdicts = [*_judge_losses(carriage, context), *_judge_spans(carriage, context)]
+    verdicts += _judge_reads(carriage, context)
     for subscription in record.subscriptions.values():
         judges = (_judge_deliveries, _judge_order) if subscription.kind != "redis" else ()
         for judge_one in judges:
@@ -142,6 +147,15 @@ def _near(spans: Iterable[Span], made: Made, context: Context) -> str:
     if nearest is None:
         return "nothing is told of it"
     return f"the nearest span is {context.at(nearest.from_ns)} to {context.at(nearest.to_ns)}"
+
+
+def _judge_reads(carriage: Carriage, context: Context) -> Iterator[Verdict]:
+    """Judge that no subscriber keeps the sockets waiting by what it does, unless it is one that blocks."""
+    longest = carriage.longest_wait
+    if longest is not None and longest[0] > PROMPT_NS and not context.holds:
+        wait_ns, message = longest
+        words = f"what was sent at {context.at(message.sent_ns)} was read {wait_ns / SECOND:.1f} s later"
+        yield Verdict(Statement.PROMPT, message.sent_ns + PROMPT_NS, words)
 
 
 # -- what was told of it ------------------------------------------------------------------------------------

@@ -234,7 +234,9 @@ def schedule_of(seed: int, seconds: float, *, days: bool = False) -> Schedule:
     """Make the world of a seed, and what happens in it."""
     world = _world(Random(f"{seed}/world"), seconds, days=days)
     world = replace(world, buggify=_sites(Random(f"{seed}/sites")))
-    return Schedule(seed, world, tuple(_faults(Random(f"{seed}/faults"), world)))
+    faults = [*_faults(Random(f"{seed}/faults"), world)]
+    faults += [fault for fault in _leaving(Random(f"{seed}/leaving"), faults) if fault.at_s < world.seconds]
+    return Schedule(seed, world, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 
 def _sites(random: Random) -> tuple[str, ...]:
@@ -346,3 +348,12 @@ def _faults(random: Random, world: World) -> Iterator[Fault]:
 def _part_of(random: Random) -> float:
     """Draw a number below 1, with few digits: rounded up to 1 it would pick what is after the last."""
     return min(round(random.random(), 4), 0.9999)
+
+
+def _leaving(random: Random, faults: list[Fault]) -> Iterator[Fault]:
+    """Yield that some who join hang soon, and are taken leave of while they do."""
+    for joining in faults:
+        if joining.kind == "join" and random.random() < 0.4:
+            hangs_s = joining.at_s + random.random()
+            yield Fault(round(hangs_s, 3), "hang", 0.9999, round(0.5 + random.random() / 2, 4))
+            yield Fault(round(hangs_s + 1 + 6 * random.random(), 3), "leave", round(random.random(), 4))

@@ -91,7 +91,7 @@ def test_every_line_that_is_to_be_broken_runs():
     left = {edit: breakage for breakage in BREAKAGES for edit in breakage.edits}
     for seed in range(SEEDS_TO_PASS):
         schedule = schedule_of(seed, SECONDS)
-        able = {edit for edit, breakage in left.items() if breakage.can_show(schedule.world)}
+        able = {edit for edit, breakage in left.items() if breakage.can_show(schedule)}
         if able:
             passed: set[Edit] = set()
             with ExitStack() as marks:

@@ -9,7 +9,7 @@ from operators.account import Account
 from pipeline.status import Loss, SinkDown, SinkUp, SubscriberFailed
 from tests.simulation.carriage import Carriage
 from tests.simulation.histories import END_NS, MS, SECOND, START_NS, loss_of, perfect_history
-from tests.simulation.model import SOON_NS, Context, judge, judge_liveness, judge_wakeups
+from tests.simulation.model import PROMPT_NS, SOON_NS, Context, judge, judge_liveness, judge_wakeups
 from tests.simulation.record import Made, Record
 from tests.simulation.verdicts import Statement, first
 
@@ -145,6 +145,17 @@ def _tell_of_no_failure(history, random):
     _forget_told(history, lambda event: isinstance(event, SubscriberFailed) and event.subscriber == "all")
 
 
+def _leave_it_queued(history, random):
+    _change(history, "all", dropped=-1, queued=1)
+
+
+def _read_late(history, random):
+    session = next(session for session in history.record.sessions.values() if session.read_messages)
+    place = random.randrange(len(session.read_messages))
+    message = session.messages[place]
+    session.messages[place] = message._replace(sent_ns=message.sent_ns - PROMPT_NS)
+
+
 DAMAGES = {
     _lose_a_delivery: Statement.READ,
     _lose_it_and_its_count: Statement.READ,
@@ -165,6 +176,8 @@ DAMAGES = {
     _call_a_failure_a_delivery: Statement.EQUAL,
     _tell_of_no_drop: Statement.COUNTED,
     _tell_of_no_failure: Statement.COUNTED,
+    _leave_it_queued: Statement.EQUAL,
+    _read_late: Statement.PROMPT,
 }
 
 
@@ -234,6 +247,23 @@ def test_a_channel_that_nobody_carries_for_too_long_is_found():
     assert [verdict.statement for verdict in verdicts] == [Statement.ALIVE]
     assert "T.B" in verdicts[0].detail
     assert not list(judge_liveness(record, START_NS, END_NS, 111 * SECOND, Context(start_ns=START_NS)))
+
+
+@pytest.mark.parametrize("ago_s", [1, 60])
+def test_a_client_that_reads_no_more_loses_what_is_sent(ago_s):
+    """All that it never read would be on its way for ever: a stream that stands still would break nothing."""
+    record = Record()
+    record.want(["T.A"], START_NS)
+    session = record.begin_session(1, "connection_1", START_NS)
+    session.hold("T.A", START_NS)
+    session.acknowledge("T.A", 1)
+    session.read(1, START_NS + 1)
+    sent_ns = END_NS - ago_s * SECOND
+    record.make(Made("T.A", 1, sent_ns, sent_ns))
+    session.send([1], 1, 2, sent_ns)
+    record.closed_ns = END_NS
+    found = {verdict.statement for verdict in judge(record, END_NS, {}, Context(start_ns=START_NS))}
+    assert found == ({Statement.TOLD} if ago_s > 10 else set())
 
 
 def test_a_half_open_session_carries_nothing():

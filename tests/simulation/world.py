@@ -235,6 +235,7 @@ class Run:
             lambda: [link.held for link in self.massive.links.values()],
             frozenset(self._channels_of(self.names[: world.redundant])),
         )
+        self._may_block = world.overflow == "block"
         self._market_is_open = True
         self._drifts = False
         self._pending: list[tuple[str, tuple[str, ...], Any]] = []
@@ -409,6 +410,7 @@ class Run:
             window=self.world.dedupe_window,
             forbidden=frozenset(self._forbidden),
             sheds=self.world.ingest_bytes < SMALL_INGEST_BYTES or self.world.max_age_ms > 0,
+            holds=self._may_block or self.world.ingest_bytes < SMALL_INGEST_BYTES,
         )
         self.result.verdicts += [
             verdict
@@ -467,6 +469,7 @@ class Run:
 
     def attach(self, name: str, overflow: str, capacity: int) -> None:
         """Let a sink join."""
+        self._may_block = self._may_block or overflow == "block"
         sink = self._takes_batches(name)
         self.users.append(sink)
 
