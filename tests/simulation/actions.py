@@ -103,7 +103,7 @@ class Actions:
             try:
                 action()
             except (Closed, ValueError) as refused:
-                self._run.effects[f"{name} refused: {type(refused).__name__}"] += 1
+                self._run.effects[name, f"refused: {type(refused).__name__}"] += 1
 
         self._run.spawn(act, "operator")
         return "asked for"

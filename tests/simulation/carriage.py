@@ -229,8 +229,24 @@ class Carriage:
                     if due.from_ns <= made.market_ns < due.to_ns
                     and made.key not in self.first_reads
                     and made.key not in under_way
+                    and not self._went_unseen(made)
                 ]
         return lost
+
+    def _went_unseen(self, made: Made) -> bool:
+        """Tell whether a tick was withheld by a session that answered, and that gave its channel back.
+
+        A session that stays silent is found to be stale; of one that was left meanwhile nobody can know.
+        """
+        for session in self.record.sessions.values():
+            if session.deaf_ns is None or not session.answers or made.market_ns < session.deaf_ns:
+                continue
+            for hold in session.holds:
+                if hold.channel == made.channel and hold.from_ns <= made.market_ns:
+                    given_back = hold.to_ns is not None and hold.to_ns != session.ended_ns
+                    if given_back and made.market_ns <= (hold.to_ns or 0):
+                        return True
+        return False
 
     def _lives_at_the_end(self, session: Session) -> bool:
         ended_ns, closed_ns = session.ended_ns, self.record.closed_ns

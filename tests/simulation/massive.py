@@ -132,13 +132,13 @@ class Link:
 
     def mute(self, silence: Silence) -> None:
         """Tell it no data, or nothing at all, until its end."""
-        self.deafen()
+        self.deafen(answers=silence is Silence.DATA)
         self.conversation.fall_silent(silence)
 
-    def deafen(self) -> None:
-        """Note that no data arrives any more."""
+    def deafen(self, *, answers: bool = False) -> None:
+        """Note that no data arrives any more, and whether all else does."""
         self.is_deaf = True
-        self.log.deafen(self._kernel.true_ns)
+        self.log.deafen(self._kernel.true_ns, answers=answers)
 
 
 class OtherProgram:

@@ -20,7 +20,7 @@ SECOND: Final = 1_000_000_000
 SETTLE_NS: Final = 2 * SECOND
 """A channel that stays silent for so long after its confirmation is not waited for."""
 STATED_NS: Final = SECOND // 10
-"""A span that ends with a confirmation ends so long after it, since clocks are not exact."""
+"""A span that begins or ends with a confirmation has its edge so far beyond it: clocks are not exact."""
 SOON_NS: Final = 8 * SECOND
 """Within so long a loss is told, after somebody carries its channel again: less than it takes to find that
 another channel stays unanswered."""
@@ -174,7 +174,9 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
                 shown = ", ".join(context.at(read.made.event_ns) for read in inside[:SHOWN])
                 detail = f"{words}: {len(inside)} ticks within were delivered ({shown})"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
-            elif (begins_ns := _wanted_before(carriage, span)) and span.from_ns < begins_ns - error_ns:
+            elif (
+                begins_ns := _wanted_before(carriage, span)
+            ) and span.from_ns < begins_ns - STATED_NS - error_ns:
                 detail = f"{words}: it was not wanted before {context.at(begins_ns)}"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
             elif (known_ns := _known_before_its_end(carriage, span, error_ns)) is not None:

@@ -70,7 +70,8 @@ class Session:
         began_ns: when the server accepted it.
 
     Attributes:
-        deaf_ns: from when on nothing that the server sends arrives; None where everything does.
+        deaf_ns: from when on no ticks that the server sends arrive; None where all do.
+        answers: whether all else does, so that nobody can tell it from a session that has no ticks.
         ended_ns: when either side ended it, as far as the server knows.
         left_ns: when the client closed its socket.
         by_us: whether the client did.
@@ -81,6 +82,7 @@ class Session:
         self.connection = connection
         self.began_ns = began_ns
         self.deaf_ns: int | None = None
+        self.answers = True
         self.ended_ns: int | None = None
         self.left_ns: int | None = None
         self.by_us = False
@@ -117,10 +119,11 @@ class Session:
         self._offsets.append(offset)
         self._read_ns.append(now_ns)
 
-    def deafen(self, now_ns: int) -> None:
-        """Note that nothing arrives any more."""
+    def deafen(self, now_ns: int, *, answers: bool = False) -> None:
+        """Note that no ticks arrive any more, and whether the server answers still."""
         if self.deaf_ns is None:
             self.deaf_ns = now_ns
+        self.answers = answers and self.answers
 
     def end(self, now_ns: int, *, by_us: bool) -> None:
         """Note that it is over: by the first who ended it."""
