@@ -37,7 +37,7 @@ def ddmin(fails: Callable[[Sequence[Item]], bool], items: Sequence[Item]) -> tup
 
 
 def shrink(
-    schedule: Schedule, fails: Callable[[Schedule], bool], most_runs: int = 400
+    schedule: Schedule, fails: Callable[[Schedule], bool], most_runs: int = 250
 ) -> tuple[Schedule, int]:
     """Return the smallest schedule found that fails in the same way, and how many runs it took.
 
@@ -60,6 +60,7 @@ def shrink(
         return known[text]
 
     before = None
+    schedule = _first_that_fails(schedule, _cut_off, still_fails)
     while before != schedule:
         before = schedule
         faults = ddmin(partial(_fails_with, schedule, still_fails), schedule.faults)
@@ -88,6 +89,15 @@ def _first_that_fails(
         schedule = smaller
         seen.add(str(schedule))
     return schedule
+
+
+def _cut_off(schedule: Schedule) -> Iterator[Schedule]:
+    """Yield what ends earlier: that runs faster, too."""
+    for part in (0.25, 0.5, 0.75, 0.9):
+        seconds = float(round(schedule.world.seconds * part))
+        faults = tuple(fault for fault in schedule.faults if fault.at_s < seconds)
+        if 0 < seconds < schedule.world.seconds:
+            yield replace(schedule, world=replace(schedule.world, seconds=seconds), faults=faults)
 
 
 def _smaller_worlds(schedule: Schedule) -> Iterator[Schedule]:

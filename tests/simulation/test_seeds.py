@@ -1,4 +1,4 @@
-"""Seeds of today's code."""
+"""Seeds of today's code, and schedules that failed once."""
 
 import os
 import subprocess
@@ -9,17 +9,61 @@ import pytest
 from tests.simulation.actions import ACTIONS
 from tests.simulation.massive_faults import FAULTS
 from tests.simulation.redis_faults import REDIS_FAULTS as FAULTS_OF_REDIS
-from tests.simulation.schedule import OWN_FAULTS, REDIS_FAULTS, SERVER_FAULTS, schedule_of
+from tests.simulation.schedule import (
+    OWN_FAULTS,
+    REDIS_FAULTS,
+    SERVER_FAULTS,
+    Fault,
+    Schedule,
+    World,
+    schedule_of,
+)
 from tests.simulation.world import judge_world
 
-SEEDS = (4, 6, 7, 10, 12, 13, 18, 20, 21, 22, 23)
+SEEDS = range(24)
 TWICE = (0, 5, 9)
+
+
+def _calm(**settings):
+    return World(seconds=30.0, kinds=("T", "Q"), symbols=4, jitter_s=0.0, rough=0.0, **settings)
+
+
+FOUND = {
+    "a ticker that was moved off a half-open socket: its gap was told by nobody": Schedule(
+        1, _calm(rate=10.0, quick=False), (Fault(10.0, "half_open"), Fault(12.0, "move", 0.0, 0.5))
+    ),
+    "both ends of a move's overlap died within it: each was believed to be carried by the other": Schedule(
+        2,
+        _calm(rate=50.0, quick=False),
+        (Fault(10.0, "move", 0.0, 0.5), Fault(11.0, "rst"), Fault(11.3, "rst")),
+    ),
+    "an acknowledgement was lost: later outages of its connection opened no gap": Schedule(
+        3,
+        _calm(rate=10.0),
+        (Fault(8.0, "acks_lost", 0.0, 0.4), Fault(9.0, "rst_all"), Fault(20.0, "rst_all")),
+    ),
+    "a channel was never answered: no outage of its connection was told after the first": Schedule(
+        4,
+        _calm(rate=10.0),
+        (Fault(8.0, "unanswered"), Fault(9.0, "rst_all"), Fault(20.0, "rst_all"), Fault(26.0, "rst_all")),
+    ),
+    "all was carried twice, and one of both was half-open when the other was reset": Schedule(
+        5, _calm(rate=50.0, redundant=4, quick=False), (Fault(10.0, "half_open"), Fault(10.5, "rst"))
+    ),
+}
+"""What a schedule that failed was about, to the schedule."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_promise_is_broken(seed):
     """Each seed is a minute of a user's day in which everything goes wrong."""
     assert judge_world(schedule_of(seed, 60.0)).verdicts == []
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_stays_mended(name):
+    """A schedule outlives the code whose seed made it."""
+    assert judge_world(FOUND[name]).verdicts == []
 
 
 @pytest.mark.timeout(300)
