@@ -14,7 +14,10 @@ def main():
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--no-redis", action="store_true")
-    parser.add_argument("--story", help="FROM-TO or FROM-TO/CHANNEL: tell what happened between, s")
+    parser.add_argument(
+        "--story",
+        help="FROM-TO or FROM-TO/CHANNEL: tell what happened between, s; default: before the first untold id",
+    )
     arguments = parser.parse_args()
     logging.getLogger("tickbraid").propagate = False
     run = Run(arguments.seed, arguments.seconds, with_redis=not arguments.no_redis)
@@ -24,8 +27,9 @@ def main():
         print(f"  {name}: {json.dumps(figure)}")  # noqa: T201  # as above
     for line in verdict.clusters():
         print(f"  {line}")  # noqa: T201  # as above
-    span, _, channel = (arguments.story or "0-0").partition("/")
-    for line in verdict.story(*map(float, span.split("-")), channel):
+    span, _, channel = (arguments.story or "").partition("/")
+    story = verdict.story(*map(float, span.split("-")), channel) if span else verdict.plot()
+    for line in story:
         print(f"    {line}")  # noqa: T201  # as above
     for problem in verdict.problems:
         print(f"  WRONG: {problem}")  # noqa: T201  # as above

@@ -16,7 +16,8 @@ SHORT = (
 def check(run):
     """Play a run; fail with its seed and what is wrong with it."""
     verdict = run.play()
-    lines = [run.describe(), *map(str, verdict.figures().items()), *verdict.clusters(), *verdict.problems]
+    figures = map(str, verdict.figures().items())
+    lines = [run.describe(), *figures, *verdict.clusters(), *verdict.plot(), *verdict.problems]
     print("\n".join(lines))  # noqa: T201  # the seed, and the figures, for whoever runs it again
     assert not verdict.problems, "\n".join(lines)
     return verdict

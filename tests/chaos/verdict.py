@@ -260,8 +260,16 @@ class Verdict:
             lines.append(f"untold {from_s}-{to_s}: {dict(channels.most_common(12))}")
         return lines
 
+    def plot(self, before_s=12.0, after_s=3.0):
+        """Return what led to the first untold id, and what was told of its channel."""
+        if not self.untold:
+            return []
+        made = min((self._made[serial] for serial in self.untold), key=lambda made: made.made_ns)
+        at_s = (made.made_ns - self._run.begin_ns) / 1e9
+        return self.story(at_s - before_s, at_s + after_s, made.channel)
+
     def story(self, from_s, to_s, channel=""):
-        """Return what happened between two times, line by line, and what was told of a channel."""
+        """Return what happened between two times, s, line by line, and what was told of a channel."""
         run = self._run
         told = [(event.at_ns, f"told: {_words(event)}") for event in run.events]
         lines = sorted([*run.server.log, *run.operator.log, *told])
