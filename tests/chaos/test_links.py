@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.links import Forwarder
 
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 A_MOMENT_S = 0.05
 
 
@@ -92,7 +92,7 @@ def test_a_half_open_link_carries_nothing_and_tells_nobody():
     """Neither an end nor an error may give it away, on neither side, not even when the client leaves."""
 
     async def test(line):
-        line.link.leave_half_open(1.0)
+        line.link.leave_half_open(60.0)
         line.far_writer.write(b"lost")
         line.writer.write(b"lost, too")
         for reader in (line.reader, line.far_reader):
@@ -102,6 +102,7 @@ def test_a_half_open_link_carries_nothing_and_tells_nobody():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(line.far_reader.read(1), A_MOMENT_S)
         assert line.link.lost_bytes == 4
+        await line.link.close()
         assert await line.far_reader.read() == b""
 
     on_a_line(test)
@@ -111,7 +112,7 @@ def test_what_stalls_comes_later_and_whole():
     """A stall loses nothing: what it held must come in its order."""
 
     async def test(line):
-        line.link.stall(0.2)
+        line.link.stall(1.0)
         line.far_writer.write(b"late")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(line.reader.read(1), A_MOMENT_S)
