@@ -77,6 +77,8 @@ class _Index:
     reads: dict[str, list[Read]] = field(default_factory=lambda: defaultdict(list))
     first: dict[int, Read] = field(default_factory=dict)
     copies: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    times: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """When the ticks of a channel were sent and read, by (channel, session)."""
     elements: list[tuple[int, str, tuple[int | None, ...]]] = field(default_factory=list)
     waits: list[tuple[int, Message]] = field(default_factory=list)
 
@@ -97,7 +99,8 @@ class Carriage:
 
     @cached_property
     def _index(self) -> _Index:
-        index = _Index()
+        index, all_made = _Index(), self.record.made
+        first = index.first
         for session in self.record.sessions.values():
             for place, message in enumerate(session.read_messages):
                 read_ns = session.read_ns(message.end) or 0
@@ -105,26 +108,28 @@ class Carriage:
                 index.waits.append((read_ns - message.sent_ns, message))
                 for key in message.keys:
                     if key is not None:
-                        read = Read(self.record.made[key], session.number, place, read_ns)
-                        index.reads[read.made.channel].append(read)
+                        made = all_made[key]
+                        read = Read(made, session.number, place, read_ns)
+                        index.reads[made.channel].append(read)
+                        index.times[made.channel, session.number].append((message.sent_ns, read_ns))
                         index.copies[key] += 1
-                        if key not in index.first or read_ns < index.first[key].read_ns:
-                            index.first[key] = read
+                        if key not in first or read_ns < first[key].read_ns:
+                            first[key] = read
         for reads in index.reads.values():
             reads.sort(key=lambda read: read.read_ns)
         return index
 
-    @property
+    @cached_property
     def first_reads(self) -> dict[int, Read]:
         """Of each tick that was read, the first copy."""
         return self._index.first
 
-    @property
+    @cached_property
     def copies(self) -> dict[int, int]:
         """Of each tick that was read, how often."""
         return self._index.copies
 
-    @property
+    @cached_property
     def elements(self) -> list[tuple[int, str, tuple[int | None, ...]]]:
         """All messages that were read: when, by which connection, and what is in them."""
         return self._index.elements
@@ -154,25 +159,29 @@ class Carriage:
     def proofs(self) -> dict[str, list[Proof]]:
         """Of each channel, the holds that the client knows of: by their acknowledgement, or by a tick."""
         proofs: dict[str, list[Proof]] = defaultdict(list)
-        ticks: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
-        for session in self.record.sessions.values():
-            for message in session.read_messages:
-                read_ns = session.read_ns(message.end) or 0
-                for key in message.keys:
-                    if key is not None:
-                        channel = self.record.made[key].channel
-                        ticks[channel, session.number].append((message.sent_ns, read_ns))
+        times = self._index.times
         for session in self.record.sessions.values():
             for hold in session.holds:
                 known = [ns for ns in (self._acknowledged_ns(session, hold),) if ns is not None]
                 known += [
                     read_ns
-                    for sent_ns, read_ns in ticks.get((hold.channel, session.number), ())
+                    for sent_ns, read_ns in times.get((hold.channel, session.number), ())
                     if hold.from_ns <= sent_ns and (hold.to_ns is None or sent_ns <= hold.to_ns)
                 ][:1]
                 if known:
                     proofs[hold.channel].append(Proof(hold, session, min(known)))
         return proofs
+
+    @cached_property
+    def returns(self) -> dict[str, list[tuple[int, int, int]]]:
+        """Of each channel, since when somebody held it, when that was known, and for how long it lasted."""
+        returns: dict[str, list[tuple[int, int, int]]] = {}
+        for channel, proofs in self.proofs.items():
+            entries = returns[channel] = []
+            for hold, session, known_ns in proofs:
+                ends = [ns for ns in (hold.to_ns, session.last_live_ns) if ns is not None]
+                entries.append((hold.from_ns, known_ns, min(ends, default=self.now_ns) - known_ns))
+        return returns
 
     @staticmethod
     def _acknowledged_ns(session: Session, hold: Hold) -> int | None:
@@ -220,14 +229,14 @@ class Carriage:
             if message.sent_ns > (self.record.closed_ns or self.now_ns) - WAY_NS
             for key in message.keys
         }
-        lost = []
+        lost, first_reads = [], self.first_reads
         for channel, ticks in self.record.by_channel.items():
             for due in self.due(channel):
                 lost += [
                     made
                     for made in ticks
                     if due.from_ns <= made.market_ns < due.to_ns
-                    and made.key not in self.first_reads
+                    and made.key not in first_reads
                     and made.key not in under_way
                     and not self._went_unseen(made)
                 ]

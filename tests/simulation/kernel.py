@@ -72,7 +72,7 @@ class Kernel:
         self.start_ns = start_ns
         self.now_ns = 0
         self.driver = getcurrent()
-        self.driver.held, self.driver.is_waiting = [], False
+        self.driver.held, self.driver.is_waiting, self.driver.ident = [], False, 0
         self.strands: dict[int, Strand] = {}
         self.deaths: list[tuple[str, BaseException]] = []
         self.wakeups: Counter[tuple[str, str]] = Counter()
@@ -226,8 +226,8 @@ class Kernel:
 
     def ident(self) -> int:
         """Return the number of the thread that runs; 0 outside of all."""
-        current = getcurrent()
-        return current.ident if isinstance(current, Strand) else 0
+        ident: int = getcurrent().ident
+        return ident
 
     def current(self) -> str:
         """Return the name of the thread that runs."""
@@ -333,7 +333,7 @@ class Kernel:
             Livelock: time does not pass.
             RealThread: the operating system has a thread more than before.
         """
-        self._run_until(self.now_ns + round(seconds * SECOND), lambda: False)
+        self._run_until(self.now_ns + round(seconds * SECOND), None)
 
     def run_until(self, condition: Callable[[], object], within_s: float) -> bool:
         """Let time pass until something is true, or so much has; return whether it is."""
@@ -364,13 +364,13 @@ class Kernel:
             raise errors[0]
         return results[0]
 
-    def _run_until(self, end_ns: int, condition: Callable[[], object]) -> bool:
+    def _run_until(self, end_ns: int, condition: Callable[[], object] | None) -> bool:
         if not self.is_driven:
             raise WouldBlock("a thread of the system wants to drive it")
         before = threading.active_count()
-        timers = self._timers
-        while not condition():
-            if self._runnable:
+        timers, runnable = self._timers, self._runnable
+        while condition is None or not condition():
+            if runnable:
                 self._take_turn()
             elif timers and timers[0][0] <= end_ns:
                 self._fire()
@@ -382,7 +382,7 @@ class Kernel:
                 raise Died(f"{name}: {''.join(traceback.format_exception(error))}") from error
         if threading.active_count() > before:
             raise RealThread(", ".join(thread.name for thread in threading.enumerate()))
-        return bool(condition())
+        return condition is not None and bool(condition())
 
     def _take_turn(self) -> None:
         """Let one of the threads that can run do so until it waits."""
@@ -392,10 +392,13 @@ class Kernel:
             chosen = int(self.fraction() * count)
             runnable[chosen], runnable[-1] = runnable[-1], runnable[chosen]
         strand = runnable.pop()
-        key = strand.name, strand.waits_for
-        self.wakeups[key] += 1
-        self.note(*key)
-        self._watch(strand.name)
+        name, what = strand.name, strand.waits_for
+        self.wakeups[name, what] += 1
+        notes = self._notes
+        notes.append((self.now_ns, name, what))
+        if len(notes) >= NOTES_A_CHUNK:
+            self._digest()
+        self._watch(name)
         OF_THE_THREAD.tramp = strand.trampoline
         strand.switch(strand.value)
         OF_THE_THREAD.tramp = self._trampoline

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Final
 
 from operators.account import Account
@@ -120,12 +121,11 @@ def _back_ns(carriage: Carriage, made: Made, lasts_ns: int = 0) -> int | None:
         made: the tick.
         lasts_ns: so long at least it was.
     """
-    known = []
-    for proof in carriage.proofs.get(made.channel, ()):
-        ends = (proof.hold.to_ns, proof.session.last_live_ns)
-        end_ns = min((ns for ns in ends if ns is not None), default=carriage.now_ns)
-        if proof.hold.from_ns > made.market_ns and end_ns - proof.known_ns >= lasts_ns:
-            known.append(proof.known_ns)
+    known = [
+        known_ns
+        for from_ns, known_ns, lasted_ns in carriage.returns.get(made.channel, ())
+        if from_ns > made.market_ns and lasted_ns >= lasts_ns
+    ]
     return min(known, default=None)
 
 
@@ -232,11 +232,11 @@ def _has_cause(carriage: Carriage, span: Span, carriers: list[tuple[int, int]], 
 
 
 def _judge_deliveries(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
-    record, name = carriage.record, subscription.name
+    all_made, first_reads, name = carriage.record.made, carriage.first_reads, subscription.name
     seen: Counter[int] = Counter()
-    for key, at_ns in sorted([*subscription.order, *subscription.failed], key=lambda call: call[1]):
-        read = carriage.first_reads.get(key)
-        if key not in record.made or read is None or read.read_ns > at_ns:
+    for key, at_ns in sorted([*subscription.order, *subscription.failed], key=itemgetter(1)):
+        read = first_reads.get(key)
+        if key not in all_made or read is None or read.read_ns > at_ns:
             yield Verdict(Statement.MADE, at_ns, f"{name}: tick {key} at {context.at(at_ns)}")
             continue
         seen[key] += 1
@@ -247,10 +247,11 @@ def _judge_deliveries(carriage: Carriage, subscription: Subscription, context: C
 def _judge_order(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
     """Judge what came over one socket only: of a copy nobody knows which one it was."""
     last: dict[tuple[int, str], tuple[int, int]] = {}
+    copies, first_reads = carriage.copies, carriage.first_reads
     for key, at_ns in subscription.order:
-        if carriage.copies.get(key) != 1:
+        if copies.get(key) != 1:
             continue
-        read = carriage.first_reads[key]
+        read = first_reads[key]
         where = read.session, read.made.ticker
         place = read.place, key
         if place < last.get(where, place):
@@ -271,7 +272,7 @@ def _judge_account(
         if each.imbalance:
             yield Verdict(Statement.BALANCE, now_ns, f"{name}, {connection}: {each}")
     books = _Books(carriage, subscription, context)
-    for connection in {*account, *books.received}:
+    for connection in dict.fromkeys([*account, *books.received]):
         got = account.get(connection, Account()).received
         lo, hi = books.received.get(connection, (0, 0))
         if not lo <= got <= hi:
@@ -336,10 +337,9 @@ class _Books:
         self._to = about_ns if leaves else (1 << 62, 1 << 62)
         self.received = self._count_received()
         called = {key for key, _ in (*subscription.order, *subscription.failed)}
-        self._must = {k: r.read_ns for k, r in carriage.first_reads.items() if self._is_its(r.read_ns)}
-        may = [k for k, r in carriage.first_reads.items() if self._may_be_its(r.read_ns)]
-        self._missing = {key: read_ns for key, read_ns in self._must.items() if key not in called}
-        most = sum(key not in called for key in may)
+        missing = [(key, read.read_ns) for key, read in carriage.first_reads.items() if key not in called]
+        self._missing = {key: read_ns for key, read_ns in missing if self._is_its(read_ns)}
+        most = sum(self._may_be_its(read_ns) for _, read_ns in missing)
         self.missing = len(self._missing), most
 
     @property
@@ -364,10 +364,12 @@ class _Books:
     def _count_received(self) -> dict[str, tuple[int, int]]:
         least: Counter[str] = Counter()
         most: Counter[str] = Counter()
+        (may_from_ns, from_ns), (to_ns, may_to_ns) = self._from, self._to
         for read_ns, connection, keys in self.carriage.elements:
-            if self._may_be_its(read_ns):
+            if may_from_ns <= read_ns <= may_to_ns:
                 most[connection] += len(keys)
-                least[connection] += len(keys) if self._is_its(read_ns) else 0
+                if from_ns <= read_ns < to_ns:
+                    least[connection] += len(keys)
         return {connection: (least[connection], count) for connection, count in most.items()}
 
 

@@ -4,8 +4,10 @@ import linecache
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from queue import Empty
 from threading import TIMEOUT_MAX
+from types import CodeType
 from typing import Any, Final
 
 from greenlet import getcurrent
@@ -17,6 +19,13 @@ __all__ = ["Condition", "Event", "Lock", "Queue", "RLock", "Worker"]
 
 SPURIOUS_S: Final = 1.0
 """A wait that ends without a reason does so within so long."""
+
+
+@cache
+def _name_of(code: CodeType, line: int) -> str:
+    module = code.co_filename.rpartition("/")[2].removesuffix(".py")
+    text = linecache.getline(code.co_filename, line).partition("=")[0].strip()
+    return f"{module}.{code.co_qualname.partition('.')[0]}: {text}"
 
 
 class Lock:
@@ -38,10 +47,7 @@ class Lock:
     @property
     def name(self) -> str:
         """Where it was made: the module, and what it was assigned to."""
-        code, line = self._made_at
-        module = code.co_filename.rpartition("/")[2].removesuffix(".py")
-        text = linecache.getline(code.co_filename, line).partition("=")[0].strip()
-        return f"{module}.{code.co_qualname.partition('.')[0]}: {text}"
+        return _name_of(*self._made_at)
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take it, if need be once it is free; return whether it was."""
@@ -59,7 +65,7 @@ class Lock:
         strand.held.append(self)
         return True
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
         """Let it go, from any thread."""
         owner = self._owner
         if owner is None:
@@ -75,8 +81,7 @@ class Lock:
 
     __enter__ = acquire
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    __exit__ = release
 
     def _wait(self, timeout: float) -> bool:
         """Wait until nobody has it; return whether that came in time."""
@@ -137,13 +142,15 @@ class RLock(Lock):
 
     __enter__ = acquire
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
         """Let it go, on the thread that has it."""
         if self._owner is not getcurrent():
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
             super().release()
+
+    __exit__ = release
 
     def _is_owned(self) -> bool:
         return self._owner is getcurrent()

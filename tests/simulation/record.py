@@ -8,10 +8,16 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 __all__ = ["Hold", "Made", "Message", "Record", "Session", "Subscription"]
+
+
+@cache
+def _ticker_of(channel: str) -> str:
+    return channel.partition(".")[2]
 
 
 class Made(NamedTuple):
@@ -32,7 +38,7 @@ class Made(NamedTuple):
     @property
     def ticker(self) -> str:
         """The symbol of its channel."""
-        return self.channel.partition(".")[2]
+        return _ticker_of(self.channel)
 
 
 class Message(NamedTuple):
