@@ -237,14 +237,14 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         can_show=lambda it: it.world.redis,
     ),
     Breakage(
-        name="refused_in_reverse",
+        name="again_in_reverse",
         part="sinks",
-        seen="what Redis refused for a while comes in the wrong order",
+        seen="what was on its way to Redis when its connection broke comes in the wrong order",
         edits=(
             Edit(
                 "pipeline.sinks.redis_window:Window.rewind",
-                "self._waiting.extendleft(reversed(self._refused))",
-                "self._waiting.extendleft(self._refused)",
+                "self._waiting.extendleft(back)",
+                "self._waiting.extendleft(reversed(back))",
             ),
         ),
         can_show=lambda it: it.world.redis,

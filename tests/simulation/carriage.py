@@ -1,7 +1,7 @@
 """From the record: what was read, when each channel was due, who carried it, and what was told of it."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -133,6 +133,24 @@ class Carriage:
     def elements(self) -> list[tuple[int, str, tuple[int | None, ...]]]:
         """All messages that were read: when, by which connection, and what is in them."""
         return self._index.elements
+
+    def find_turned(self, keys: Iterable[int]) -> tuple[int, int] | None:
+        """Return the first two ticks of a ticker that came the other way round than over their session.
+
+        Only of what came over one socket: of a copy nobody knows which one it was.
+        """
+        last: dict[tuple[int, str], tuple[int, int]] = {}
+        copies, first_reads = self.copies, self.first_reads
+        for key in keys:
+            if copies.get(key) != 1:
+                continue
+            read = first_reads[key]
+            where = read.session, read.made.ticker
+            place = read.place, key
+            if place < last.get(where, place):
+                return last[where][1], key
+            last[where] = place
+        return None
 
     @property
     def longest_wait(self) -> tuple[int, Message] | None:

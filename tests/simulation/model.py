@@ -45,6 +45,7 @@ class Context:
         margin_ns: of event times, which are floored to the ms.
         decode_ns: what was read may wait so long until it is decoded.
         forbidden: channels of Redis that take nothing.
+        refuses: Redis refused something: what it took meanwhile comes before that.
         holds: reads may be held back, by who blocks or where there is little room.
     """
 
@@ -54,6 +55,7 @@ class Context:
     margin_ns: int = MS
     decode_ns: int = SECOND
     forbidden: frozenset[str] = field(default_factory=frozenset)
+    refuses: bool = False
     holds: bool = False
 
     def at(self, ns: int) -> str:
@@ -245,20 +247,12 @@ def _judge_deliveries(carriage: Carriage, subscription: Subscription, context: C
 
 
 def _judge_order(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
-    """Judge what came over one socket only: of a copy nobody knows which one it was."""
-    last: dict[tuple[int, str], tuple[int, int]] = {}
-    copies, first_reads = carriage.copies, carriage.first_reads
-    for key, at_ns in subscription.order:
-        if copies.get(key) != 1:
-            continue
-        read = first_reads[key]
-        where = read.session, read.made.ticker
-        place = read.place, key
-        if place < last.get(where, place):
-            detail = f"{subscription.name}: {read.made.channel} {key} after {last[where][1]}"
-            yield Verdict(Statement.ORDER, at_ns, detail)
-            return
-        last[where] = place
+    turned = carriage.find_turned(key for key, _ in subscription.order)
+    if turned is not None:
+        before, key = turned
+        at_ns = next(at_ns for each, at_ns in subscription.order if each == key)
+        detail = f"{subscription.name}: {carriage.record.made[key].channel} {key} after {before}"
+        yield Verdict(Statement.ORDER, at_ns, detail)
 
 
 # -- what was counted ---------------------------------------------------------------------------------------
@@ -409,6 +403,9 @@ def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iter
         if distinct > account.delivered + account.dropped + account.failed + account.queued:
             detail = f"{channel}: {distinct} ticks, of which only {account} is counted"
             yield Verdict(Statement.REDIS, now_ns, detail)
+        turned = carriage.find_turned(dict.fromkeys(key for keys in messages for key in keys))
+        if turned is not None and not context.refuses:
+            yield Verdict(Statement.REDIS, now_ns, f"{channel}: {turned[1]} after {turned[0]}")
         if is_known and repeated > resent:
             detail = f"{channel}: {repeated} messages came twice, {resent} were told"
             yield Verdict(Statement.REDIS, now_ns, detail)

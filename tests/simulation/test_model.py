@@ -309,6 +309,14 @@ def test_redis_has_what_was_delivered_to_its_sink():
     assert Statement.REDIS in _redis([1, 2, 3, 4, 5], delivered=3, queued=1)
 
 
+def test_redis_has_it_in_the_order_of_the_stream():
+    """A consumer of a channel would see an old price after a new one; what comes again is no news."""
+    assert Statement.REDIS in _redis([1, 3, 2, 4, 5], delivered=5)
+    down = SinkDown(at_ns=START_NS, sink="redis", reason="gone")
+    up = SinkUp(at_ns=START_NS, sink="redis", down_s=1.0, resent=2)
+    assert Statement.REDIS not in _redis([1, 2, 3, 2, 3, 4, 5], down, up, delivered=5)
+
+
 def test_redis_has_a_message_twice_only_after_a_break_that_was_told():
     """Whoever adds volumes up from Redis counts a copy twice."""
     down = SinkDown(at_ns=START_NS, sink="redis", reason="gone")

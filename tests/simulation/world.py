@@ -413,6 +413,7 @@ class Run:
             window=self.world.dedupe_window,
             forbidden=frozenset(self._forbidden),
             sheds=self.world.ingest_bytes < SMALL_INGEST_BYTES or self.world.max_age_ms > 0,
+            refuses=any(fault.kind == "redis_refuses" for fault in self.schedule.faults),
             holds=self._may_block or self.world.ingest_bytes < SMALL_INGEST_BYTES,
         )
         self.result.verdicts += [
