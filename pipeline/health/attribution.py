@@ -58,6 +58,7 @@ class _Mark(NamedTuple):
     at_s: float
     received_bytes: int
     held: HistogramSnapshot
+    ticks: int
 
 
 class Sightings:
@@ -175,15 +176,16 @@ class Attribution:
                 continue
             self._judge_by(name, bars=name not in sample.feed)
             mark = self._marks.get(name)
-            new = _Mark(connection.connects, now_s, connection.received_bytes, held)
+            ticks = held.count + held.negative
+            new = _Mark(connection.connects, now_s, connection.received_bytes, held, ticks)
             if mark is None or mark.session != new.session:
                 self._forget(name)
                 self._marks[name] = new
                 continue
-            window = held - mark.held
-            ticks = window.count + window.negative
+            ticks -= mark.ticks
             if ticks >= TICKS_AT_LEAST:
                 self._marks[name] = new
+                window = held - mark.held
                 bytes_per_s = (new.received_bytes - mark.received_bytes) / max(now_s - mark.at_s, 1e-9)
                 flows[name] = Flow(window.smallest(ticks // FLOOR_PART) or 0, bytes_per_s)
                 if name in self._by_bars:

@@ -90,7 +90,7 @@ class Kernel:
         self._notes: list[tuple[Any, ...]] = []
         self._hash = hashlib.blake2b(digest_size=16)
         self._sites: dict[str, Callable[[], float]] = {}
-        self._turns_now = 0
+        self._turns_at_most = MAX_TURNS - SHOWN_TURNS
         self._last_turns: deque[str] = deque(maxlen=SHOWN_TURNS)
         self._preempt = preempt
         self._preemptions = self.random("preempt")
@@ -398,7 +398,9 @@ class Kernel:
         notes.append((self.now_ns, name, what))
         if len(notes) >= NOTES_A_CHUNK:
             self._digest()
-        self._watch(name)
+        self.turns += 1
+        if self.turns > self._turns_at_most:
+            self._watch(name)
         OF_THE_THREAD.tramp = strand.trampoline
         strand.switch(strand.value)
         OF_THE_THREAD.tramp = self._trampoline
@@ -409,7 +411,7 @@ class Kernel:
         at_ns = timers[0][0]
         if at_ns > self.now_ns:
             self.now_ns = at_ns
-            self._turns_now = 0
+            self._turns_at_most = self.turns + MAX_TURNS - SHOWN_TURNS
         while timers and timers[0][0] <= at_ns:
             timer = heapq.heappop(timers)
             _, _, action, args = timer
@@ -417,16 +419,16 @@ class Kernel:
                 self._cancelled -= 1
                 continue
             timer[2] = None  # whoever cancels it now comes too late
-            self._watch("timers")
+            self.turns += 1
+            if self.turns > self._turns_at_most:
+                self._watch("timers")
             action(*args)
 
     def _watch(self, name: str) -> None:
-        self.turns += 1
-        self._turns_now += 1
-        if self._turns_now > MAX_TURNS - SHOWN_TURNS:
-            self._last_turns.append(name)
-            if self._turns_now > MAX_TURNS:
-                raise Livelock(f"{MAX_TURNS} turns at {self.now_ns / SECOND} s: {self._tell_turns()}")
+        """Note who goes on although no time passes, and give up once it is too much."""
+        self._last_turns.append(name)
+        if self.turns > self._turns_at_most + SHOWN_TURNS:
+            raise Livelock(f"{MAX_TURNS} turns at {self.now_ns / SECOND} s: {self._tell_turns()}")
 
     def _tell_turns(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in Counter(self._last_turns).most_common())

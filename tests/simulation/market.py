@@ -4,6 +4,8 @@ import datetime as dt
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
 from random import Random
 from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -16,6 +18,7 @@ __all__ = ["KINDS", "SYMBOLS", "Hours", "Market", "Tick", "key_of", "key_of_pric
 NEW_YORK: Final = ZoneInfo("America/New_York")
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
+QUARTER_NS: Final = 900 * SECOND
 BAR_DELAY_NS: Final = 2 * SECOND
 """Massive sends a bar of a second so long after its end."""
 LATE_BAR: Final = 0.1
@@ -38,6 +41,11 @@ SYMBOLS: Final[dict[str, tuple[str, ...]]] = {
     "crypto": ("BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "ADA-USD", "DOGE-USD", "LTC-USD", "DOT-USD"),
 }
 """Symbols that are written in every way that the market knows."""
+
+
+@lru_cache(maxsize=4)
+def _date_of(quarter: int) -> dt.date:
+    return trading_date(quarter * QUARTER_NS)
 
 
 def trading_date(at_ns: int) -> dt.date:
@@ -77,16 +85,20 @@ class Hours(NamedTuple):
 
     def is_open(self, at_ns: int) -> bool:
         """Tell whether anything happens at a moment."""
+        if self == ALWAYS:
+            return True
         local = dt.datetime.fromtimestamp(at_ns // SECOND, NEW_YORK)
         hour = local.hour + local.minute / 60
         return self.opens <= hour < self.closes and (self.weekends or local.weekday() < 5)
 
     def next_open_ns(self, at_ns: int) -> int:
         """Return the next moment at which it is open, on the quarter of an hour."""
-        quarter = 900 * SECOND
         while not self.is_open(at_ns):
-            at_ns = (at_ns // quarter + 1) * quarter
+            at_ns = (at_ns // QUARTER_NS + 1) * QUARTER_NS
         return at_ns
+
+
+ALWAYS: Final = Hours()
 
 
 @dataclass(slots=True)
@@ -127,11 +139,13 @@ class Market:
         self._rate = rate
         self._random = random
         self._burst = burst
-        self._hours = hours or Hours()
+        self._hours = hours or ALWAYS
         self._key = 0
         self._numbers: dict[str, _Numbers] = {}
-        self._weights = [0.02 if n % 8 == 7 else 1.0 / (1 + n % 8) for n in range(len(self.symbols))]
-        self._kind_weights = [0.1 if kind == "LULD" else 1.0 for kind in self.kinds]
+        self._sums = list(
+            accumulate(0.02 if n % 8 == 7 else 1.0 / (1 + n % 8) for n in range(len(self.symbols)))
+        )
+        self._kind_sums = list(accumulate(0.1 if kind == "LULD" else 1.0 for kind in self.kinds))
         self._elements: dict[str, Callable[[str, int, int], tuple[bytes, int]]] = {
             "T": self._trade,
             "Q": self._quote,
@@ -152,8 +166,8 @@ class Market:
         if not self._hours.is_open(now_ns):
             return []
         count = self._random.randint(1, self._burst)
-        symbols = self._random.choices(self.symbols, self._weights, k=count)
-        kinds = self._random.choices(self.kinds, self._kind_weights, k=count)
+        symbols = self._random.choices(self.symbols, cum_weights=self._sums, k=count)
+        kinds = self._random.choices(self.kinds, cum_weights=self._kind_sums, k=count)
         return [self._tick(kind, symbol, now_ns) for kind, symbol in zip(kinds, symbols, strict=True)]
 
     def _tick(self, kind: str, symbol: str, now_ns: int) -> Tick:
@@ -220,7 +234,7 @@ class Market:
 
     def _numbers_of(self, symbol: str, now_ns: int) -> _Numbers:
         """Return a symbol's numbers of today, its sequence number one tick further: not contiguous."""
-        today = trading_date(now_ns)
+        today = _date_of(now_ns // QUARTER_NS)
         numbers = self._numbers.get(symbol)
         if numbers is None or numbers.date != today:
             numbers = self._numbers[symbol] = _Numbers(today)
