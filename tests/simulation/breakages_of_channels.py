@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tests.simulation.breaking import Breakage, Edit
+from tests.simulation.breaking import Breakage, Edit, happens
 
 __all__ = ["OF_CHANNELS"]
 
@@ -42,6 +42,7 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
                 "    self._by_state[ChannelState.UNANSWERED][channel] = None",
             ),
         ),
+        can_show=lambda it: happens(it, "acks_lost"),
     ),
     Breakage(
         name="one_ping_a_session",

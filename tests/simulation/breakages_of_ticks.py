@@ -206,7 +206,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
     Breakage(
         name="one_window_of_losses",
         part="status",
-        seen="only what is lost in one second is ever told",
+        seen="what fails and is lost is told in the first second in which anything is, and at the end",
         edits=(
             Edit(
                 "pipeline.status_stream:_Window._close",
@@ -214,6 +214,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pass",
             ),
         ),
+        can_show=lambda it: happens(it, "raise"),
     ),
     # -- sinks -----------------------------------------------------------------------------------------------
     Breakage(

@@ -27,6 +27,8 @@ SOON_NS: Final = 8 * SECOND
 another channel stays unanswered."""
 PROMPT_NS: Final = 10 * SECOND
 """What is sent has come after so long over the slowest link, and is read then."""
+TELL_NS: Final = 60 * SECOND
+"""What failed is told after so long, whatever else a subscriber does in the same turn."""
 SHOWN: Final = 3
 """Examples in a verdict."""
 
@@ -76,7 +78,7 @@ def judge(record: Record, now_ns: int, accounts: Accounts, context: Context) -> 
     verdicts = [*_judge_losses(carriage, context), *_judge_spans(carriage, context)]
     verdicts += _judge_reads(carriage, context)
     for subscription in record.subscriptions.values():
-        judges = (_judge_deliveries, _judge_order) if subscription.kind != "redis" else ()
+        judges = (_judge_deliveries, _judge_order, _judge_failures) if subscription.kind != "redis" else ()
         for judge_one in judges:
             verdicts += judge_one(carriage, subscription, context)
         verdicts += _judge_account(carriage, subscription, accounts.get(subscription.name, {}), context)
@@ -253,6 +255,28 @@ def _judge_order(carriage: Carriage, subscription: Subscription, context: Contex
         at_ns = next(at_ns for each, at_ns in subscription.order if each == key)
         detail = f"{subscription.name}: {carriage.record.made[key].channel} {key} after {before}"
         yield Verdict(Statement.ORDER, at_ns, detail)
+
+
+def _judge_failures(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
+    """Judge that failures are told while they can be mended, and not when all is over."""
+    name, told = subscription.name, 0
+    events = iter(
+        [
+            (told_ns, event.count)
+            for told_ns, event in carriage.record.told
+            if isinstance(event, SubscriberFailed) and event.subscriber == name
+        ]
+    )
+    told_ns, count = next(events, (1 << 62, 0))
+    for failed, (_, at_ns) in enumerate(sorted(subscription.failed, key=lambda call: call[1]), 1):
+        until_ns = at_ns + TELL_NS
+        while told_ns <= until_ns:
+            told += count
+            told_ns, count = next(events, (1 << 62, 0))
+        if told < failed and until_ns < (carriage.record.closed_ns or carriage.now_ns):
+            detail = f"{name}: failed at {context.at(at_ns)}, {failed} so far; {told} told a minute later"
+            yield Verdict(Statement.COUNTED, until_ns, detail)
+            return
 
 
 # -- what was counted ---------------------------------------------------------------------------------------

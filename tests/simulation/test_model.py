@@ -145,6 +145,14 @@ def _tell_of_no_failure(history, random):
     _forget_told(history, lambda event: isinstance(event, SubscriberFailed) and event.subscriber == "all")
 
 
+def _tell_of_failures_at_the_end(history, random):
+    told = history.record.told
+    told[:] = sorted(
+        [(END_NS if isinstance(event, SubscriberFailed) else at_ns, event) for at_ns, event in told],
+        key=lambda each: each[0],
+    )
+
+
 def _leave_it_queued(history, random):
     _change(history, "all", dropped=-1, queued=1)
 
@@ -176,6 +184,7 @@ DAMAGES = {
     _call_a_failure_a_delivery: Statement.EQUAL,
     _tell_of_no_drop: Statement.COUNTED,
     _tell_of_no_failure: Statement.COUNTED,
+    _tell_of_failures_at_the_end: Statement.COUNTED,
     _leave_it_queued: Statement.EQUAL,
     _read_late: Statement.PROMPT,
 }
