@@ -146,11 +146,11 @@ class Coverage:
         self._review(session)
 
     def returned(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that the server acknowledged that these were given back."""
+        """Note that the server acknowledged that these were given back, by its own spelling of pairs."""
         session = self._sessions.get(connection)
         if session is None:
             return
-        for key in map(session.key, channels):
+        for key in map(session.key_leaving, channels):
             marks = session.leaving.get(key)
             if marks:
                 self._left(session, key, marks[1:])

@@ -191,6 +191,14 @@ class Session:
         """Return what a channel is kept by: a wildcard is another one at each address."""
         return f"{channel} {self.feed}" if channel.endswith(f".{WILDCARD}") else channel
 
+    def key_leaving(self, channel: str) -> str:
+        """Return what a channel that is being given back is kept by, whatever spelling it is named by."""
+        key = self.key(channel)
+        if key in self.leaving:
+            return key
+        others = (f"{kind_of(channel)}.{symbol}" for symbol in other_spellings(symbol_of(channel)))
+        return next((other for other in others if other in self.leaving), key)
+
     def brings(self, key: str) -> bool:
         """Tell whether it carries a channel, by its name or by a wildcard."""
         return key in self.carried or star_of(key, self.feed) in self.carried

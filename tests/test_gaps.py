@@ -385,3 +385,34 @@ def test_a_pair_is_known_by_whatever_spelling(asked, tick):
     world.subscribe("one", [asked])
     after_ns = bring()
     assert world.told() == [gap(asked, before_ns, after_ns)]
+
+
+@pytest.mark.parametrize("answered", ["EUR/USD", "EUR-USD", "C:EUR-USD"])
+@pytest.mark.parametrize("asked", ["EUR/USD", "EUR-USD", "C:EUR/USD"])
+def test_a_pair_is_given_back_by_whatever_spelling(asked, answered):
+    """Where it comes back its first tick would count as one of before, and the outage would go untold."""
+    world = World()
+    world.subscribe("one", [asked])
+    channel = f"Q.{asked}"
+
+    def bring(connection):
+        world.loop.advance(1)
+        world.bring(connection, [Quote(ticker=asked, event_ms=world.loop.now_ms)])
+        world.pipeline.go_on()
+        return world.loop.now_ms * MS
+
+    bring("one")
+    world.gaps.begin("two", "feed", [channel], prove=print, is_mute=lambda: False)
+    world.gaps.confirm("two", [channel])
+    world.gaps.give_back("one", [channel])
+    world.gaps.returned("one", [f"Q.{answered}"])
+    before_ns = bring("two")
+    world.loop.advance(50)
+    world.gaps.end("two")
+    world.loop.advance(50)
+    world.gaps.ask("one", [channel])
+    after_ns = bring("one")
+    bring("one")
+    world.gaps.confirm("one", [channel])
+    settle(world)
+    assert world.told() == [gap(asked, before_ns, after_ns)]
