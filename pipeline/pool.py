@@ -17,6 +17,7 @@ from operators.runtime import SYSTEM, Runtime
 from . import status
 from .allowance import Allowance, Verdict
 from .massive.protocol import channels_for
+from .massive.rhythm import STALE_AT_LEAST_S
 from .routing.assign import Assignment, Line
 from .routing.loads import loads_of
 from .seating import Carrier, Gaps, Seat, Seating
@@ -221,9 +222,12 @@ class Pool:
                 self._gaps.end(name)
 
     def _is_mute(self, seat: Seat) -> bool:
-        """Tell whether a connection has been silent for far too long while another speaks."""
-        others = [each.carrier for each in self._seats.values() if each is not seat and each.up]
-        return seat.carrier.is_mute() and any(each.speaks() for each in others)
+        """Tell whether a connection has been silent for far too long while others brought ticks."""
+        silent_s = seat.carrier.last_ticks_s
+        if silent_s is None or not seat.carrier.is_mute():
+            return False
+        heard_s = [each.carrier.last_ticks_s for each in self._seats.values()]
+        return any(each_s is not None and each_s > silent_s + STALE_AT_LEAST_S for each_s in heard_s)
 
     def _evicted(self, seat: Seat, verdict: Verdict) -> None:
         self._emit(

@@ -53,8 +53,9 @@ class Carrier(Protocol):
         """Tell whether a session has brought no ticks for far longer than ever."""
         ...
 
-    def speaks(self) -> bool:
-        """Tell whether a session brings ticks, as often as is usual for it."""
+    @property
+    def last_ticks_s(self) -> float | None:
+        """When ticks came last, in whatever session, by the monotonic clock; None while none did."""
         ...
 
     def probe(self) -> None:

@@ -172,9 +172,10 @@ class Connection:
         """Tell whether the session has brought no ticks for far longer than ever. From any thread."""
         return self._watch.is_mute()
 
-    def speaks(self) -> bool:
-        """Tell whether the session brings ticks, as often as is usual for it. From any thread."""
-        return self._watch.silence().silent_for_s is not None and not self._watch.is_mute()
+    @property
+    def last_ticks_s(self) -> float | None:
+        """When ticks came last, in whatever session, by the monotonic clock; None while none did."""
+        return self._watch.last_ticks_s
 
     def reconnect(self, reason: str) -> None:
         """End the session for a reason in words and connect anew, now if it only waits. From any thread."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["Rhythm"]
+__all__ = ["STALE_AT_LEAST_S", "Rhythm"]
 
 FAR: Final = 10.0
 """So many times the longest usual silence is far too long."""

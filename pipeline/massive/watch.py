@@ -77,6 +77,8 @@ class Watch:
         self._unfinished_s: float | None = None
         """When somebody first saw that the present message is not whole."""
         self._last_ticks_ns = 0
+        self.last_ticks_s: float | None = None
+        """When ticks came last, in whatever session."""
         self._ping_timer = SerialDisposable()
         self._probe_timer = SerialDisposable()
 
@@ -126,6 +128,7 @@ class Watch:
             self._recover(received_ns)
         self._rhythm.heard(now_s)
         self._last_ticks_ns = received_ns
+        self.last_ticks_s = now_s
 
     # -- the link -------------------------------------------------------------------------------------------
 

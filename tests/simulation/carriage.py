@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline.status import Loss
 from pipeline.symbols import WILDCARD, other_spellings
+from tests.simulation.market import BAR_DELAY_NS
 from tests.simulation.record import Hold, Made, Message, Record, Session
 
 __all__ = ["Carriage", "Due", "Proof", "Read", "Span"]
@@ -62,9 +63,15 @@ class Span:
     told_ns: int
 
     def covers(self, made: Made, margin_ns: int) -> bool:
-        """Tell whether a tick lies in it: when it happened or, as of a bar, when it was sent."""
-        from_ns, to_ns = self.from_ns - margin_ns, self.to_ns + margin_ns
-        return from_ns <= made.event_ns <= to_ns or from_ns <= made.market_ns <= to_ns
+        """Tell whether a tick lies in it: when it happened, or as if it had been sent on time.
+
+        A revision is of a bar long before: what is told is which bars were to come then.
+        """
+        on_time_ns = made.market_ns - (BAR_DELAY_NS if made.channel.startswith("A.") else 0)
+        return any(
+            self.from_ns - margin_ns <= each_ns <= self.to_ns + margin_ns
+            for each_ns in (made.event_ns, on_time_ns)
+        )
 
     def has_inside(self, read: Read, margin_ns: int) -> bool:
         """Tell whether a tick happened in it, and came in it: a bar is sent some time after its end."""

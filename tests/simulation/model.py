@@ -98,12 +98,11 @@ def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
         spans = [s for s in carriage.spans.get(made.channel, ()) if s.covers(made, context.margin_ns)]
         back_ns = _back_ns(carriage, made)
         if not spans:
-            # What is not over is told at its end.
+            # What is not over, or begins again before it could be told, is told at its end.
             if back_ns is not None or carriage.record.closed_ns is not None:
                 untold[made.channel].append(made)
             continue
         first = min(spans, key=lambda span: span.told_ns)
-        back_ns = _back_ns(carriage, made, SETTLE_NS + SECOND)
         if back_ns is not None and first.told_ns > max(back_ns, _left_ns(carriage, made)) + SOON_NS:
             late[made.channel].append((made, first))
     for channel, ticks in untold.items():
@@ -117,18 +116,12 @@ def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
         yield Verdict(Statement.SOON, made.market_ns, words, len(told))
 
 
-def _back_ns(carriage: Carriage, made: Made, lasts_ns: int = 0) -> int | None:
-    """Return when the client knew that a channel is carried again after a tick was lost.
-
-    Args:
-        carriage: of the record.
-        made: the tick.
-        lasts_ns: so long at least it was.
-    """
+def _back_ns(carriage: Carriage, made: Made) -> int | None:
+    """Return when the client knew that a channel is carried again for good after a tick was lost."""
     known = [
         known_ns
         for from_ns, known_ns, lasted_ns in carriage.returns.get(made.channel, ())
-        if from_ns > made.market_ns and lasted_ns >= lasts_ns
+        if from_ns > made.market_ns and lasted_ns >= SETTLE_NS + SECOND
     ]
     return min(known, default=None)
 
