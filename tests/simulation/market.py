@@ -13,7 +13,17 @@ from zoneinfo import ZoneInfo
 from pipeline.ticks import LimitUpLimitDown
 from tests.simulation.record import Made
 
-__all__ = ["BAR_DELAY_NS", "KINDS", "SYMBOLS", "Hours", "Market", "Tick", "key_of", "key_of_price", "trading_date"]
+__all__ = [
+    "BAR_DELAY_NS",
+    "KINDS",
+    "SYMBOLS",
+    "Hours",
+    "Market",
+    "Tick",
+    "key_of",
+    "key_of_price",
+    "trading_date",
+]
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
 MS: Final = 1_000_000

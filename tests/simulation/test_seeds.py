@@ -50,6 +50,11 @@ FOUND = {
     "all was carried twice, and one of both was half-open when the other was reset": Schedule(
         5, _calm(rate=50.0, redundant=4, quick=False), (Fault(10.0, "half_open"), Fault(10.5, "rst"))
     ),
+    "a feed had been mute for long when its twin was closed, and nobody had spoken since": Schedule(
+        112,
+        World(seconds=63.0, kinds=("T",), symbols=2, redundant=2, mode="abrupt"),
+        (Fault(10.0, "mute_data"), Fault(53.0, "fin")),
+    ),
 }
 """What a schedule that failed was about, to the schedule."""
 
