@@ -238,19 +238,6 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         can_show=lambda it: it.world.redis,
     ),
     Breakage(
-        name="again_in_reverse",
-        part="sinks",
-        seen="what was on its way to Redis when its connection broke comes in the wrong order",
-        edits=(
-            Edit(
-                "pipeline.sinks.redis_window:Window.rewind",
-                "self._waiting.extendleft(back)",
-                "self._waiting.extendleft(reversed(back))",
-            ),
-        ),
-        can_show=lambda it: it.world.redis,
-    ),
-    Breakage(
         name="failed_and_untold",
         part="sinks",
         seen="a subscriber fails, its ticks are counted as failed, and no event says so",
