@@ -140,6 +140,8 @@ def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(
         run.wait_confirmed(300 + len(redundant))
         simulator.start_feeds()
         wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
+        coverage = run.stream._engine.gaps._coverage
+        wait_until(lambda: not coverage.has_spans, 10, "proof that the first carriers lived on")
         gate.shut()
         wait_until(lambda: gaps_of(run).keys() >= lost, 20, "the gaps being told")
         gate.open()
