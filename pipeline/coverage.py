@@ -37,6 +37,8 @@ class Coverage:
     Args:
         begin_ns: returns the event time of a channel's last tick; where it had none, of the last that any of
             these connections brought, but not before the given moment, from which on it was carried.
+        end_ns: returns by when at the latest a span ended that no tick ends: when its channel was confirmed,
+            monotonic, or now.
         tell: given what has ended of an outage; must not block.
 
     Attributes:
@@ -46,10 +48,11 @@ class Coverage:
     def __init__(
         self,
         begin_ns: Callable[[str, Sequence[str], int], int],
+        end_ns: Callable[[Span, float | None], int],
         tell: Callable[[Outage, list[Span]], None],
     ) -> None:
         self._sessions = Sessions()
-        self._book = SpanBook(self._sessions, begin_ns, tell)
+        self._book = SpanBook(self._sessions, begin_ns, end_ns, tell)
         self.watched = self._sessions.watched
         self.look = self._book.look
         self.flush = self._book.flush
@@ -185,12 +188,13 @@ class Coverage:
         for key in tuple(session.leaving):
             self._left(session, key)
 
-    def forget(self, channels: Iterable[str], end_ns: Callable[[str], int]) -> None:
+    def forget(self, channels: Iterable[str], end_ns: Callable[[str], int], at_s: float) -> None:
         """Note that nobody wants these any more: what is missing of them ends now.
 
         Args:
             channels: which.
             end_ns: returns what time it is at a feed.
+            at_s: now, monotonic.
         """
         gone = frozenset(channels)
         for key in [key for key in self._book.since_ns if key.partition(" ")[0] in gone]:
@@ -207,7 +211,7 @@ class Coverage:
             if span is not None and span.outage is None:
                 self._book.gained(span)
             if span is not None:
-                self._book.close(span, end_ns(span.feed), 0.0)
+                self._book.close(span, end_ns(span.feed), at_s)
             for each in self._sessions.all():
                 self._book.watch(each, key)
             self._book.forget(key)
@@ -273,7 +277,7 @@ class Coverage:
         if key in self._book.since_ns and not carriers:
             self._book.lose(key, session, outage)
         elif span is not None and all(each in span.before for each in carriers):
-            span.confirmed_s = span.second = None  # only those are left that carried it before
+            span.found = {}  # only those are left that carried it before
 
     def _left(self, session: Session, key: str, marks: tuple[int, ...] = ()) -> None:
         """Note that no more ticks come of what was given back, unless it was again since."""

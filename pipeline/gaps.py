@@ -69,7 +69,7 @@ class Gaps:
         self._loop = loop
         self._clock = runtime.clock
         self._monotonic = runtime.monotonic
-        self._coverage = Coverage(self._begin_ns, self._tell)
+        self._coverage = Coverage(self._begin_ns, self._end_ns, self._tell)
         self.watched = self._coverage.watched
         self._feed_times: dict[str, FeedTime] = {}
         """By address."""
@@ -144,7 +144,7 @@ class Gaps:
     def forget(self, channels: Iterable[str]) -> None:
         """Say that nobody wants these any more."""
         at_s, gone = self._monotonic(), tuple(channels)
-        self._order(lambda: self._coverage.forget(gone, lambda feed: self._latest_ns(feed, at_s)))
+        self._order(lambda: self._coverage.forget(gone, lambda feed: self._latest_ns(feed, at_s), at_s))
 
     # -- what the stream brings -----------------------------------------------------------------------------
 
@@ -165,8 +165,7 @@ class Gaps:
         """Tell what is open as ending now. From any thread, after the loop's has ended."""
         while self._orders:
             self._orders.popleft()()
-        now_s = self._monotonic()
-        self._coverage.flush(lambda span: self._end_ns(span, now_s))
+        self._coverage.flush()
 
     # -- the order of things --------------------------------------------------------------------------------
 
@@ -193,7 +192,7 @@ class Gaps:
 
     def _look(self, now_s: float) -> None:
         self._looks = False
-        self._coverage.look(now_s, lambda span: self._end_ns(span, now_s))
+        self._coverage.look(now_s)
 
     # -- times ----------------------------------------------------------------------------------------------
 
@@ -214,11 +213,11 @@ class Gaps:
         times = [tick.event_ns - (1 if type(tick) is kind else early_ns) for tick in found]
         return max([since_ns, *(each for each in times if each < latest_ns)])
 
-    def _end_ns(self, span: Span, now_s: float) -> int:
-        """Return by when a silent channel was confirmed, or now where it is not."""
-        at_s = now_s if span.confirmed_s is None else span.confirmed_s
-        late_ns = BAR_DELAY_NS if span.is_of_bars and span.confirmed_s is not None else 0
-        return self._latest_ns(span.feed, at_s) - late_ns
+    def _end_ns(self, span: Span, confirmed_s: float | None) -> int:
+        """Return by when a channel was confirmed, or now where it is not."""
+        if confirmed_s is None:
+            return self._latest_ns(span.feed, self._monotonic())
+        return self._latest_ns(span.feed, confirmed_s) - (BAR_DELAY_NS if span.is_of_bars else 0)
 
     def _latest_ns(self, feed: str, at_s: float) -> int:
         """Return what time it was at the feed by a moment of the monotonic clock, at the latest.

@@ -12,6 +12,8 @@ __all__ = ["LATEST_NS", "SETTLE_S", "SpanBook"]
 
 SETTLE_S: Final = 2.0
 """A channel that stays silent for so long after its confirmation is not waited for."""
+HOLD_S: Final = 4.0
+"""So long at most is waited for the answer of a session: that it lived, or that nothing more comes of it."""
 SPANS_MOST: Final = 16
 """Of one channel so many spans may wait for an old carrier's proof; then the first is told without."""
 LATEST_NS: Final = 2**63 - 1
@@ -25,6 +27,7 @@ class SpanBook:
     Args:
         sessions: that there are.
         begin_ns: as in `Coverage`.
+        end_ns: as in `Coverage`.
         tell: as in `Coverage`.
 
     Attributes:
@@ -35,14 +38,16 @@ class SpanBook:
         self,
         sessions: Sessions,
         begin_ns: Callable[[str, Sequence[str], int], int],
+        end_ns: Callable[[Span, float | None], int],
         tell: Callable[[Outage, list[Span]], None],
     ) -> None:
         self.since_ns: dict[str, int] = {}
         self._sessions = sessions
         self._begin_ns = begin_ns
+        self._end_ns = end_ns
         self._emit = tell
-        self._told_ns: dict[str, int] = {}
-        """Up to when the spans of a channel were told."""
+        self._settled_ns: dict[str, int] = {}
+        """Up to when the spans of a channel were told, or were found to miss nothing."""
         self._spans: dict[str, list[Span]] = {}
         self._outages: dict[Outage, None] = {}
         self._settling: deque[tuple[float, Span]] = deque()
@@ -57,8 +62,9 @@ class SpanBook:
         """When `look` may have something to do, monotonic; None while it has not."""
         if self._settling:
             return self._settling[0][0] + SETTLE_S  # whatever is awaited is among them
-        ended = [outage.ended_s for outage in self._outages if outage.has_ended]
-        return min(ended) + SETTLE_S if ended else None
+        due = [outage.ended_s + SETTLE_S for outage in self._outages if outage.has_ended]
+        due += [span.ended_s + HOLD_S for outage in self._outages for span in outage.spans if span.holders]
+        return min(due, default=None)
 
     def of(self, key: str) -> tuple[Span, ...]:
         """Return the spans of a channel, in their order."""
@@ -95,7 +101,7 @@ class SpanBook:
             names = [each.connection for each in carriers]
             from_ns = self._begin_ns(key, names, self.since_ns.get(key, 0))
             told = [span.to_ns for span in self._spans.get(key, ()) if span.to_ns is not None]
-            from_ns = max(from_ns, self._told_ns.get(key, 0), *told)
+            from_ns = max(from_ns, self._settled_ns.get(key, 0), *told)
         span = Span(key, feed, from_ns)
         span.before = {each: None for each in self._sessions.all() if key in each.flowing}
         spans = self._spans.setdefault(key, [])
@@ -134,16 +140,12 @@ class SpanBook:
     def find_carried(self, session: Session, span: Span, at_s: float) -> None:
         """Note that the channel of an open span has another carrier."""
         span.before.pop(session, None)
-        if span.confirmed_s is None:
-            span.confirmed_s = at_s
-            span.feed = session.feed
-            self._settling.append((at_s, span))
-        else:  # who carried it until now may be dead already
-            carriers = self._sessions.carriers(span.key, span.feed)
-            others = [each for each in carriers if each is not session and each not in span.before]
-            span.second = self._sessions.next_mark(), others, at_s
-            for each in others:
-                self._sessions.ask_life(each, self._sessions.mark)
+        span.found_mark = self._sessions.next_mark()
+        for each in span.found:  # it may be dead already
+            self._sessions.ask_life(each, span.found_mark)
+        span.found[session] = at_s
+        span.feed = session.feed
+        self._settling.append((at_s, span))
         if span.outage is None:
             self.gained(span)
 
@@ -159,8 +161,10 @@ class SpanBook:
             if session in span.before:
                 self._advance(session, span, event_ns)
             elif span.to_ns is None and event_ns > span.from_ns and session.brings(key):
-                if not span.is_of_bars:
-                    self.close(span, event_ns, at_s)
+                # A bar may be one of an older second than those that are missing.
+                confirmed_s = span.found.get(session) if span.is_of_bars else None
+                to_ns = event_ns if confirmed_s is None else self._end_ns(span, confirmed_s)
+                self.close(span, to_ns, at_s)
             elif key in session.leaving and span.from_ns < event_ns < (span.to_ns or LATEST_NS):
                 self._split(session, span, event_ns)
 
@@ -178,9 +182,9 @@ class SpanBook:
         rest.to_ns, span.to_ns = span.to_ns, event_ns
         rest.before = span.before | {session: None}
         rest.holders, rest.gain, rest.outage = span.holders, span.gain, span.outage
-        rest.confirmed_s = span.confirmed_s
-        if rest.to_ns is None and rest.confirmed_s is not None:
-            self._settling.append((rest.confirmed_s, rest))
+        rest.found, rest.found_mark, rest.ended_s = dict(span.found), span.found_mark, span.ended_s
+        if rest.is_awaited:
+            self._settling.append((max(rest.found.values()), rest))
         spans = self._spans[span.key]
         spans.insert(spans.index(span) + 1, rest)
         self.depend(rest, [*span.vouchers])
@@ -189,39 +193,50 @@ class SpanBook:
 
     def close(self, span: Span, to_ns: int, at_s: float) -> None:
         """End a span; it is told if it is certain, and a tentative one waits for what becomes of it."""
-        span.to_ns = max(span.from_ns, to_ns)
+        span.to_ns, span.ended_s = max(span.from_ns, to_ns), at_s
+        ended_ns = max(each.to_ns or 0 for each in self.of(span.key))
         for asker in self._sessions.askers(span.key, span.feed):
-            self.doubt(asker, span.key, span.to_ns)
+            self.doubt(asker, span.key, ended_ns)
         span.holders = {each: None for each in self._sessions.all() if span.key in each.leaving}
         for each in span.holders:
             self._sessions.ask_life(each, self._sessions.next_mark())
         if span.outage is not None:
             self._ended(span.outage, at_s)
 
-    def _settle(self, span: Span, end_ns: Callable[[Span], int], now_s: float) -> None:
-        """End a span with the confirmation, or with the second where nobody answers for the first."""
-        if span.second is not None:
-            mark, others, again_s = span.second
-            span.second = None
-            if not any(each.answered >= mark and not each.is_mute() for each in others):
-                span.confirmed_s = again_s
-                self._settling.append((again_s, span))
-                return
-        self.close(span, end_ns(span), now_s)
+    def _settle(self, span: Span, now_s: float) -> None:
+        """End a span with the first confirmation by one that lived until the last, or with that.
+
+        That one answered, but it may bring nothing: up to the last it is as with any other old carrier.
+        """
+        *others, last = span.found
+        unanswered = [each for each in others if each.answered < span.found_mark]
+        alive = (each for each in others if each not in unanswered and not each.is_mute())
+        first = next(alive, last)
+        owes = any(self._sessions.get(each.connection) is each for each in unanswered)
+        if first is last and owes and now_s < span.found[last] + HOLD_S:
+            self._settling.append((now_s, span))
+            return
+        first_ns, last_ns = (self._end_ns(span, span.found[each]) for each in (first, last))
+        if first.proved < span.found_mark and first_ns < last_ns:
+            rest = Span(span.key, span.feed, max(first_ns, span.from_ns))
+            rest.to_ns, rest.gain, rest.ended_s = max(last_ns, rest.from_ns), span.found_mark, now_s
+            self._spans[span.key].append(rest)
+            self.depend(rest, [first, *span.vouchers])
+        self.close(span, first_ns, now_s)
 
     def lose(self, key: str, session: Session, outage: Outage) -> None:
         """Make sure of a span of a channel that nobody carries any more."""
         span = self.open_span(key) or self.open(key, session.feed, [session])
-        span.confirmed_s = span.second = None
+        span.found = {}
         if span.outage is None:
             self._condemn(span, outage)
 
     def forget(self, key: str) -> None:
         """Note that a channel begins anew if it is asked for again."""
         ended = [span.to_ns for span in self.of(key) if span.to_ns is not None]
-        self._told_ns[key] = max([self._told_ns.get(key, 0), *ended])
+        self._settled_ns[key] = max([self._settled_ns.get(key, 0), *ended])
         del self.since_ns[key]
-        forget_oldest(self._told_ns)
+        forget_oldest(self._settled_ns)
 
     # -- what becomes of them -------------------------------------------------------------------------------
 
@@ -254,11 +269,17 @@ class SpanBook:
         for voucher in span.vouchers:
             voucher.vouches.pop(span, None)
         span.vouchers = {}
+        self._settled(span)
         self._remove(span)
         if span.outage is not None:
             span.outage.spans.pop(span, None)
             if span.outage.is_over:
                 self._tell(span.outage)
+
+    def _settled(self, span: Span) -> None:
+        """Begin no span before this one's end: the last tick may have been an old one, over a slow socket."""
+        if span.to_ns is not None:
+            self._settled_ns[span.key] = max(span.to_ns, self._settled_ns.get(span.key, 0))
 
     def _remove(self, span: Span) -> None:
         spans = self._spans[span.key]
@@ -284,22 +305,24 @@ class SpanBook:
             if span.outage is not None:
                 self._ended(span.outage, span.outage.ended_s)
 
-    def look(self, now_s: float, end_ns: Callable[[Span], int]) -> None:
+    def look(self, now_s: float) -> None:
         """End what was waited for long enough, and tell what nothing more is waited for.
 
         Args:
             now_s: monotonic; all that was received before has been seen.
-            end_ns: returns when a silent channel was confirmed, by the feed's clock.
         """
         while self._settling and self._settling[0][0] + SETTLE_S <= now_s:
-            confirmed_s, span = self._settling.popleft()
-            if self.open_span(span.key) is span and span.confirmed_s == confirmed_s:
-                self._settle(span, end_ns, now_s)
+            found_s, span = self._settling.popleft()
+            if span.is_awaited and max(span.found.values()) <= found_s and self.open_span(span.key) is span:
+                self._settle(span, now_s)
         for outage in tuple(self._outages):
+            for span in outage.spans:
+                if span.ended_s + HOLD_S <= now_s:
+                    span.holders = {}
             if outage.has_ended and not any(span.is_awaited for span in outage.spans):
                 self._tell(outage)
 
-    def flush(self, end_ns: Callable[[Span], int]) -> None:
+    def flush(self) -> None:
         """Tell all that is open as ending now, and what is not decided as it is."""
         for session in self._sessions.all():
             outage = Outage(session.connection, "disconnected")
@@ -312,7 +335,8 @@ class SpanBook:
             for span in tuple(outage.spans):
                 span.holders = {}
                 if span.to_ns is None:
-                    span.to_ns = max(span.from_ns, end_ns(span))
+                    found_s = min(span.found.values(), default=None)
+                    span.to_ns = max(span.from_ns, self._end_ns(span, found_s))
             self._tell(outage)
 
     def _ended(self, outage: Outage, at_s: float) -> None:
@@ -325,7 +349,7 @@ class SpanBook:
         ended = [span for span in outage.spans if span.is_final]
         for span in ended:
             del outage.spans[span]
-            self._told_ns[span.key] = max(span.to_ns or 0, self._told_ns.get(span.key, 0))
+            self._settled(span)
             self._remove(span)
         if not outage.spans:
             self._outages.pop(outage, None)

@@ -71,21 +71,23 @@ class Span:
         holders: sessions that were giving it back when it ended: it is not told before they have.
         vouchers: of these, those whose proof of life drops it; none where it is certain.
         gain: the mark of when another session began to carry it, None before.
-        confirmed_s: when that was, monotonic; None while nobody does.
-        second: a later such moment, with its mark, and who carried it until then.
+        found: who began to carry it since, in that order, and when, monotonic.
+        found_mark: the mark of when the last of them did.
+        ended_s: when its end was known, monotonic.
         outage: what it is told with, None while it is tentative.
     """
 
     __slots__ = (
         "before",
-        "confirmed_s",
+        "ended_s",
         "feed",
+        "found",
+        "found_mark",
         "from_ns",
         "gain",
         "holders",
         "key",
         "outage",
-        "second",
         "to_ns",
         "vouchers",
     )
@@ -99,8 +101,9 @@ class Span:
         self.holders: dict[Session, None] = {}
         self.vouchers: dict[Session, None] = {}
         self.gain: int | None = None
-        self.confirmed_s: float | None = None
-        self.second: tuple[int, list[Session], float] | None = None
+        self.found: dict[Session, float] = {}
+        self.found_mark = 0
+        self.ended_s = 0.0
         self.outage: Outage | None = None
 
     @property
@@ -132,7 +135,7 @@ class Span:
     @property
     def is_awaited(self) -> bool:
         """Whether its first tick may come at any moment."""
-        return self.to_ns is None and self.confirmed_s is not None
+        return self.to_ns is None and bool(self.found)
 
 
 class Session:

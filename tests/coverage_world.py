@@ -40,7 +40,7 @@ class CoverageWorld:
         self.last_on = {}
         self.homes = {}
         self.confirmed = set()
-        self.coverage = Coverage(self.begin_ns, self.tell)
+        self.coverage = Coverage(self.begin_ns, self._end_ns, self.tell)
 
     # -- what a coverage asks of the world
 
@@ -102,7 +102,7 @@ class CoverageWorld:
         self.tick_clock()
         for link in (self.links[name] for name in self.links if channel in self.wants[name]):
             link.up.append(("unsub", channel))
-        self.coverage.forget([channel], lambda _feed: self.now * MS)
+        self.coverage.forget([channel], lambda _feed: self.now * MS, self.now / 1000)
         if self.due.get(channel) is not None:
             self.gone[channel].append((self.due[channel], self.now))
         self.due.pop(channel, None)
@@ -210,10 +210,10 @@ class CoverageWorld:
         self.look()
 
     def look(self):
-        self.coverage.look(self.now / 1000, self._end_ns)
+        self.coverage.look(self.now / 1000)
 
-    def _end_ns(self, span):
-        return self.now * MS if span.confirmed_s is None else round(span.confirmed_s * 1000) * MS
+    def _end_ns(self, _span, confirmed_s):
+        return self.now * MS if confirmed_s is None else round(confirmed_s * 1000) * MS
 
     def tick_clock(self):
         self.now += 1

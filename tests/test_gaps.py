@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -294,6 +296,67 @@ def test_a_gap_of_bars_ends_two_seconds_before_the_confirmation(world):
     assert told.from_ns == first_ms * MS
     confirmed_ns = (first_ms + 3501) * MS
     assert confirmed_ns - 2e9 <= told.to_ns <= confirmed_ns - 2e9 + MARGIN_NS
+
+
+def test_bars_that_came_between_two_ends_are_in_no_gap(world):
+    """A socket that dies soon after its first bars would have them told as missing, and fetched again."""
+    world.gaps.ask("one", ["A.A"])
+    world.gaps.confirm("one", ["A.A"])
+    world.loop.advance(3000)
+    world.bring("one", [SecondAggregate(ticker="A", event_ms=world.loop.now_ms - 2000, tick_close=1)])
+    came_ms = []
+    for _ in range(3):
+        world.cut("one")
+        world.loop.advance(3000)
+        world.gaps.begin("one", "feed", ["A.A"], prove=print, is_mute=lambda: False)
+        world.gaps.confirm("one", ["A.A"])
+        for _ in range(3):
+            world.loop.advance(500)
+            came_ms.append(world.loop.now_ms - 2000)
+            world.bring("one", [SecondAggregate(ticker="A", event_ms=came_ms[-1], tick_close=1)])
+            world.pipeline.go_on()
+    settle(world)
+    spans = [each for each in world.told() if each.channel == "A.A"]
+    assert len(spans) == 3
+    assert not [ms for ms in came_ms for each in spans if each.from_ns < ms * MS < each.to_ns]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_gap_ends_with_the_first_of_two_confirmations_if_that_one_lived(world, answers):
+    """A return to its home within two seconds must not make a gap longer; a dead first place must."""
+    pings = defaultdict(list)
+    a = world.made["A"][-1]
+    world.cut("one")
+    for name in ("two", "three"):
+        world.gaps.begin(name, "feed", ["Q.A"], prove=pings[name].append, is_mute=lambda: False)
+        world.loop.advance(100 if name == "two" else 1900)
+        world.gaps.confirm(name, ["Q.A"])
+        world.pipeline.go_on()
+    first_ns, second_ns = world.now_ns - 1900 * MS, world.now_ns
+    world.loop.advance(150)  # the answer comes when the first has been confirmed for two seconds
+    if answers:
+        for answer in pings["two"]:
+            answer()
+    settle(world)
+    settle(world)
+    world.gaps.flush()
+    told = next(each for each in world.told() if each.channel == "Q.A")
+    assert told.from_ns == a
+    begin_ns = first_ns if answers else second_ns
+    assert begin_ns <= told.to_ns <= begin_ns + MARGIN_NS
+
+
+def test_a_gap_is_told_though_somebody_never_answers_for_its_channel(world):
+    """A session that was asked in vain and is silent would hold up what is known, for a minute."""
+    world.cut("one")
+    world.gaps.begin("three", "feed", ["Q.A"], prove=print, is_mute=lambda: False)
+    world.loop.advance(300)
+    world.subscribe("two", "A")
+    world.loop.advance(300)
+    world.gaps.give_back("three", ["Q.A"])
+    for _ in range(8):
+        settle(world)
+    assert [each.channel for each in world.told() if each.ticker == "A"] == ["Q.A"]
 
 
 def test_times_beyond_all_times_end_nothing(world):

@@ -52,7 +52,7 @@ def test_what_is_missing_is_told_once_and_nothing_else(steps):
     world = begun()
     play(world, steps)
     world.quiet(NAMES, CHANNELS)
-    world.coverage.flush(world._end_ns)
+    world.coverage.flush()
     assert not world.undeclared()
     assert not world.inside()
     assert not world.coverage.has_spans
@@ -76,7 +76,7 @@ def test_moves_between_healthy_connections_tell_nothing(steps):
         getattr(world, name)(*arguments)
     world.settle_moves()
     world.quiet(NAMES, CHANNELS)
-    world.coverage.flush(world._end_ns)
+    world.coverage.flush()
     assert not world.told
 
 
@@ -104,6 +104,6 @@ def test_what_is_missing_of_all_symbols_lies_in_a_span(steps, apart):
     world = begun(STARS, feeds={"three": "another"} if apart else {})
     play(world, steps)
     world.quiet(NAMES, ("T.A", "T.B", "Q.A", "Q.B"))
-    world.coverage.flush(world._end_ns)
+    world.coverage.flush()
     assert not world.undeclared()
     assert not world.coverage.has_spans

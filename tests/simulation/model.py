@@ -202,8 +202,9 @@ def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int 
     for proof in carriage.proofs.get(span.channel, ()):
         ends = [ns for ns in (proof.hold.to_ns, proof.session.last_live_ns) if ns is not None]
         lasts = min(ends, default=carriage.now_ns) >= span.to_ns + error_ns
-        acknowledged = proof.hold.acknowledged is not None
-        if lasts and acknowledged and span.from_ns < proof.known_ns < span.to_ns - STATED_NS - error_ns:
+        # Of a session that brought no tick since, nobody knows that it would have.
+        spoke = proof.hold.acknowledged is not None and proof.session.heard_ns > span.to_ns + error_ns
+        if lasts and spoke and span.from_ns < proof.known_ns < span.to_ns - STATED_NS - error_ns:
             return proof.known_ns
     return None
 

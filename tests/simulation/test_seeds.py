@@ -50,6 +50,36 @@ FOUND = {
     "all was carried twice, and one of both was half-open when the other was reset": Schedule(
         5, _calm(rate=50.0, redundant=4, quick=False), (Fault(10.0, "half_open"), Fault(10.5, "rst"))
     ),
+    "two connections confirmed a channel within two seconds: its gap ended with the second, though the first"
+    " answered, 50 ms too late to be heard": Schedule(
+        48,
+        World(seconds=26.0, kinds=("T",), symbols=5, buggify=("failing_spawn", "short_write")),
+        (
+            Fault(10.0, "not_authorized", 0.0, 0.5),
+            Fault(12.0, "close"),
+            Fault(17.0, "half_open"),
+            Fault(24.0, "fin"),
+            Fault(25.0, "fin", 0.5),
+        ),
+    ),
+    "a session was asked for a channel, was silent and had to give it back: the gap that another had ended"
+    " was told when it was found dead": Schedule(
+        27,
+        World(
+            seconds=51.0,
+            market="crypto",
+            kinds=("XT", "XQ"),
+            symbols=3,
+            rate=10.0,
+            quick=False,
+            rough=0.5,
+            redis=True,
+            allowed=2,
+            preempt=0.2,
+            mode="abrupt",
+        ),
+        (Fault(26.6, "force_disconnect"), Fault(28.0, "fin", 0.5), Fault(29.0, "mute_all")),
+    ),
     "a feed had been mute for long when its twin was closed, and nobody had spoken since": Schedule(
         112,
         World(seconds=63.0, kinds=("T",), symbols=2, redundant=2, mode="abrupt"),
