@@ -246,7 +246,11 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
         Where another thread leads it returns at once. If that is the loop's own, it steps back as soon as
         ``until`` says that the caller has something to do: whoever does it will call again.
+
+        Nobody leads a loop that has no thread of its own: `dispose` would close what the leader waits on.
         """
+        if self._thread is None:
+            return
         if self._lead.acquire(blocking=False):
             try:
                 self._take_turns(until)

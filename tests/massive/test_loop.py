@@ -121,6 +121,16 @@ def test_dispose_without_a_start():
     SocketLoop().dispose()
 
 
+def test_nobody_leads_a_loop_that_has_no_thread():
+    """Where none could be started, the subscriber's thread would wait for ever on a closed selector."""
+    loop = SocketLoop()
+    leader = threading.Thread(target=loop.lead, args=(lambda: False,), daemon=True)
+    leader.start()
+    leader.join(2)
+    loop.dispose()
+    assert not leader.is_alive()
+
+
 class Follower:
     """A thread that leads the loop while it has nothing to do, like a subscriber's."""
 

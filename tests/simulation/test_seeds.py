@@ -85,6 +85,18 @@ FOUND = {
         World(seconds=63.0, kinds=("T",), symbols=2, redundant=2, mode="abrupt"),
         (Fault(10.0, "mute_data"), Fault(53.0, "fin")),
     ),
+    "a loop was led although no thread could be started for it: its end left the leader behind": Schedule(
+        1262,
+        World(
+            seconds=1.0,
+            kinds=("Q",),
+            connections=1,
+            symbols=1,
+            buggify=("failing_spawn", "spurious_wake"),
+            preempt=0.2,
+        ),
+        (),
+    ),
 }
 """What a schedule that failed was about, to the schedule."""
 
