@@ -295,9 +295,15 @@ def test_a_callback_that_hangs_after_a_silence_is_noticed(sleepy, waits):
 def test_a_leader_that_leaves_while_somebody_falls_asleep_is_noticed(sleepy, waits):
     """As above, once in a million times."""
     loop, follower = sleepy
-    waits.before = lambda: hang(loop, follower)
+    hung = threading.Event()
+
+    def before():
+        hang(loop, follower)
+        hung.set()
+
+    waits.before = before
     let_lead(loop, follower)
-    wait_until(lambda: not follower.busy_until.is_set(), what="falling asleep")
+    assert hung.wait(10), "falling asleep"
     assert leader_of(loop) == "tickbraid-io"
 
 
