@@ -211,9 +211,11 @@ def test_a_move_off_a_socket_that_is_dead_already_is_told(feed):
             run.wait_confirmed(300)
             simulator.start_feeds()
             wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
-            simulator.go_silent(only=1)
-            time.sleep(0.5)
             moved = HOMES["connection_1"][:8]
+            clients = simulator.report().clients
+            simulator.go_silent(only=next(c.client for c in clients if f"Q.{moved[0]}" in c.channels))
+            seen = len(feed.made[moved[0]])
+            wait_until(lambda: len(feed.made[moved[0]]) > seen + 5, 10, "quotes that nobody reads")
             for ticker in moved:
                 run.stream.move_ticker(ticker, "connection_2")
             wait_until(lambda: run.of(status.Disconnected, "connection_1"), 20, "the death being found out")
