@@ -146,11 +146,14 @@ groups = {
 announced = pl.DataFrame(
     {
         "ticker": [gap.ticker for gap in gaps],
+        "event_type": [gap.event_type for gap in gaps],
         "from_ns": [gap.from_ns for gap in gaps],
         "to_ns": [gap.to_ns for gap in gaps],
     }
 )
-told = missing.join(announced, on="ticker").filter(pl.col("event_ns").is_between("from_ns", "to_ns"))
+told = missing.join(announced, on=["ticker", "event_type"]).filter(
+    pl.col("event_ns").is_between("from_ns", "to_ns")
+)
 for name, tickers in groups.items():
     sent, lost, known = (frame.filter(pl.col("ticker").is_in(tickers)) for frame in (true, missing, told))
     print(f"{name:<27}{len(sent):>7,} ticks, {len(lost):>5,} missing, {len(known):>5,} of them announced")

@@ -70,8 +70,8 @@ OF_CHANNELS: Final[tuple[Breakage, ...]] = (
         edits=(
             Edit(
                 "pipeline.span_book:SpanBook.close",
-                "span.to_ns = max(span.from_ns, to_ns)",
-                "span.to_ns = max(span.from_ns, to_ns - 500_000_000)",
+                "max(span.from_ns, to_ns), at_s",
+                "max(span.from_ns, to_ns - 500_000_000), at_s",
             ),
         ),
     ),
