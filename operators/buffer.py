@@ -104,9 +104,11 @@ class Buffer:
     def _offer(self, batch: Batch, *, fresh: bool) -> Batch | None:
         """Take in a batch as the policy says; return what has to wait for another turn."""
         with self._lock:
+            if self._gauge.is_shut:
+                return None
             if fresh:
                 self._gauge.offered(batch)
-            if not batch.ticks or self._gauge.is_shut:
+            if not batch.ticks:
                 return None
             done = self._admit(batch)
             over = self._conflate_key is not None and self._queue.size > self._queue.capacity

@@ -67,6 +67,7 @@ class BufferGauge:
         self.errors = 0
         """Exceptions that came out of the subscriber; what was in its hand then counts as failed."""
         self.is_shut = False
+        """The buffer is to take in nothing more."""
         self._tallies: dict[str, _Tally] = {}
         self._reasons: Counter[str] = Counter()
         self._in_hand: dict[str, int] = {}
@@ -167,8 +168,6 @@ class BufferGauge:
 
     def offered(self, batch: Batch) -> None:
         """Count a batch that arrives; its ticks are queued. Called under the lock."""
-        if self.is_shut:
-            return
         tally = self._tally(batch.connection)
         tally.received += batch.received
         tally.queued += len(batch.ticks)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -119,6 +120,10 @@ class Runtime:
     """Makes a socket of a family, a type and a protocol."""
     addresses: Callable[..., list[Any]] = _addresses
     """Looks a host up, as `socket.getaddrinfo`."""
+
+    def now(self) -> datetime:
+        """Return what the wall clock shows, as reactivex's schedulers want it."""
+        return datetime.fromtimestamp(self.clock() / 1e9, UTC)
 
 
 SYSTEM: Final = Runtime()

@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from queue import Empty
 from typing import Any, Final, Protocol, TypeVar
 
@@ -74,7 +74,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
             raise ValueError(f"capacity must be 1 or more, not {capacity!r}")
         self._name = name
         self._capacity = capacity
-        self._clock = runtime.clock
+        self._now = runtime.now
         self._monotonic = runtime.monotonic
         self._ident = runtime.ident
         self._spawn = runtime.spawn
@@ -92,7 +92,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
     @property
     def now(self) -> datetime:
         """The wall clock, as reactivex wants it."""
-        return datetime.fromtimestamp(self._clock() / 1e9, UTC)
+        return self._now()
 
     def schedule(
         self, action: abc.ScheduledAction[_State], state: _State | None = None

@@ -17,7 +17,7 @@ import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from queue import Empty
 from typing import Any, Final, TypeVar
 
@@ -89,7 +89,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
 
     def __init__(self, runtime: Runtime = SYSTEM) -> None:
         super().__init__()
-        self._clock = runtime.clock
+        self._now = runtime.now
         self._monotonic = runtime.monotonic
         self._ident = runtime.ident
         self._spawn = runtime.spawn
@@ -122,7 +122,7 @@ class SocketLoop(Scheduler, abc.DisposableBase):
     @property
     def now(self) -> datetime:
         """The wall clock, as reactivex wants it."""
-        return datetime.fromtimestamp(self._clock() / 1e9, UTC)
+        return self._now()
 
     def start(self) -> None:
         """Start the thread, if it does not run yet; from any thread.
