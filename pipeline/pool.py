@@ -16,15 +16,16 @@ from operators.runtime import SYSTEM, Runtime
 
 from . import status
 from .allowance import Allowance, Verdict
+from .gaps import Gaps
 from .massive.protocol import channels_for
 from .massive.rhythm import STALE_AT_LEAST_S
 from .routing.assign import Assignment, Line
 from .routing.loads import loads_of
-from .seating import Carrier, Gaps, Seat, Seating
+from .seating import Carrier, Seat, Seating
 from .staleness import judge
 from .symbols import near_symbols
 
-__all__ = ["Carrier", "Gaps", "Pool", "PoolPolicy"]
+__all__ = ["Carrier", "Pool", "PoolPolicy"]
 
 UNEVEN: Final = 1.5
 """So many times the mean is too much for one connection."""

@@ -10,12 +10,13 @@ from reactivex import abc
 from reactivex.disposable import Disposable, SerialDisposable
 
 from . import status
+from .gaps import Gaps
 from .massive.protocol import channels_for
 from .massive.snapshot import ConnectionSnapshot
 from .routing.assign import Assignment, Line, assign
 from .symbols import WILDCARD
 
-__all__ = ["OVERLAP_S", "Carrier", "Gaps", "Seat", "Seating"]
+__all__ = ["OVERLAP_S", "Carrier", "Seat", "Seating"]
 
 log = logging.getLogger("tickbraid.pool")
 
@@ -64,54 +65,6 @@ class Carrier(Protocol):
 
     def snapshot(self) -> ConnectionSnapshot:
         """Say how it is doing."""
-        ...
-
-
-class Gaps(Protocol):
-    """Is told what happens to channels, when it is seen; see `pipeline.gaps`."""
-
-    def begin(
-        self,
-        connection: str,
-        feed: str,
-        channels: Iterable[str],
-        *,
-        prove: Callable[[Callable[[], None]], None],
-        is_mute: Callable[[], bool],
-    ) -> None:
-        """Note that a session begins, in which these are asked for."""
-        ...
-
-    def ask(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that these are asked for, too."""
-        ...
-
-    def confirm(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that the server has confirmed these."""
-        ...
-
-    def refuse(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that the server has refused these."""
-        ...
-
-    def give_back(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that these are being given back."""
-        ...
-
-    def returned(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that the server has taken these back."""
-        ...
-
-    def renew(self, connection: str) -> None:
-        """Note that a session fell silent, and that all is given back and asked for again."""
-        ...
-
-    def end(self, connection: str) -> None:
-        """Note that a session ended."""
-        ...
-
-    def forget(self, channels: Iterable[str]) -> None:
-        """Note that nobody wants these any more."""
         ...
 
 

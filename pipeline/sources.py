@@ -19,7 +19,6 @@ from .massive.persistence import Persistence
 from .massive.snapshot import ConnectionSnapshot, Phase
 from .massive.socket import wire_opener
 from .pool import Carrier, Pool, PoolPolicy
-from .pool import Gaps as PoolGaps
 from .routing.route import Plan, plan
 from .routing.universe import universes_of
 from .session_hours import session_hours, week_before
@@ -149,7 +148,7 @@ def make_pool(
     *,
     scheduler: abc.SchedulerBase,
     emit: Callable[[status.StatusEvent], None],
-    gaps: PoolGaps,
+    gaps: Gaps,
     measure: Callable[[], Mapping[str, float]],
     runtime: Runtime,
 ) -> tuple[list[_C], Pool]:
