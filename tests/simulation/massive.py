@@ -18,6 +18,7 @@ from pipeline.massive.simulator.feeds import join
 from pipeline.massive.simulator.state import ServerState
 from pipeline.massive.simulator.wire import encode_frame
 from tests.simulation.elements import NO_TICKS
+from tests.simulation.listener import Listener
 from tests.simulation.record import Session
 
 __all__ = ["Link", "Massive", "OtherProgram", "SentTick"]
@@ -212,42 +213,9 @@ class Massive(ServerState):
         self.sizes: deque[int] = deque()
         self.reasons: Counter[str] = Counter()
         """Why sessions ended."""
-        self._network = network
-        self._port = port
         self._made: dict[bytes, tuple[str, int, int]] = {}
         """Channel and key of each element, and when it was made."""
-        self._returns: list[Any] = []
-        """Of the timers after which it listens again, those that have not come."""
-        self._listen()
-
-    # --- up and down
-
-    def _listen(self) -> None:
-        self._network.listen(self._port, self._accept)
-
-    def come_up(self) -> None:
-        """Accept connections, however long they were to be refused."""
-        for timer in self._returns:
-            self.kernel.cancel(timer)
-        self._returns.clear()
-        self._listen()
-
-    @property
-    def refusals(self) -> int:
-        """How many connections were refused."""
-        return self._network.refusals[self._port]
-
-    def refuse_for(self, seconds: float) -> None:
-        """Refuse connections for a while, those that are there stay."""
-        self._network.unlisten(self._port)
-
-        def come_back() -> None:
-            self._returns.remove(timer)
-            if not self._returns:
-                self._listen()
-
-        timer = self.kernel.at(seconds, come_back)
-        self._returns.append(timer)
+        self.listener = Listener(kernel, network, port, self._accept)
 
     def _accept(self, tcp: Any) -> None:
         link = Link(self, tcp)

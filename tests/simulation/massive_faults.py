@@ -50,7 +50,7 @@ class MassiveFaults:
         self._options.close_all()
         massive.set_faults(drop_auth=0, lose_auth=0)
         massive.sizes.clear()
-        massive.come_up()
+        massive.listener.open()
         for timer in self._visits:
             self._kernel.cancel(timer)
         for program in self._programs:
@@ -147,7 +147,7 @@ class MassiveFaults:
     def down(self, _: float, strength: float) -> Effect:
         """Reset all sessions and refuse new ones for a while, as a server that is restarted."""
         effect = self._effect("down", "sessions ended", "bytes lost")
-        self._massive.refuse_for(0.5 + 20 * strength)
+        self._massive.listener.close_for(0.5 + 20 * strength)
         for link in tuple(self._massive.links.values()):
             link.conversation.abort("down")
         effect.stop()
@@ -157,9 +157,10 @@ class MassiveFaults:
         """Refuse new sessions for a while."""
         seconds = 1 + 20 * strength
         effect = self._effect("refuse")
-        before = self._massive.refusals
-        self._massive.refuse_for(seconds)
-        self._kernel.at(seconds, lambda: effect.note("connections refused", self._massive.refusals - before))
+        listener = self._massive.listener
+        before = listener.refusals
+        listener.close_for(seconds)
+        self._kernel.at(seconds, lambda: effect.note("connections refused", listener.refusals - before))
         return effect
 
     def greeting_late(self, _: float, strength: float) -> Effect:

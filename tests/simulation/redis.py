@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import hiredis
 
+from tests.simulation.listener import Listener
+
 __all__ = ["Published", "Redis", "RedisLink"]
 
 WRITES = frozenset({b"PUBLISH", b"SET", b"HSET", b"DEL"})
@@ -188,43 +190,21 @@ class Redis:
         self.forbidden: frozenset[str] = frozenset()
         self.is_hung = False
         self.reply_delay_s = 0.0
-        self._network = network
-        self._port = port
         self._receivers = receivers
         self._values: dict[bytes, bytes | dict[bytes, bytes]] = {}
-        self._returns: list[Any] = []
-        """Of the timers after which it listens again, those that have not come."""
-        self._listen()
+        self.listener = Listener(kernel, network, port, self._accept)
 
     # --- up and down
-
-    def _listen(self) -> None:
-        self._network.listen(self._port, self._accept)
 
     def _accept(self, tcp: Any) -> None:
         self.links[RedisLink(self, tcp)] = None
 
     def go_down_for(self, seconds: float) -> None:
         """Reset all connections, forget all keys, and refuse connections for a while."""
-        self._network.unlisten(self._port)
         self._values.clear()
         for link in tuple(self.links):
             link.abort()
-
-        def come_back() -> None:
-            self._returns.remove(timer)
-            if not self._returns:
-                self._listen()
-
-        timer = self.kernel.at(seconds, come_back)
-        self._returns.append(timer)
-
-    def come_up(self) -> None:
-        """Accept connections, however long they were to be refused."""
-        for timer in self._returns:
-            self.kernel.cancel(timer)
-        self._returns.clear()
-        self._listen()
+        self.listener.close_for(seconds)
 
     def go_on(self) -> None:
         """Hang no more: carry out what has come meanwhile."""

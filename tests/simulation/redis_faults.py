@@ -40,7 +40,7 @@ class RedisFaults:
         redis.refusal = b""
         redis.forbidden = frozenset()
         redis.reply_delay_s = 0.0
-        redis.come_up()
+        redis.listener.open()
         redis.go_on()
         for link in tuple(redis.links):
             if link.is_mute or link.breaks_off:
