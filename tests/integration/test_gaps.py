@@ -121,6 +121,21 @@ def end(run, feed, simulator):
     )
 
 
+def cut_twice(config, feed, simulator):
+    """Cut all connections, and again once all gaps are told; see that these are what is missing."""
+    with Run(config) as run:
+        run.wait_confirmed(300)
+        simulator.start_feeds()
+        wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
+        for number in (1, 2):
+            simulator.close_clients(1006)
+            wait_until(
+                lambda told=100 * 3 * number: sum(map(len, gaps_of(run).values())) == told, 15, "the gaps"
+            )
+        end(run, feed, simulator)
+        check_exactness(run, feed)
+
+
 @pytest.mark.parametrize("victim", list(HOMES))
 def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(
     simulator, feed, victim, redundant, quiet
@@ -164,17 +179,7 @@ def test_a_dead_socket_s_declared_losses_are_exactly_what_is_missing(
 def test_without_failover_the_gap_lasts_until_its_own_connection_is_back(simulator, feed):
     """Whoever switches failover off must be told as exactly what it cost."""
     config = config_for(simulator, *HOMES.values(), MASSIVE_EVENT_TYPES="Q", WEBSOCKET_FAILOVER_ENABLED=False)
-    with Run(config) as run:
-        run.wait_confirmed(300)
-        simulator.start_feeds()
-        wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
-        for number in (1, 2):
-            simulator.close_clients(1006)
-            wait_until(
-                lambda told=100 * 3 * number: sum(map(len, gaps_of(run).values())) == told, 20, "the gaps"
-            )
-        end(run, feed, simulator)
-        check_exactness(run, feed)
+    cut_twice(config, feed, simulator)
 
 
 def test_an_unanswered_event_type_hides_no_outage(feed):
@@ -184,17 +189,7 @@ def test_an_unanswered_event_type_hides_no_outage(feed):
         config = config_for(
             simulator, *HOMES.values(), MASSIVE_EVENT_TYPES="Q,LULD", WEBSOCKET_FAILOVER_ENABLED=False
         )
-        with Run(config) as run:
-            run.wait_confirmed(300)
-            simulator.start_feeds()
-            wait_until(lambda: len(run.ticks) == 300, 15, "a quote of each")
-            for number in (1, 2):
-                simulator.close_clients(1006)
-                wait_until(
-                    lambda told=100 * 3 * number: sum(map(len, gaps_of(run).values())) == told, 15, "the gaps"
-                )
-            end(run, feed, simulator)
-            check_exactness(run, feed)
+        cut_twice(config, feed, simulator)
 
 
 def test_a_move_off_a_socket_that_is_dead_already_is_told(feed):
