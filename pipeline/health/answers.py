@@ -5,7 +5,7 @@ All run on any thread and cost some ms.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from operators.account import Account
 from pipeline.errors import Closed, UnknownConnection
@@ -13,12 +13,17 @@ from pipeline.massive.snapshot import Phase
 from pipeline.stream import TickStream
 from pipeline.symbols import WILDCARD, named_of
 
+if TYPE_CHECKING:
+    from .metrics import Exposition
+
 __all__ = [
     "PROBLEMS",
     "PROBLEM_JSON",
+    "NotInstalled",
     "account",
     "connection",
     "connections",
+    "exposition",
     "health",
     "is_writable",
     "livez",
@@ -31,7 +36,11 @@ __all__ = [
 
 PROBLEM_JSON: Final = "application/problem+json"
 PROBLEMS: Final[Mapping[type[Exception], tuple[int, str]]] = MappingProxyType(
-    {Closed: (409, "Not running"), UnknownConnection: (404, "No such connection")}
+    {
+        Closed: (409, "Not running"),
+        UnknownConnection: (404, "No such connection"),
+        ImportError: (501, "Not installed"),
+    }
 )
 """Status and title of what may be raised here."""
 BEAT_TIMEOUT_S: Final = 1.0
@@ -145,6 +154,28 @@ def account(stream: TickStream) -> dict[str, Any]:
 def problem(status: int, title: str, detail: str) -> dict[str, Any]:
     """Return what went wrong as RFC 9457 has it."""
     return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+
+
+def exposition(stream: TickStream) -> "Exposition | NotInstalled":
+    """Return what writes the metrics of a stream; without prometheus_client it says what to install."""
+    try:
+        from .metrics import Exposition  # noqa: PLC0415  # an extra
+    except ImportError:
+        return NotInstalled()
+    return Exposition(stream)
+
+
+class NotInstalled:
+    """The place of an `Exposition` where prometheus_client is not installed."""
+
+    def write(self, _accept: str) -> NoReturn:
+        """Say what to install, as an ImportError."""
+        raise ImportError(
+            "metrics need the library prometheus_client, which comes with: pip install 'tickbraid[web]'"
+        )
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def is_writable(state: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, Path, Query, Request, Response
@@ -19,7 +19,9 @@ from .access import Access, Guard
 from .api_page import api_page
 from .history import History
 from .live import make_live_router
-from .metrics import Exposition
+
+if TYPE_CHECKING:
+    from .metrics import Exposition
 
 __all__ = ["make_app"]
 
@@ -45,7 +47,7 @@ def make_app(stream: TickStream, *, access: Access | None = None) -> FastAPI:
     """
     settings = stream.settings
     history = History(stream)
-    exposition = Exposition(stream)
+    exposition = answers.exposition(stream)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -105,11 +107,16 @@ def _add_probes(app: FastAPI, stream: TickStream) -> None:
         return answer
 
 
-def _add_metrics(app: FastAPI, exposition: Exposition) -> None:
+def _add_metrics(app: FastAPI, exposition: "Exposition | answers.NotInstalled") -> None:
     text = {"schema": {"type": "string"}}
     formats = {"text/plain": text, "application/openmetrics-text": text}
 
-    @app.get("/metrics", tags=["probes"], response_class=Response, responses={200: {"content": formats}})
+    responses: dict[int | str, Any] = {
+        200: {"content": formats},
+        501: _problem_answer("prometheus_client is not installed"),
+    }
+
+    @app.get("/metrics", tags=["probes"], response_class=Response, responses=responses)
     def metrics(accept: Annotated[str, Header(description="OpenMetrics, or plain text")] = "") -> Response:
         """Return all metrics for Prometheus: `tickbraid_…` of the stream and `process_…` of the process."""
         body, content_type = exposition.write(accept)

@@ -17,7 +17,6 @@ from pipeline.shown import json_line
 from pipeline.stream import TickStream
 
 from . import answers
-from .metrics import Exposition
 
 __all__ = ["make_blueprint"]
 
@@ -32,7 +31,7 @@ def make_blueprint(stream: TickStream, name: str = "tickbraid") -> Blueprint:
         name: of the blueprint; two streams in one app have two.
     """
     blueprint = Blueprint(name, __name__)
-    exposition = Exposition(stream)
+    exposition = answers.exposition(stream)
 
     def read(path: str, answer: Callable[..., dict[str, Any]]) -> None:
         def view(**arguments: str) -> Response:

@@ -9,15 +9,18 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from operators.histogram import HistogramSnapshot
 from pipeline.stream import TickStream
 
-from .instruments import INSTRUMENTS, Instrument
+from .instruments import EDGES_NS, INSTRUMENTS, Instrument
 from .readings import LATENCY_LABELS, Readings, latencies
-from .text_format import LATENCY_DOC, PREFIX, buckets, text_of
 
 __all__ = ["Exposition", "StreamCollector"]
 
+PREFIX: Final = "tickbraid_"
 OPEN_METRICS: Final = "application/openmetrics-text"
+# A bucket holds what is no more than its label says; ours holds what is less than its edge, in whole ns.
+_LE: Final = (*(repr((edge_ns - 1) / 1e9) for edge_ns in EDGES_NS), "+Inf")
 
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -49,7 +52,7 @@ class StreamCollector(Collector):
             yield family
         held = _latency_family()
         for labels, histogram in latencies(reading):
-            held.add_metric(labels, list(buckets(histogram)), histogram.total / 1e9)
+            held.add_metric(labels, _buckets(histogram), histogram.total / 1e9)
         yield held
 
     def close(self) -> None:
@@ -65,22 +68,26 @@ class Exposition:
     """
 
     def __init__(self, stream: TickStream) -> None:
-        self._readings = Readings(stream)
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
+        self._stream = StreamCollector(stream)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._stream)
+        ProcessCollector(registry=self._registry)
 
     def write(self, accept: str) -> tuple[bytes, str]:
         """Return the text and its content type; OpenMetrics where ``accept``, the header, names it."""
-        open_metrics = OPEN_METRICS in accept
-        text = text_of(self._readings.take(), open_metrics=open_metrics).encode()
-        if open_metrics:
-            process: bytes = openmetrics.generate_latest(self._process)  # type: ignore[no-untyped-call]  # it has none
-            return text + process, openmetrics.CONTENT_TYPE_LATEST
-        return text + generate_latest(self._process), CONTENT_TYPE_PLAIN_0_0_4
+        if OPEN_METRICS in accept:
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # it has none
+            return text, openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
     def close(self) -> None:
         """Listen to the stream no more; idempotent."""
-        self._readings.close()
+        self._stream.close()
+
+
+def _buckets(histogram: HistogramSnapshot) -> list[tuple[str, int]]:
+    """Return what each bucket's label ``le`` says, and how many latencies are no more than that."""
+    return list(zip(_LE, (*histogram.below(EDGES_NS), histogram.count), strict=True))
 
 
 def _family(instrument: Instrument) -> CounterMetricFamily | GaugeMetricFamily:
@@ -91,7 +98,7 @@ def _family(instrument: Instrument) -> CounterMetricFamily | GaugeMetricFamily:
 def _latency_family() -> HistogramMetricFamily:
     return HistogramMetricFamily(
         f"{PREFIX}latency",
-        LATENCY_DOC,
+        "How long ticks took for a stage of their way.",
         labels=LATENCY_LABELS,
         unit="seconds",
     )

@@ -1,18 +1,21 @@
 import re
+import sys
 from collections import Counter
 
+import flask
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.openmetrics.exposition import generate_latest as open_metrics_text
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies
 from pipeline import build_pipeline
+from pipeline.health.blueprint import make_blueprint
 from pipeline.health.instruments import EDGES_NS, INSTRUMENTS
 from pipeline.health.metrics import Exposition, StreamCollector
-from pipeline.health.readings import Readings
+from pipeline.health.server import HttpServer
 from tests.conftest import wait_until
 from tests.integration.harness import Run, config_for
 
@@ -57,33 +60,19 @@ def test_both_formats_are_what_their_parsers_read(run):
     exposition.close()
 
 
-@pytest.mark.parametrize("open_metrics", [False, True])
-def test_the_text_is_what_prometheus_client_writes(run, open_metrics, monkeypatch):
-    """A scrape and a program that registers the collector would tell of two streams."""
-    write = open_metrics_text if open_metrics else generate_latest
-    collector, exposition = StreamCollector(run.stream), Exposition(run.stream)
-    readings = Readings(run.stream)
-    reading = readings.take()
-    readings.close()
-    monkeypatch.setattr(Readings, "take", lambda _: reading)
-    registry = CollectorRegistry()
-    registry.register(collector)
-    lines = write(registry).decode().splitlines()
-    ours = exposition.write(OPEN_METRICS if open_metrics else "")[0].decode().splitlines()
-    of_process = next(number for number, line in enumerate(ours) if line.startswith("# HELP process_"))
-    assert len(lines) > 150
-    assert [as_parsed(line) for line in ours[:of_process]] == [
-        as_parsed(line) for line in lines if line != "# EOF"
-    ]
-    assert (ours[-1] == "# EOF") is open_metrics
-    collector.close()
-    exposition.close()
-
-
-def as_parsed(line):
-    """Return a line of either writer; they may write a number in two ways."""
-    name, _, value = line.rpartition(" ")
-    return line if line.startswith("#") else (name, float(value))
+def test_without_prometheus_client_the_route_says_what_to_install(monkeypatch):
+    """Who embeds the stream in a Flask app would have none of its routes, and for a reason a module."""
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    monkeypatch.delitem(sys.modules, "pipeline.health.metrics")
+    app = flask.Flask(__name__)
+    with build_pipeline({"HTTP_PORT": 0}) as stream, HttpServer(stream) as server:
+        app.register_blueprint(make_blueprint(stream))
+        theirs, ours = app.test_client().get("/metrics"), httpx.get(f"{server.url}/metrics")
+        assert httpx.get(f"{server.url}/livez").status_code == 200
+    assert (theirs.status_code, theirs.content_type) == (501, "application/problem+json")
+    assert (ours.status_code, ours.headers["content-type"]) == (501, "application/problem+json")
+    assert theirs.get_json(force=True) == ours.json()
+    assert "pip install 'tickbraid[web]'" in ours.json()["detail"]
 
 
 def test_a_strange_name_is_written_so_that_it_can_be_read():
