@@ -118,18 +118,6 @@ class Coverage:
                 if key not in session.carried:
                     self._gain(session, key, at_s)
 
-    def refuse(self, connection: str, channels: Iterable[str]) -> None:
-        """Note that the server refused these; it names none, so that one that ticks was not meant."""
-        session = self._sessions.get(connection)
-        if session is None:
-            return
-        outage = Outage(connection, "refused")
-        for key in map(session.key, channels):
-            if session.carried.pop(key, self) is None:
-                session.asked[key] = self._book.since_ns.get(key, 0)
-                self._lose(session, key, outage)
-                self._book.watch(session, key)
-
     def give_back(self, connection: str, channels: Iterable[str]) -> None:
         """Note that these are being given back."""
         session = self._sessions.get(connection)

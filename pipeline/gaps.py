@@ -121,10 +121,6 @@ class Gaps:
         """Say that the server has confirmed these."""
         self._order(partial(self._coverage.confirm, connection, tuple(channels), self._monotonic()))
 
-    def refuse(self, connection: str, channels: Iterable[str]) -> None:
-        """Say that the server has refused these."""
-        self._order(partial(self._coverage.refuse, connection, tuple(channels)))
-
     def give_back(self, connection: str, channels: Iterable[str]) -> None:
         """Say that these are being given back."""
         self._order(partial(self._coverage.give_back, connection, tuple(channels)))

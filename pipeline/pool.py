@@ -213,8 +213,6 @@ class Pool:
                 )
             case status.Subscribed(channels=channels):
                 self._gaps.confirm(name, channels)
-            case status.Refused(channels=channels):
-                self._gaps.refuse(name, channels)
             case status.Unsubscribed(channels=channels):
                 self._gaps.returned(name, channels)
             case status.Stale():

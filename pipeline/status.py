@@ -352,8 +352,8 @@ class Loss(StatusEvent, frozen=True):
             connection: whose.
             at_ns: wall clock.
             gaps: of its channels.
-            reason: ``disconnected``; ``stale`` where a session brought nothing for far too long; ``refused``;
-                ``moved`` where the new place did not confirm.
+            reason: ``disconnected``; ``stale`` where a session brought nothing for far too long; ``moved``
+                where the new place did not confirm.
         """
         return cls(
             connection=connection,

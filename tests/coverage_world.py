@@ -129,7 +129,7 @@ class CoverageWorld:
         if action == "ping":
             link.down.append(("pong", what))
         elif action == "sub" and refuse:
-            link.down.append(("refused", what))
+            pass
         elif action == "sub":
             link.held.add(what)
             if not lost:
@@ -168,8 +168,6 @@ class CoverageWorld:
             self.coverage.confirm(link.name, values, self.now / 1000)
         elif what == "unack":
             self.coverage.returned(link.name, values)
-        else:
-            self.coverage.refuse(link.name, values)
 
     def _covered(self, channel):
         if channel in self.due and self.due[channel] is None:

@@ -543,6 +543,21 @@ def test_a_channel_that_is_refused_where_it_failed_over_to_stays_missing():
     check_books(world)
 
 
+def test_a_channel_that_ticks_was_not_the_refused_one():
+    """Its acknowledgement was lost, and a refusal names nobody: a gap was told from each tick to the next."""
+    world = PoolWorld({"c1": ("A", "B")})
+    world.unanswered = {"T.A"}
+    world.tick_for(1, "A", "B")
+    world.kill("c1")
+    world.revive("c1")
+    world.run(1.1)
+    world.wires["c1"].status("error", "not authorized")
+    world.tick_for(20, "A", "B", every_s=0.5)
+    assert world.of(status.Refused)[0].channels == ("T.A",)
+    assert [reason for _, reason, gap in world.told() if gap.channel == "T.A"] == ["disconnected"]
+    check_books(world)
+
+
 def test_moves_between_living_connections_tell_nothing():
     """Each rebalance would have its tickers fetched from another source."""
     world = PoolWorld()
