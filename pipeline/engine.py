@@ -139,11 +139,11 @@ class Engine(abc.DisposableBase):
         if refused:
             raise refused[0]
 
-    def return_statuses(self, connection: str, received_ns: int, statuses: list[ServerStatus]) -> None:
+    def return_statuses(self, connection: str, read: int, statuses: list[ServerStatus]) -> None:
         """Hand back to a connection what the decoder found of its server's words."""
         for source in self.sources:
             if source.id == connection and isinstance(source, Connection):
-                source.take_statuses(received_ns, statuses)
+                source.take_statuses(read, statuses)
 
     def close_sources(self) -> None:
         """End the sources; what they brought still flows, and then the stream completes."""

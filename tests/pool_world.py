@@ -18,7 +18,6 @@ from pipeline.identity import Seen
 from pipeline.massive.connection import Connection
 from pipeline.massive.decode import decode
 from pipeline.massive.persistence import Persistence
-from pipeline.massive.protocol import ServerStatus
 from pipeline.pool import Pool, PoolPolicy
 from pipeline.routing.assign import Line, assign
 from pipeline.secret import Secret
@@ -58,11 +57,9 @@ class KindWire(Wire):
             self.world.soon(self, lambda: self.pong(payload))
 
     def say_unsubscribed(self, *channels):
-        """Confirm as the decoder hands it back, for the connection looks only where it waits for answers."""
-        words = [
-            ServerStatus(status="success", message=f"unsubscribed to: {channel}") for channel in channels
-        ]
-        self.world.connections[self.name].take_statuses(self.world.now_ns, words)
+        self.say(
+            *({"ev": "status", "status": "success", "message": f"unsubscribed to: {c}"} for c in channels)
+        )
 
     def __init__(self, world):
         super().__init__(world)
@@ -127,7 +124,7 @@ class PoolWorld:
         )
         frames = Subject()
         frames.pipe(
-            decode(lambda name, at_ns, found: self.connections[name].take_statuses(at_ns, found)),
+            decode(lambda name, read, found: self.connections[name].take_statuses(read, found)),
             dedupe(lambda: Seen(1000, tracks)),
             Activity(self.gaps, tracks, FirstBars(), self.runtime),
         ).subscribe(self._deliver)

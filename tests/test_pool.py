@@ -1,7 +1,6 @@
 import pytest
 
 from pipeline import status
-from pipeline.massive.protocol import ServerStatus
 from tests.pool_world import HOMES, TICKERS, PoolWorld, up
 
 
@@ -100,8 +99,7 @@ def test_all_down_and_one_back_carries_everything():
 def test_a_refused_key_on_one_connection_moves_its_tickers_at_once():
     """What will never come back needs no waiting."""
     world = PoolWorld()
-    revoked = ServerStatus(status="auth_failed", message="revoked")
-    world.connections["c1"].take_statuses(world.now_ns, [revoked])
+    world.wires["c1"].status("auth_failed", "revoked")
     world.run(0.1)
     assert world.held()["c2"] | world.held()["c3"] == set(TICKERS)
 

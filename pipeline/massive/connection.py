@@ -125,7 +125,9 @@ class Connection:
         """What goes out with a ping, and what is called when it is back."""
         self._evicted_s: float | None = None
         self._live_since_s: float | None = None
-        self._session_ns = 0
+        self._reads = 0
+        self._reads_before = 0
+        """Reads before the present session."""
         self._last_message_s: float | None = None
         self._last_frames: Frames | None = None
         self._messages = 0
@@ -191,14 +193,19 @@ class Connection:
 
         self._soon(resume)
 
-    def take_statuses(self, received_ns: int, statuses: list[ServerStatus]) -> None:
-        """Take status elements that the decoder found in frames not inspected here. From any thread."""
+    def take_statuses(self, read: int, statuses: list[ServerStatus]) -> None:
+        """Take status elements that the decoder found in frames not inspected here. From any thread.
+
+        Args:
+            read: which read brought them, as in `Frames`; the wall clock may be set while frames wait.
+            statuses: in their order.
+        """
 
         def take() -> None:
             last = self._last_frames
-            if last is not None and last.received_ns == received_ns:
+            if last is not None and last.read == read:
                 last.inspected = True
-            if self._phase is Phase.LIVE and received_ns >= self._session_ns:
+            if self._phase is Phase.LIVE and read > self._reads_before:
                 self._handle(statuses)
 
         self._soon(take)
@@ -276,7 +283,7 @@ class Connection:
         self._phase = Phase.GREETING
         self._transport = transport
         self._connects += 1
-        self._session_ns = self._clock()
+        self._reads_before = self._reads
         self._last_frames = None
         self._tell(status.Connected, url=self.url)
         limit_s = self._persistence.auth_timeout_s
@@ -305,12 +312,18 @@ class Connection:
         self._last_message_s = now_s
         self._messages += taken
         # While the server owes answers they are looked for here, so that they cannot be late behind a backlog
-        # of ticks; at other times the decoder hands them back, and reading costs nothing.
-        inspect = self._phase is not Phase.LIVE or self._subscriptions.awaits_answers or self._watch.probing
+        # of ticks; at other times the decoder hands them back, and reading costs nothing. What ends a silence
+        # is looked at, too: the server's own words do not.
+        inspect = (
+            self._phase is not Phase.LIVE
+            or self._subscriptions.awaits_answers
+            or self._watch.awaits_ticks(now_s)
+        )
         # What was read is not what it completed: a large message comes in many reads.
         size_bytes = sum(map(len, messages))
         inspected = inspect and size_bytes <= LARGE_BYTES
-        frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspected)
+        self._reads = read = self._reads + 1
+        frames = Frames(self.id, received_ns, messages, size_bytes, inspected=inspected, read=read)
         self._last_frames = frames
         if self._observer is not None:
             self._observer.on_next(frames)

@@ -73,8 +73,8 @@ def decode(
     source, ``tickbraid-io``.
 
     Args:
-        on_statuses: given connection id, receive time and the status elements of frames that the connection
-            has not inspected itself.
+        on_statuses: given connection id, which of its reads it was, and the status elements of frames that
+            the connection has not inspected itself.
         on_reject: given connection id and what was refused, for counting by reason.
         on_unreadable: given connection id and the fields that ticks of a read are without, since they came
             with values of another type; each as often as it happened.
@@ -98,7 +98,7 @@ def decode(
                     statuses = [each for each in found.elements if type(each) is ServerStatus]
                     elements = [each for each in found.elements if type(each) is not ServerStatus]
                     if statuses and on_statuses is not None and not frames.inspected:
-                        on_statuses(frames.connection, frames.received_ns, statuses)
+                        on_statuses(frames.connection, frames.read, statuses)
                 if on_reject is not None:
                     for reject in rejects:
                         on_reject(frames.connection, reject)

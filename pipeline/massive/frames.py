@@ -35,6 +35,7 @@ class Frames(msgspec.Struct, gc=False):
         position: how far the first message, a large one, has gone on.
         counted: the elements, once somebody has counted them; -1 before.
         number: how many reads had come with it, over all connections.
+        read: how many reads its connection had made with it, in all its sessions.
     """
 
     connection: str
@@ -48,6 +49,7 @@ class Frames(msgspec.Struct, gc=False):
     position: int = 0
     counted: int = -1
     number: int = 0
+    read: int = 0
 
     @property
     def is_large(self) -> bool:
@@ -118,6 +120,7 @@ class Frames(msgspec.Struct, gc=False):
             torn=torn,
             counted=elements,
             number=self.number,
+            read=self.read,
         )
         return thinned, elements
 
@@ -139,6 +142,7 @@ class Frames(msgspec.Struct, gc=False):
             self.counted += later.counted
             self.torn += later.torn
             self.lost += later.lost
+            self.read = later.read
         return fits
 
     def split_off(self) -> tuple["Frames", "Frames | None"]:

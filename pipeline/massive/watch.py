@@ -21,6 +21,8 @@ PROBE_S: Final = 5.0
 SLOWEST_BYTES_S: Final = 16 * 1024
 """A message that comes more slowly will not become whole: no line that carries a feed is so slow. The largest
 may take a quarter of an hour."""
+PAUSE_S: Final = 1.0
+"""What comes so soon after ticks is counted as such without a look: it shows nothing new."""
 EARLY_S: Final = 0.001
 """Two clocks that are one may differ by so much."""
 
@@ -82,10 +84,10 @@ class Watch:
         self._ping_timer = SerialDisposable()
         self._probe_timer = SerialDisposable()
 
-    @property
-    def probing(self) -> bool:
-        """Whether it is waiting for ticks after a probe."""
-        return self._probing
+    def awaits_ticks(self, now_s: float) -> bool:
+        """Tell whether only ticks may count as heard: after a probe, or a silence."""
+        last_s = self.last_ticks_s
+        return self._probing or last_s is None or now_s - last_s > PAUSE_S
 
     def silence(self) -> Silence:
         """Say how silent the connection is. From any thread."""
@@ -125,7 +127,7 @@ class Watch:
     def heard(self, now_s: float, received_ns: int) -> None:
         """Note that ticks came, or what may have been ticks."""
         if self._probing:
-            self._recover(received_ns)
+            self._recover(now_s)
         self._rhythm.heard(now_s)
         self._last_ticks_ns = received_ns
         self.last_ticks_s = now_s
@@ -184,11 +186,12 @@ class Watch:
         if self._in_session:
             self._renew()
 
-    def _recover(self, received_ns: int) -> None:
+    def _recover(self, now_s: float) -> None:
         """Say that ticks flow again."""
         self._probing = False
         self._probe_timer.disposable = Disposable()
-        self._tell(status.Fresh, silent_for_s=(received_ns - self._last_ticks_ns) / 1e9)
+        last_s = self.last_ticks_s
+        self._tell(status.Fresh, silent_for_s=0.0 if last_s is None else now_s - last_s)
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> SerialDisposable:
         """Run an action after so much time by our clock, which stands while reads are held back."""

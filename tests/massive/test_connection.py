@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from pipeline import status
 from pipeline.errors import ConnectFailed
 from pipeline.massive.persistence import Persistence
-from pipeline.massive.protocol import ServerStatus
 from pipeline.massive.snapshot import Phase
 from tests.massive.virtual import TRADE, World
 
@@ -236,6 +235,7 @@ def test_an_evicted_connection_waits_until_it_may_try(inspected):
         world.wire.admit()
         if not inspected:
             world.wire.confirm_all()
+            world.wire.say(TRADE)
         world.wire.status("max_connections", "Maximum number of websocket connections exceeded.")
         world.wire.end(1008, "max connections")
         assert world.phase is Phase.HELD
@@ -255,9 +255,9 @@ def test_an_evicted_connection_waits_until_it_may_try(inspected):
 def test_an_end_long_after_the_word_of_too_many_is_no_eviction():
     """A server that only warns must not make the next hiccup cost a minute."""
     world = World().go_live()
+    world.wire.say(TRADE)
     world.wire.status("max_connections", "too many")
-    too_many = ServerStatus(status="max_connections", message="too many")
-    world.connection.take_statuses(world.frames[-1].received_ns, [too_many])
+    world.decode()
     for _ in range(11):
         world.run(1)
         world.wire.pong()

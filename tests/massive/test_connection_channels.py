@@ -28,11 +28,8 @@ def test_an_unanswered_channel_is_asked_for_once_more():
     assert world.of(status.Unanswered)[0].channels == ("Q.A",)
     snapshot = world.connection.snapshot()
     assert (snapshot.confirmed, snapshot.unanswered, snapshot.pending) == (1, 1, 0)
-    world.wire.say(TRADE)
-    world.connection.take_statuses(
-        world.now_ns, [ServerStatus(status="success", message="subscribed to: Q.A")]
-    )
-    world.run(0)
+    world.wire.confirm("Q.A")
+    world.decode()
     assert world.connection.snapshot().confirmed == 2
 
 
@@ -73,6 +70,7 @@ def test_wanting_and_giving_up_while_live():
 def test_statuses_are_inspected_only_while_answers_are_due():
     """Looking into every frame for ever would cost the reading thread what the pipeline needs."""
     world = World().go_live()
+    world.wire.say(TRADE)
     world.frames.clear()
     world.wire.say(TRADE)
     world.connection.want(["T.B"])
@@ -83,17 +81,56 @@ def test_statuses_are_inspected_only_while_answers_are_due():
     assert [f.inspected for f in world.frames] == [False, True, True, False]
 
 
-def test_statuses_of_an_older_session_are_ignored():
-    """The decoder may be seconds behind; an old word must not act on the new connection."""
+@pytest.mark.parametrize("step_s", [-3600.0, -5.0, 0.0, 5.0, 3600.0])
+def test_statuses_of_an_older_session_are_ignored(step_s):
+    """The decoder may be seconds behind; by a clock set back an old word ended the new session for good."""
     world = World().go_live()
-    old_ns = world.now_ns
+    world.wire.say(TRADE)
+    world.frames.clear()
+    world.wire.status("auth_failed", "old")
+    world.wire.say(TRADE)
     world.wire.end(1006)
+    world.wrong_s += step_s
     world.redial()
     world.wire.admit()
     world.wire.confirm_all()
-    world.connection.take_statuses(old_ns, [ServerStatus(status="auth_failed", message="old")])
-    world.run(0)
+    world.decode()
     assert world.phase is Phase.LIVE
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, -5.0, 0.0, 5.0, 3600.0])
+def test_statuses_of_the_present_session_are_heard(step_s):
+    """By a clock set back since it began a session lost acknowledgements, and why the server would end it."""
+    world = World().go_live()
+    world.wire.say(TRADE)
+    world.frames.clear()
+    world.wrong_s += step_s
+    world.wire.status("slow_consumer", "you are too slow")
+    world.decode()
+    assert [event.status for event in world.of(status.ServerMessage)] == ["slow_consumer"]
+
+
+@pytest.mark.parametrize("decoded", [1, 2])
+@pytest.mark.parametrize("back_s", [0.0, 1.0])
+def test_two_reads_of_one_time_are_two(back_s, decoded):
+    """The last was taken for the one before, and why the server ended the session went unheard."""
+    world = World().go_live()
+    world.wire.say(TRADE)
+    world.frames.clear()
+    world.wire.status("x", "first")
+    if back_s:
+        world.run(back_s)
+        world.wrong_s -= back_s
+    world.wire.status("max_connections", "too many")
+    assert world.frames[0].received_ns == pytest.approx(world.frames[1].received_ns, abs=1000)
+    del world.frames[decoded:]
+    world.decode()
+    world.wire.end(1008)
+    assert [type(event) for event in world.of(status.ServerMessage) + world.of(status.Evicted)] == [
+        status.ServerMessage,
+        status.Evicted,
+    ]
+    assert world.phase is Phase.HELD
 
 
 def test_other_words_of_the_server_are_passed_on():
@@ -115,7 +152,7 @@ def test_what_a_server_says_too_often_is_told_as_one_event_with_a_count(word, ki
     for told in (11, 22):
         for number in range(40):
             said = [ServerStatus(status=word, message=f"m{number}")] * 50
-            world.connection.take_statuses(world.now_ns, said)
+            world.connection.take_statuses(world.frames[-1].read, said)
         world.run(1.1)
         assert len(world.of(kind)) == told
         assert sum(1 + event.held for event in world.of(kind)) == 2000 * (told // 11)
@@ -126,7 +163,8 @@ def test_what_a_server_says_too_often_is_told_as_one_event_with_a_count(word, ki
 def test_what_was_held_back_is_told_before_the_end(how):
     """It says why the server ends the session; after it, or never, would help nobody."""
     world = World().go_live()
-    world.connection.take_statuses(world.now_ns, [ServerStatus(status="x", message="m")] * 30)
+    said = [ServerStatus(status="x", message="m")] * 30
+    world.connection.take_statuses(world.frames[-1].read, said)
     world.run(0)
     if how == "end":
         world.wire.end(1008)

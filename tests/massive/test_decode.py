@@ -31,7 +31,8 @@ BAD = [
 
 def frames(*messages: bytes, connection="connection_1", inspected=False, lost=0) -> Frames:
     """Build what a read brings."""
-    return Frames(connection, 7, list(messages), sum(map(len, messages)), inspected=inspected, lost=lost)
+    size_bytes = sum(map(len, messages))
+    return Frames(connection, 1, list(messages), size_bytes, inspected=inspected, lost=lost, read=7)
 
 
 def run(*items: Frames, **options):
@@ -125,7 +126,7 @@ def test_every_element_is_counted_once(messages):
     wire = [message(*(element for element, _ in elements)) for elements in messages]
     kinds = [kind for elements in messages for _, kind in elements]
     handed_back = []
-    batches = run(frames(*wire), on_statuses=lambda _c, _ns, statuses: handed_back.extend(statuses))
+    batches = run(frames(*wire), on_statuses=lambda _c, _read, statuses: handed_back.extend(statuses))
     assert sum(len(b.ticks) for b in batches) == kinds.count("tick")
     assert sum(b.rejected for b in batches) == kinds.count("reject")
     assert sum(b.received for b in batches) == kinds.count("tick") + kinds.count("reject")
@@ -139,7 +140,7 @@ def test_statuses_are_handed_back_only_if_nobody_has_seen_them():
     run(frames(message(STATUS), inspected=True), **options)
     assert seen == []
     run(frames(message(STATUS)), **options)
-    assert [(connection, ns, len(found)) for connection, ns, found in seen] == [("connection_1", 7, 1)]
+    assert [(connection, read, len(found)) for connection, read, found in seen] == [("connection_1", 7, 1)]
 
 
 def test_a_batch_of_losses_flows_without_ticks():

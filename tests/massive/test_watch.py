@@ -101,8 +101,23 @@ def test_a_probe_asks_for_everything_anew_on_the_same_socket():
     assert world.connection.snapshot().stale
 
 
-def test_a_probe_that_brings_ticks_ends_well():
-    """Who is healed must neither lose the session nor be called stale any longer."""
+def test_the_server_s_words_end_no_silence():
+    """A mute session was taken for a living one when it took back a channel; what it withheld went untold."""
+    world = learned()
+    fall_silent(world)
+    world.connection.give_up(["Q.A"])
+    world.run(0)
+    world.wire.status("success", "unsubscribed to: Q.A")
+    world.wire.status("slow_consumer", "you are too slow")
+    assert world.connection.is_mute()
+    assert world.connection.snapshot().silent_for_s == pytest.approx(12.0, abs=0.01)
+    world.wire.say(TRADE)
+    assert not world.connection.is_mute()
+
+
+@pytest.mark.parametrize("step_s", [-3600.0, 0.0, 3600.0])
+def test_a_probe_that_brings_ticks_ends_well(step_s):
+    """Who is healed must neither lose the session nor be called stale any longer, however the clock is set."""
     world = learned()
     fall_silent(world)
     probe(world)
@@ -111,6 +126,7 @@ def test_a_probe_that_brings_ticks_ends_well():
     world.wire.confirm("T.A", "Q.A")
     assert world.connection.snapshot().stale, "acknowledgements are no ticks"
     world.run(1)
+    world.wrong_s += step_s
     world.wire.say(TRADE)
     assert not world.connection.snapshot().stale
     assert world.of(status.Fresh)[0].silent_for_s == pytest.approx(14.0, abs=0.01)

@@ -2,12 +2,14 @@
 
 import json
 
+import reactivex as rx
 from reactivex.disposable import Disposable
 from reactivex.scheduler import VirtualTimeScheduler
 
 from pipeline import status
 from pipeline.errors import ConnectFailed, PeerClosed
 from pipeline.massive.connection import Connection
+from pipeline.massive.decode import decode
 from pipeline.massive.persistence import Persistence
 from pipeline.secret import Secret
 
@@ -111,6 +113,8 @@ class World:
         self.refuse = 0
         self.refusal = ConnectFailed("refused")
         self.called_off = 0
+        self.wrong_s = 0.0
+        """How much the wall clock is off."""
         self.connection = Connection(
             "connection_1",
             name="primary",
@@ -129,7 +133,7 @@ class World:
 
     @property
     def now_ns(self):
-        return int(float(self.scheduler.clock) * 1e9)
+        return int((float(self.scheduler.clock) + self.wrong_s) * 1e9)
 
     @property
     def wire(self):
@@ -177,6 +181,13 @@ class World:
         self.wire.admit()
         self.wire.confirm_all()
         return self
+
+    def decode(self):
+        """Decode all that was read, as late as this, and hand back what is the connection's."""
+        rx.from_iterable(self.frames).pipe(
+            decode(lambda _, read, found: self.connection.take_statuses(read, found))
+        ).subscribe()
+        self.run(0)
 
     def kinds(self):
         return [type(event) for event in self.events]
