@@ -300,7 +300,8 @@ class Ingest:
     def _offer(self, frames: Frames) -> bool:
         """Append; return whether the drain must be scheduled."""
         losses: dict[str, _Lost] = {}
-        self._patience.read(frames, closely=self._queued_bytes > self._hold_bytes * CALM)
+        closely = self._queued_bytes > self._hold_bytes * CALM
+        self._patience.read(frames, self._monotonic(), closely=closely)
         limit_bytes = self._capacity_bytes + (SPARE_BYTES if self._blocks() else 0)
         kept = self._thin(frames)
         with self._lock:

@@ -6,6 +6,7 @@ later than what has not, and at the rate at which the feed makes ticks that is s
 """
 
 import re
+from math import inf
 from typing import Final
 
 from .frames import Frames
@@ -21,9 +22,9 @@ DRIFT: Final = 20e-6
 """So many seconds a second may the server's clock and ours part: it is not taken for waiting."""
 RATE_MS: Final = 50
 """Over so much of the feed's time, or more, its rate is measured."""
-CALM_LOOK_NS: Final = 100_000_000
+CALM_LOOK_S: Final = 0.1
 """While all is calm the time of one read in so long is looked at: each look takes 1 µs."""
-LOOK_NS: Final = 1_000_000
+LOOK_S: Final = 0.001
 """While much waits, of one in so long."""
 TAIL_BYTES: Final = 1024
 """So much of the end of a read is looked at, some eight ticks: one of them may be a late print."""
@@ -32,13 +33,17 @@ _EVENT_MS: Final = re.compile(rb'"[te]":(\d{13})(?!\d)')
 
 
 class _Line:
-    """What is known of one connection; times in ms."""
+    """What is known of one connection; times in ms.
 
-    __slots__ = ("all_bytes", "late_ms", "least_at_ms", "least_late_ms", "looked_ns", "mark", "rate")
+    How late a tick was is by the monotonic clock, which has another beginning than the feed's, so that only
+    differences mean anything; by the wall clock, once it is set, all would look late for ever.
+    """
+
+    __slots__ = ("all_bytes", "late_ms", "least_at_ms", "least_late_ms", "looked_s", "mark", "rate")
 
     def __init__(self) -> None:
         self.all_bytes = 0
-        self.looked_ns = 0
+        self.looked_s = -inf
         self.late_ms = 0.0
         self.least_late_ms: float | None = None
         self.least_at_ms = 0.0
@@ -51,11 +56,11 @@ class _Line:
     def waiting_bytes(self) -> float:
         return max(0.0, self.late_ms - (self.least_late_ms or 0.0)) * self.rate
 
-    def look(self, frames: Frames) -> None:
+    def look(self, frames: Frames, at_s: float) -> None:
         """Take the time of the newest tick in the end of a read, if it shows one."""
         if not frames.messages or not (found := _EVENT_MS.findall(frames.messages[-1][-TAIL_BYTES:])):
             return
-        newest_ms, read_ms = max(map(int, found)), frames.received_ns / 1e6
+        newest_ms, read_ms = max(map(int, found)), at_s * 1e3
         self.late_ms = read_ms - newest_ms
         least_ms = self.least_late_ms
         if least_ms is None or self.late_ms < least_ms + DRIFT * (read_ms - self.least_at_ms):
@@ -94,21 +99,22 @@ class Patience:
         line = self._lines.get(connection)
         return line.waiting_bytes if line else 0.0
 
-    def read(self, frames: Frames, *, closely: bool) -> None:
+    def read(self, frames: Frames, at_s: float, *, closely: bool) -> None:
         """Note what a read brought.
 
         Args:
             frames: of the read.
+            at_s: when it was, monotonic.
             closely: look at the times often, since much waits.
         """
         line = self._lines.get(frames.connection)
         if line is None:
             line = self._lines[frames.connection] = _Line()
         line.all_bytes += frames.size_bytes
-        if frames.received_ns < line.looked_ns + (LOOK_NS if closely else CALM_LOOK_NS):
+        if at_s < line.looked_s + (LOOK_S if closely else CALM_LOOK_S):
             return
-        line.looked_ns = frames.received_ns
-        line.look(frames)
+        line.looked_s = at_s
+        line.look(frames, at_s)
         limit_bytes = self._patience_bytes * (CALM if frames.connection in self._spent else 1.0)
         if line.waiting_bytes > limit_bytes:
             self._spent.add(frames.connection)

@@ -22,6 +22,7 @@ class Bench:
         self.ready = True
         self.held = []
         self.now_ns = 99
+        self.at_s = 0.0
         self.ingest = Ingest(
             capacity_bytes,
             self.scheduler,
@@ -31,7 +32,7 @@ class Bench:
             blocks=lambda: blocks,
             patience=Patience(patience_bytes),
             hold=self.held.append,
-            runtime=replace(SYSTEM, clock=lambda: self.now_ns),
+            runtime=replace(SYSTEM, clock=lambda: self.now_ns, monotonic=lambda: self.at_s),
         )
         self.source = Subject()
         self.out = []

@@ -1,3 +1,5 @@
+import pytest
+
 from pipeline.massive.frames import Frames
 from pipeline.massive.ingest import HOLD_BYTES
 from tests.massive.ingest_bench import Bench
@@ -28,12 +30,12 @@ def test_no_reads_are_held_back_for_one_large_message():
     assert bench.held == []
 
 
-def offer_late(bench, late_ms):
-    """Offer a read of two MiB whose ticks have waited for so long."""
-    now_ms = 1_772_000_000_000 + late_ms
-    bench.now_ms = getattr(bench, "now_ms", now_ms) + 100
-    message = b'[{"ev":"Q","t":%d}]' % (bench.now_ms - late_ms)
-    bench.source.on_next(Frames("a", bench.now_ms * 1_000_000, [message], 2 * HOLD_BYTES))
+def offer_late(bench, late_ms, wrong_ms=0):
+    """Offer a read of two MiB whose ticks have waited for so long, by a wall clock that is so wrong."""
+    bench.at_s += 0.1
+    now_ms = 1_772_000_000_000 + round(bench.at_s * 1e3)
+    message = b'[{"ev":"Q","t":%d}]' % (now_ms - late_ms)
+    bench.source.on_next(Frames("a", (now_ms + wrong_ms) * 1_000_000, [message], 2 * HOLD_BYTES))
 
 
 def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
@@ -50,6 +52,32 @@ def test_what_the_server_will_not_keep_is_read_though_it_may_be_given_up():
     bench.run()
     assert bench.held == [True, False]
     assert sum(count for _, _, count, *_ in bench.drops) == 3, "those that came once patience was known spent"
+
+
+@pytest.mark.parametrize("wrong_s", [-3600, -5, 5, 3600])
+def test_a_clock_that_is_set_spends_no_patience(wrong_s):
+    """All would look late for days: reads go on, and quotes are given up that the server would have kept."""
+    bench = Bench(capacity_bytes=60 * HOLD_BYTES, patience_bytes=4 * HOLD_BYTES)
+    bench.ready = False
+    for wrong_ms in (0, 0, wrong_s * 1000, wrong_s * 1000, 0, 0):
+        offer_late(bench, 0, wrong_ms)
+        bench.ingest.resume()
+        bench.run()
+    assert bench.held == [True]
+
+
+@pytest.mark.parametrize("wrong_s", [-3600, 0, 3600])
+def test_a_clock_that_is_set_hides_no_backlog(wrong_s):
+    """Nobody would see that the server's patience ends: it cuts us off, and then everything is lost."""
+    bench = Bench(capacity_bytes=60 * HOLD_BYTES, patience_bytes=4 * HOLD_BYTES)
+    bench.ready = False
+    offer_late(bench, 0)
+    bench.run()
+    for _ in range(4):
+        offer_late(bench, 1000, wrong_s * 1000)
+        bench.ingest.resume()
+        bench.run()
+    assert bench.held == [True, False]
 
 
 def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says():
@@ -84,6 +112,7 @@ def test_new_quotes_are_given_up_at_once_where_the_server_will_not_wait():
     bench.ready = False
     message = b'[{"ev":"Q","t":%d},{"ev":"T","t":%d}]'
     for read in range(40):
+        bench.at_s = 0.1 * read
         at_ms = 1_772_000_000_000 + 100 * read
         text = message % ((at_ms, at_ms) if read < 20 else (at_ms - 5000, at_ms - 5000))
         bench.source.on_next(Frames("a", at_ms * 1_000_000, [text], HOLD_BYTES // 2))
