@@ -117,7 +117,7 @@ def test_the_server_s_words_end_no_silence():
 
 @pytest.mark.parametrize("step_s", [-3600.0, 0.0, 3600.0])
 def test_a_probe_that_brings_ticks_ends_well(step_s):
-    """Who is healed must neither lose the session nor be called stale any longer, however the clock is set."""
+    """Who is healed must neither lose the session nor stay stale, however the clock is set."""
     world = learned()
     fall_silent(world)
     probe(world)
