@@ -17,7 +17,7 @@ class Dropped:
 
     Args:
         connection: the id of the connection that brought them.
-        reason: ``overflow``, ``conflated``, ``aged`` or ``closed``.
+        reason: ``overflow``, ``conflated``, ``aged`` or ``closed``; ``lost`` where that was told already.
         count: how many.
         from_ns: when the first of them was received, ns since the epoch.
         to_ns: when the last of them was.
@@ -161,10 +161,19 @@ class BufferGauge:
                 raise ValueError("gauge must be a new one: it already counts for another subscription")
             self._claimed = True
 
-    def shut(self) -> None:
-        """Take no more batches into account: whatever still comes is not this subscriber's any more."""
+    def shut(self, left: Iterable[Dropped] = ()) -> None:
+        """Take no more batches into account: whatever still comes is not this subscriber's any more.
+
+        Args:
+            left: what was on its way to it; it counts as received and dropped.
+        """
         with self.lock:
             self.is_shut = True
+            for loss in left:
+                tally = self._tally(loss.connection)
+                tally.received += loss.count
+                tally.dropped += loss.count
+                self._reasons[loss.reason] += loss.count
 
     def offered(self, batch: Batch) -> None:
         """Count a batch that arrives; its ticks are queued. Called under the lock."""

@@ -26,7 +26,7 @@ from .ticks import TickBatch
 
 __all__ = ["Outlet", "Reading", "dispose_all", "numbered", "remember"]
 
-Part = Callable[[Callable[[Mapping[str, int]], None]], object]
+Part = Callable[[Callable[[Sequence[Dropped]], None]], object]
 
 ENDED_OUTLETS_KEPT: Final = 16
 GATHER_TICKS: Final = 2000
@@ -47,7 +47,7 @@ class Outlet(abc.DisposableBase):
         latencies: the time from receipt to the end of the sink's write is recorded here; where the sink has a
             server, to its begin, and from there to the server's answer.
         part: runs at one moment, between two reads that are decoded, what takes leave of all that waits
-            undecoded; it is given how much that is, by connection.
+            undecoded; it is given what that is.
         pastime: what its thread does while it has nothing to do.
         runtime: its thread and clocks.
     """
@@ -63,7 +63,7 @@ class Outlet(abc.DisposableBase):
         on_failure: Callable[[str, int, BaseException], None],
         on_room: Callable[[], None],
         latencies: Latencies,
-        part: Part = lambda leave: leave({}),
+        part: Part = lambda leave: leave(()),
         pastime: Pastime | None = None,
         runtime: Runtime = SYSTEM,
     ) -> None:
@@ -100,8 +100,6 @@ class Outlet(abc.DisposableBase):
         self._part = part
         self._is_awaiting = False
         """What waits undecoded is its, too."""
-        self._undecoded: Mapping[str, int] = {}
-        """What waited when it left."""
         self._operator = buffered(
             capacity,
             overflow,
@@ -159,7 +157,7 @@ class Outlet(abc.DisposableBase):
         try:
             self._call(self.sink.stop)
         finally:
-            self._part(self._leave)
+            self._leave()
             if self._subscription is not None:
                 self._subscription.dispose()
             self._end()
@@ -170,18 +168,24 @@ class Outlet(abc.DisposableBase):
         if self._thread != self._ident():
             self.ended.wait(timeout_s)
 
-    def _leave(self, waiting: Mapping[str, int]) -> None:
+    def _leave(self) -> None:
         """Give up what waits undecoded, and be offered nothing more. The first time."""
-        if self._is_awaiting:
-            self._undecoded = dict(waiting)
-            self.gauge.shut()
-            self._is_awaiting = False
+        left: list[Dropped] = []
+
+        def leave(waiting: Sequence[Dropped]) -> None:
+            if self._is_awaiting:
+                left.extend(waiting)
+                self.gauge.shut(left)
+                self._is_awaiting = False
+
+        self._part(leave)
+        for dropped in left:
+            if dropped.reason != "lost":
+                self._dropped(dropped)
 
     def read(self) -> "Reading":
         """Return its accounts as they are now."""
-        is_awaiting = self._is_awaiting
-        dropped = {connection: Account(n, dropped=n) for connection, n in self._undecoded.items()}
-        return Reading(self, _add(self.gauge.accounts(), dropped), is_awaiting)
+        return Reading(self, self.gauge.accounts(), self._is_awaiting)
 
     def snapshot(self) -> dict[str, Any]:
         """Return what the sink tells of itself, or why it does not; from any thread."""
@@ -265,7 +269,7 @@ class Outlet(abc.DisposableBase):
         self._on_failure(self.name, count, error)
 
     def _end(self) -> None:
-        self._part(self._leave)
+        self._leave()
         self.ended.set()
         self._on_room()
 
@@ -293,12 +297,11 @@ class Reading:
         Args:
             waiting: elements by connection that waited undecoded at that moment; they count as queued.
         """
-        queued = {connection: Account(n, queued=n) for connection, n in waiting.items()}
-        return _add(self.decoded, queued if self.is_awaiting else {})
-
-
-def _add(one: Mapping[str, Account], other: Mapping[str, Account]) -> dict[str, Account]:
-    return {**one, **{name: one.get(name, Account()) + account for name, account in other.items()}}
+        accounts = dict(self.decoded)
+        if self.is_awaiting:
+            for name, count in waiting.items():
+                accounts[name] = accounts.get(name, Account()) + Account(count, queued=count)
+        return accounts
 
 
 def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
@@ -415,9 +415,9 @@ class TickStream(Observed[Tick], Steered):
             return Counter(), readings
         return engine.ingest.waiting(look_at_bytes, read), readings
 
-    def _part(self, leave: Callable[[Mapping[str, int]], None]) -> None:
+    def _part(self, leave: Callable[[Sequence[Dropped]], None]) -> None:
         if self._engine is None:
-            leave({})
+            leave(())
         else:
             self._engine.ingest.part(leave)
 

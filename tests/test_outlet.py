@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.account import Account
+from operators.gauge import Dropped
 from operators.latency_stamp import Latencies
 from pipeline.outlet import Outlet
 from pipeline.sinks.sink import DELIVERED, Outcome
@@ -102,6 +103,18 @@ def test_a_write_that_raises_has_failed_with_all_it_was_given(kind, caplog):
         assert world.outlet.last_error == f"{kind.__name__}: of the sink"
     lines = [record for record in caplog.records if record.name == "tickbraid.subscriber"]
     assert [record.exc_info[0] for record in lines] == [kind]
+
+
+def test_what_waited_undecoded_when_it_left_is_told():
+    """A sink that hangs and is left costs what waits for it in front of the decoder, too."""
+    waiting = [Dropped("a", "closed", 3, 10, 20), Dropped("b", "lost", 2, 30, 30)]
+    with World(lambda _: None, part=lambda leave: leave(waiting)) as world:
+        world.emit("a", 1, 2)
+        world.settled()
+        world.outlet.dispose()
+        assert world.account == Account(received=7, delivered=2, dropped=5)
+        assert world.outlet.gauge.dropped_by_reason() == {"closed": 3, "lost": 2}
+        assert world.dropped == waiting[:1]  # the ingest buffer has told what it lost
 
 
 def test_a_write_that_returns_nothing_took_everything():

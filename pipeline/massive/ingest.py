@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from operators.gauge import Dropped
 from operators.runtime import SYSTEM, Runtime
 
 from .frames import Frames
@@ -146,12 +147,22 @@ class Ingest:
             at_once()
         return self._count(frames, elements, look_at_bytes, given_up=self._disposed)
 
-    def part(self, leave: Callable[[Counter[str]], object]) -> None:
-        """Run at one moment, as above, what takes leave of all that waits, and is given the count of it."""
-        given_up = self._disposed or self._patient_until_s < math.inf
-        self._count(*self._look(), math.inf, given_up=given_up)  # they remember it: now it is soon counted
+    def part(self, leave: Callable[[list[Dropped]], object]) -> None:
+        """Run at one moment, as above, what takes leave of all that waits, and is given what that is."""
+        self._to_be_left()  # the frames remember it: now it is soon counted
         with self._gate.between_steps():
-            leave(self._count(*self._look(), math.inf, given_up=given_up))
+            leave(self._to_be_left())
+
+    def _to_be_left(self) -> list[Dropped]:
+        """Return what waits, and what was lost before it and is told already."""
+        frames, lost = self._look()
+        given_up = self._disposed or self._patient_until_s < math.inf
+        left, now_ns = [], self._clock()
+        for connection, count in self._count(frames, Counter(), math.inf, given_up=given_up).items():
+            times_ns = [waiting.received_ns for waiting in frames if waiting.connection == connection]
+            left.append(Dropped(connection, "closed", count, min(times_ns), max(times_ns)))
+        left += [Dropped(connection, "lost", count, now_ns, now_ns) for connection, count in lost.items()]
+        return [dropped for dropped in left if dropped.count]
 
     def _look(self) -> tuple[list[Frames], Counter[str]]:
         """Return the frames that wait, and how many elements were lost before them."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
+from operators.gauge import Dropped
 from pipeline.massive.frames import Frames
 from pipeline.massive.ingest import BITE_BYTES, Ingest
 from tests.massive.ingest_bench import ELEMENT, Bench
@@ -231,6 +232,20 @@ def test_where_there_is_no_room_frames_wait_undecoded():
     bench.ingest.resume()
     bench.run()
     assert (len(bench.out), bench.completed) == (2, 1)
+
+
+def test_who_leaves_is_given_all_that_waits():
+    """What a subscriber that leaves gives up can be told only with its count and its times."""
+    bench = Bench(capacity_bytes=110)
+    bench.ready = False
+    for connection, at_ns in (("a", 1), ("b", 2), ("a", 3), ("a", 4)):
+        bench.offer(connection, 3, at_ns)
+    left = []
+    bench.ingest.part(left.extend)
+    assert left == [
+        *(Dropped("b", "closed", 3, 2, 2), Dropped("a", "closed", 6, 3, 4)),
+        Dropped("a", "lost", 3, bench.now_ns, bench.now_ns),
+    ]
 
 
 def test_room_that_comes_while_it_decides_to_wait_is_seen():

@@ -14,7 +14,7 @@ from tests.simulation.carriage import Carriage, Span
 from tests.simulation.record import Made, Record, Subscription
 from tests.simulation.verdicts import Statement, Verdict
 
-__all__ = ["Accounts", "Context", "judge", "judge_liveness", "judge_wakeups"]
+__all__ = ["Accounts", "Context", "judge", "judge_liveness", "judge_telling", "judge_wakeups"]
 
 MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
@@ -427,6 +427,24 @@ def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iter
         if is_known and repeated > resent:
             detail = f"{channel}: {repeated} messages came twice, {resent} were told"
             yield Verdict(Statement.REDIS, now_ns, detail)
+
+
+def judge_telling(record: Record, now_ns: int, before: Accounts, context: Context) -> Iterator[Verdict]:
+    """Judge that drops are told soon, and not when all is over.
+
+    Args:
+        record: of the world.
+        now_ns: the moment, true time.
+        before: the accounts as they were when what they count had to be told by now.
+        context: for the texts.
+    """
+    told = _told(record)
+    for name, account in before.items():
+        dropped = sum(account.values(), Account()).dropped
+        most = told[name, "dropped"] + told["ingest", "dropped"]
+        if dropped > most:
+            detail = f"{name}: {dropped} dropped for seconds, {most} told by {context.at(now_ns)}"
+            yield Verdict(Statement.COUNTED, now_ns, detail)
 
 
 # -- modes and moments of their own -------------------------------------------------------------------------

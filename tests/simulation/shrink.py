@@ -140,6 +140,6 @@ def _rounder_faults(fault: Fault) -> Iterator[Fault]:
             yield replace(fault, at_s=round(fault.at_s, digits))
     for name in ("x", "y"):
         value = getattr(fault, name)
-        for rounder in (0.0, 0.5, round(value, 1)):
+        for rounder in (0.0, 0.5, min(round(value, 1), 0.9)):  # 1 would pick what is after the last
             if len(str(rounder)) < len(str(value)):
                 yield replace(fault, **{name: rounder})

@@ -9,7 +9,15 @@ from operators.account import Account
 from pipeline.status import Loss, SinkDown, SinkUp, SubscriberFailed
 from tests.simulation.carriage import Carriage
 from tests.simulation.histories import END_NS, MS, SECOND, START_NS, loss_of, perfect_history
-from tests.simulation.model import PROMPT_NS, SOON_NS, Context, judge, judge_liveness, judge_wakeups
+from tests.simulation.model import (
+    PROMPT_NS,
+    SOON_NS,
+    Context,
+    judge,
+    judge_liveness,
+    judge_telling,
+    judge_wakeups,
+)
 from tests.simulation.record import Made, Record
 from tests.simulation.verdicts import Statement, first
 
@@ -324,6 +332,21 @@ def test_redis_has_it_in_the_order_of_the_stream():
     down = SinkDown(at_ns=START_NS, sink="redis", reason="gone")
     up = SinkUp(at_ns=START_NS, sink="redis", down_s=1.0, resent=2)
     assert Statement.REDIS not in _redis([1, 2, 3, 2, 3, 4, 5], down, up, delivered=5)
+
+
+def test_a_drop_that_is_told_at_the_end_only_is_found():
+    """Who hears of a drop when the stream is closed could do nothing about it."""
+    history = perfect_history(1)
+    accounts = {"all": {"a": Account(received=3, dropped=3)}}
+    history.record.told.clear()
+
+    def verdicts():
+        return [*judge_telling(history.record, END_NS, accounts, history.context)]
+
+    assert [verdict.statement for verdict in verdicts()] == [Statement.COUNTED]
+    loss = Loss(connection="a", at_ns=0, where="all", reason="overflow", count=3, from_ns=0, to_ns=0)
+    history.record.tell(loss, END_NS)
+    assert verdicts() == []
 
 
 def test_redis_has_a_message_twice_only_after_a_break_that_was_told():

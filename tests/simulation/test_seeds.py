@@ -85,6 +85,11 @@ FOUND = {
         World(seconds=63.0, kinds=("T",), symbols=2, redundant=2, mode="abrupt"),
         (Fault(10.0, "mute_data"), Fault(53.0, "fin")),
     ),
+    "a sink that blocks hung and was left: what waited undecoded was dropped, and nobody was told": Schedule(
+        274,
+        World(seconds=15.0, market="crypto", kinds=("XT",), connections=1, symbols=1),
+        (Fault(10.0, "join", 0.7), Fault(10.0, "hang", 0.9, 0.5), Fault(14.0, "leave")),
+    ),
     "a loop was led although no thread could be started for it: its end left the leader behind": Schedule(
         1262,
         World(

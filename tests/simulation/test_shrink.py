@@ -32,6 +32,13 @@ def test_a_schedule_shrinks_to_the_faults_that_matter_in_a_plain_world():
     assert runs < 300
 
 
+def test_a_part_that_is_rounded_stays_below_one():
+    """Rounded up to 1 it picks what is after the last, and the shrinking ends with that error."""
+    schedule = Schedule(1, World(seconds=20.0), (Fault(10.0, "hang", 0.9999, 0.9876),))
+    small, _ = shrink(schedule, lambda candidate: bool(candidate.faults) and candidate.faults[0].x > 0.6)
+    assert [(fault.x, fault.y) for fault in small.faults] == [(0.9, 0.0)]
+
+
 def _kept(world):
     return {name: getattr(world, name) for name in ("seconds", "market", "kinds", "connections", "symbols")}
 

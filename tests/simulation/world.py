@@ -22,7 +22,7 @@ from tests.simulation.kernel import Died, Kernel, Livelock
 from tests.simulation.market import Hours, Market, key_of_price
 from tests.simulation.massive import Massive
 from tests.simulation.massive_faults import MassiveFaults
-from tests.simulation.model import Accounts, Context, judge, judge_liveness
+from tests.simulation.model import Accounts, Context, judge, judge_liveness, judge_telling
 from tests.simulation.network import Link, Name, Network, Obstacle, ServerEnd, runtime_of
 from tests.simulation.phases import Phases
 from tests.simulation.record import Record, Session
@@ -56,6 +56,8 @@ DELIVERY_S: Final = 1.5
 """What was sent has come after so long, over the slowest link of a quiet world."""
 TRIES_MOST: Final = 50
 TRY_AGAIN_S: Final = 0.1
+TELL_S: Final = 3.0
+"""What was dropped is told within so long: drops of a second are told together."""
 CLOSE_S: Final = 10.0
 """The drain takes 5 s at most, and each subscriber that hangs 2 s more, all of them at once."""
 FIRST_USERS: Final = 3
@@ -273,9 +275,12 @@ class Run:
             return self._finish()
         healed_ns = self.true_ns
         self._heal()
-        self.kernel.run(bound_s(self.settings) + STALE_S)
+        self.kernel.run(bound_s(self.settings) + STALE_S - TELL_S)
+        before: Accounts = self.ask(self.stream.accounts)
+        self.kernel.run(TELL_S)
         self._judge_liveness(healed_ns)
         self._judge()
+        self.result.verdicts += judge_telling(self.record, self.true_ns, before, self._context)
         self._market_is_open = False
         self.kernel.run(DELIVERY_S)
         self._close()
@@ -408,7 +413,15 @@ class Run:
         accounts: Accounts = self.ask(self.stream.accounts)
         self._take_published()
         known = {(verdict.statement, verdict.detail) for verdict in self.result.verdicts}
-        context = Context(
+        self.result.verdicts += [
+            verdict
+            for verdict in judge(self.record, self.true_ns, accounts, self._context)
+            if (verdict.statement, verdict.detail) not in known
+        ]
+
+    @property
+    def _context(self) -> Context:
+        return Context(
             start_ns=self.world.start_ns,
             window=self.world.dedupe_window,
             forbidden=frozenset(self._forbidden),
@@ -416,11 +429,6 @@ class Run:
             refuses=any(fault.kind == "redis_refuses" for fault in self.schedule.faults),
             holds=self._may_block or self.world.ingest_bytes < SMALL_INGEST_BYTES,
         )
-        self.result.verdicts += [
-            verdict
-            for verdict in judge(self.record, self.true_ns, accounts, context)
-            if (verdict.statement, verdict.detail) not in known
-        ]
 
     def _take_published(self) -> None:
         published = self.redis.published
@@ -433,13 +441,12 @@ class Run:
     def _judge_liveness(self, healed_ns: int) -> None:
         if self.world.allowed:
             return  # who was evicted waits for minutes before he tries again
-        context = Context(start_ns=self.world.start_ns)
         self.result.verdicts += judge_liveness(
             self.record,
             healed_ns,
             self.true_ns,
             int(bound_s(self.settings) * 1e9),
-            context,
+            self._context,
             excused=self._denied,
         )
 
