@@ -21,18 +21,20 @@ import hmac
 import ipaddress
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.secret import Secret
+from pipeline.shown import json_line
 
 from .answers import PROBLEM_JSON, problem
 
-__all__ = ["Access", "Guard", "Refusal", "is_loopback"]
+__all__ = ["Access", "Guard", "Refusal", "is_loopback", "problem_response"]
 
 PROBES: Final = frozenset({"/livez", "/readyz"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -152,9 +154,16 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.title})
         else:
             challenge = {"WWW-Authenticate": refusal.challenge} if refusal.challenge else None
-            content = problem(refusal.status, refusal.title, refusal.detail)
-            answer = JSONResponse(content, refusal.status, challenge, media_type=PROBLEM_JSON)
+            answer = problem_response(refusal.status, refusal.title, refusal.detail, challenge)
             await answer(scope, receive, send)
+
+
+def problem_response(
+    status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return what went wrong as ``application/problem+json``."""
+    content = json_line(problem(status, title, detail))
+    return Response(content, status, headers, media_type=PROBLEM_JSON)
 
 
 def is_loopback(host: str) -> bool:

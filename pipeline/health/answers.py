@@ -4,6 +4,7 @@ All run on any thread and cost some ms.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -13,13 +14,23 @@ from pipeline.massive.snapshot import Phase
 from pipeline.stream import TickStream
 from pipeline.symbols import WILDCARD, named_of
 
+from .snapshot import Balance, ConnectionHealth, Totals, balance
+
 if TYPE_CHECKING:
     from .metrics import Exposition
 
 __all__ = [
     "PROBLEMS",
     "PROBLEM_JSON",
+    "Accounts",
+    "CarriedTickers",
+    "Connections",
+    "Live",
     "NotInstalled",
+    "Problem",
+    "Ready",
+    "Rebalanced",
+    "Reconnecting",
     "account",
     "connection",
     "connections",
@@ -47,14 +58,127 @@ BEAT_TIMEOUT_S: Final = 1.0
 _WRITABLE: Final = frozenset({"idle", "up"})
 
 
-def livez(stream: TickStream) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What went wrong (RFC 9457).
+
+    Args:
+        type: always about:blank: the status says what kind it is.
+        title: in short.
+        status: as of HTTP.
+        detail: in one sentence.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Whether the process turns, and why it does not."""
+
+    ok: bool
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One of the things that have to be well, and how it is in words."""
+
+    name: str
+    ok: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Live):
+    """Whether ticks can come and go; each check, where ``verbose`` asks for it."""
+
+    checks: list[Check] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """All connections, and the state of the stream: idle, running or closed."""
+
+    state: str
+    totals: Totals
+    connections: list[ConnectionHealth]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedTickers:
+    """What a connection is to carry.
+
+    Args:
+        connection: its id.
+        count: of those that are named.
+        all_symbols: it carries ``*``: every symbol of its market.
+    """
+
+    connection: str
+    count: int
+    all_symbols: bool
+    tickers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What one connection took over from another, the source; both by id."""
+
+    connection: str
+    source: str
+    tickers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalanced:
+    """What moved, and how many tickers in all."""
+
+    count: int
+    moved: list[Move]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The id of the connection that was told to begin a new session."""
+
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberAccount:
+    """The account of one subscriber, and by connection id."""
+
+    total: Balance
+    connections: dict[str, Balance]
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Where every received element is.
+
+    Args:
+        balanced: the imbalance is 0.
+        imbalance: of all subscribers and connections, added up without signs.
+        subscribers: by name.
+    """
+
+    balanced: bool
+    imbalance: int
+    subscribers: dict[str, SubscriberAccount]
+
+
+def livez(stream: TickStream) -> Live:
     """Tell whether our own thread turns; nothing outside of this process is looked at."""
     alive = stream.beats(BEAT_TIMEOUT_S)
     reasons = [] if alive else [f"the thread tickbraid-io has not answered for {BEAT_TIMEOUT_S:g} s"]
-    return {"ok": alive, "reasons": reasons}
+    return Live(alive, reasons)
 
 
-def readyz(stream: TickStream, *, verbose: bool) -> dict[str, Any]:
+def readyz(stream: TickStream, *, verbose: bool) -> Ready:
     """Tell whether ticks can come and go: one connection authenticated and fresh, every sink writable.
 
     Args:
@@ -63,8 +187,8 @@ def readyz(stream: TickStream, *, verbose: bool) -> dict[str, Any]:
     """
     health = stream.health()
     checks = [_stream_check(health), _connections_check(health), *_sink_checks(health)]
-    reasons = [check["words"] for check in checks if not check["ok"]]
-    return {"ok": not reasons, "reasons": reasons, "checks": checks if verbose else None}
+    reasons = [check.words for check in checks if not check.ok]
+    return Ready(not reasons, reasons, checks if verbose else None)
 
 
 def health(stream: TickStream) -> dict[str, Any]:
@@ -72,10 +196,10 @@ def health(stream: TickStream) -> dict[str, Any]:
     return stream.health()
 
 
-def connections(stream: TickStream) -> dict[str, Any]:
+def connections(stream: TickStream) -> Connections:
     """Return all connections and their totals."""
     health = stream.health()
-    return {name: health[name] for name in ("state", "totals", "connections")}
+    return Connections(health["state"], health["totals"], health["connections"])
 
 
 def connection(stream: TickStream, name: str) -> dict[str, Any]:
@@ -91,7 +215,7 @@ def connection(stream: TickStream, name: str) -> dict[str, Any]:
     raise _missing(name, found)
 
 
-def tickers(stream: TickStream, name: str) -> dict[str, Any]:
+def tickers(stream: TickStream, name: str) -> CarriedTickers:
     """Return what a connection is to carry.
 
     Raises:
@@ -102,28 +226,20 @@ def tickers(stream: TickStream, name: str) -> dict[str, Any]:
     if name not in carried:
         raise _missing(name, carried)
     its = carried[name]
-    return {
-        "connection": name,
-        "count": len(named_of(its)),
-        "all_symbols": WILDCARD in its,
-        "tickers": its,
-    }
+    return CarriedTickers(name, len(named_of(its)), WILDCARD in its, its)
 
 
-def rebalance(stream: TickStream) -> dict[str, Any]:
+def rebalance(stream: TickStream) -> Rebalanced:
     """Spread the tickers by what is measured now, and return what moved.
 
     Raises:
         Closed: the stream does not run.
     """
-    moved = [
-        {"connection": each.connection, "source": each.source, "tickers": each.tickers}
-        for each in stream.rebalance()
-    ]
-    return {"count": sum(len(each["tickers"] or ()) for each in moved), "moved": moved}
+    moved = [Move(each.connection or "", each.source, each.tickers) for each in stream.rebalance()]
+    return Rebalanced(sum(len(each.tickers) for each in moved), moved)
 
 
-def reconnect(stream: TickStream, name: str) -> dict[str, Any]:
+def reconnect(stream: TickStream, name: str) -> Reconnecting:
     """Have a connection end its session and begin another.
 
     Raises:
@@ -134,26 +250,26 @@ def reconnect(stream: TickStream, name: str) -> dict[str, Any]:
         stream.reconnect(name)
     except ValueError:
         raise _missing(name, stream.tickers()) from None
-    return {"connection": name}
+    return Reconnecting(name)
 
 
-def account(stream: TickStream) -> dict[str, Any]:
+def account(stream: TickStream) -> Accounts:
     """Return where every received element is, by subscriber and connection."""
     accounts = stream.accounts()
     subscribers = {
-        name: {
-            "total": sum(by_connection.values(), Account()).to_dict(),
-            "connections": {each: its.to_dict() for each, its in by_connection.items()},
-        }
+        name: SubscriberAccount(
+            balance(sum(by_connection.values(), Account())),
+            {each: balance(its) for each, its in by_connection.items()},
+        )
         for name, by_connection in accounts.items()
     }
     imbalance = sum(abs(each.imbalance) for by_name in accounts.values() for each in by_name.values())
-    return {"balanced": not imbalance, "imbalance": imbalance, "subscribers": subscribers}
+    return Accounts(not imbalance, imbalance, subscribers)
 
 
-def problem(status: int, title: str, detail: str) -> dict[str, Any]:
-    """Return what went wrong as RFC 9457 has it."""
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail}
+def problem(status: int, title: str, detail: str) -> Problem:
+    """Return what went wrong."""
+    return Problem("about:blank", title, status, detail)
 
 
 def exposition(stream: TickStream) -> "Exposition | NotInstalled":
@@ -189,27 +305,23 @@ def _missing(name: str, known: Any) -> Exception:
     return UnknownConnection(f"There is no connection {name[:64]!r}; there are {', '.join(known)}.")
 
 
-def _check(name: str, words: str, *, ok: bool) -> dict[str, Any]:
-    return {"name": name, "ok": ok, "words": words}
+def _stream_check(health: dict[str, Any]) -> Check:
+    return Check("stream", health["state"] == "running", f"the stream is {health['state']}")
 
 
-def _stream_check(health: dict[str, Any]) -> dict[str, Any]:
-    return _check("stream", f"the stream is {health['state']}", ok=health["state"] == "running")
-
-
-def _connections_check(health: dict[str, Any]) -> dict[str, Any]:
+def _connections_check(health: dict[str, Any]) -> Check:
     words = [
         f"{each['id']} is {'stale' if each['stale'] else each['phase'].replace('_', ' ')}"
         for each in health["connections"]
     ]
     fresh = any(each["phase"] == Phase.LIVE.value and not each["stale"] for each in health["connections"])
-    return _check("connections", ", ".join(words) or "there is no connection", ok=fresh)
+    return Check("connections", fresh, ", ".join(words) or "there is no connection")
 
 
-def _sink_checks(health: dict[str, Any]) -> list[dict[str, Any]]:
+def _sink_checks(health: dict[str, Any]) -> list[Check]:
     checks = []
     for name, subscriber in health["subscribers"].items():
         state = subscriber["sink"].get("state")
         if state is not None and not subscriber["ended"]:
-            checks.append(_check(f"sink {name}", f"{name} is {state}", ok=is_writable(state)))
+            checks.append(Check(f"sink {name}", is_writable(state), f"{name} is {state}"))
     return checks

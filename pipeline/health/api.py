@@ -1,24 +1,27 @@
 """The HTTP API of a stream; needs the extra ``web``."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio.to_thread
 from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
+from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 import pipeline
 from pipeline.stream import TickStream
 
-from . import answers, models
-from .access import Access, Guard
+from . import answers
+from .access import Access, Guard, problem_response
 from .api_page import api_page
 from .history import History
-from .live import make_live_router
+from .live import json_answer, make_live_router
+from .snapshot import ConnectionHealth, Health
 
 if TYPE_CHECKING:
     from .metrics import Exposition
@@ -83,7 +86,7 @@ _Verbose = Annotated[str | None, Query(description="tell each check; needs no va
 
 
 def _problem_answer(description: str) -> dict[str, Any]:
-    schema = models.Problem.model_json_schema()
+    schema = TypeAdapter(answers.Problem).json_schema()
     return {"description": description, "content": {answers.PROBLEM_JSON: {"schema": schema}}}
 
 
@@ -92,19 +95,19 @@ _UNKNOWN: Final[dict[int | str, Any]] = {404: _problem_answer("No such connectio
 
 
 def _add_probes(app: FastAPI, stream: TickStream) -> None:
-    @app.get("/livez", tags=["probes"], responses={503: {"model": models.Live}})
-    def livez(response: Response) -> models.Live:
+    @app.get("/livez", tags=["probes"], response_model=answers.Live, responses={503: {"model": answers.Live}})
+    def livez() -> Response:
         """Tell whether the process turns: restart it if not. Nothing outside of it is looked at."""
-        answer = models.Live(**answers.livez(stream))
-        response.status_code = 200 if answer.ok else 503
-        return answer
+        answer = answers.livez(stream)
+        return json_answer(answer, 200 if answer.ok else 503)
 
-    @app.get("/readyz", tags=["probes"], responses={503: {"model": models.Ready}})
-    def readyz(response: Response, verbose: _Verbose = None) -> models.Ready:
+    @app.get(
+        "/readyz", tags=["probes"], response_model=answers.Ready, responses={503: {"model": answers.Ready}}
+    )
+    def readyz(verbose: _Verbose = None) -> Response:
         """Tell whether ticks can come and go: a connection authenticated and fresh, every sink writable."""
-        answer = models.Ready(**answers.readyz(stream, verbose=verbose is not None))
-        response.status_code = 200 if answer.ok else 503
-        return answer
+        answer = answers.readyz(stream, verbose=verbose is not None)
+        return json_answer(answer, 200 if answer.ok else 503)
 
 
 def _add_metrics(app: FastAPI, exposition: "Exposition | answers.NotInstalled") -> None:
@@ -129,40 +132,40 @@ def _add_metrics(app: FastAPI, exposition: "Exposition | answers.NotInstalled") 
 
 
 def _add_reads(app: FastAPI, stream: TickStream) -> None:
-    @app.get("/api/health", tags=["reading"], response_model=models.Health)
-    def health() -> dict[str, Any]:
+    @app.get("/api/health", tags=["reading"], response_model=Health)
+    def health() -> Response:
         """Return everything that is known about the stream at once."""
-        return answers.health(stream)
+        return json_answer(answers.health(stream))
 
-    @app.get("/api/websocket/connections", tags=["reading"], response_model=models.Connections)
-    def connections() -> dict[str, Any]:
+    @app.get("/api/websocket/connections", tags=["reading"], response_model=answers.Connections)
+    def connections() -> Response:
         """Return all connections and their totals."""
-        return answers.connections(stream)
+        return json_answer(answers.connections(stream))
 
     @app.get(
         "/api/websocket/connections/{name}",
         tags=["reading"],
-        response_model=models.Connection,
+        response_model=ConnectionHealth,
         responses=_UNKNOWN | _CLOSED,
     )
-    def connection(name: _Name) -> dict[str, Any]:
+    def connection(name: _Name) -> Response:
         """Return one connection."""
-        return answers.connection(stream, name)
+        return json_answer(answers.connection(stream, name))
 
     @app.get(
         "/api/websocket/connections/{name}/tickers",
         tags=["reading"],
-        response_model=models.Tickers,
+        response_model=answers.CarriedTickers,
         responses=_UNKNOWN | _CLOSED,
     )
-    def tickers(name: _Name) -> dict[str, Any]:
+    def tickers(name: _Name) -> Response:
         """Return what a connection is to carry."""
-        return answers.tickers(stream, name)
+        return json_answer(answers.tickers(stream, name))
 
-    @app.get("/api/account", tags=["reading"], response_model=models.AccountAnswer)
-    def account() -> dict[str, Any]:
+    @app.get("/api/account", tags=["reading"], response_model=answers.Accounts)
+    def account() -> Response:
         """Return where every element is: delivered, deduplicated, dropped, failed, rejected or queued."""
-        return answers.account(stream)
+        return json_answer(answers.account(stream))
 
 
 def _add_orders(app: FastAPI, stream: TickStream) -> None:
@@ -174,49 +177,46 @@ def _add_orders(app: FastAPI, stream: TickStream) -> None:
     @app.post(
         "/api/websocket/rebalance",
         tags=["changing"],
-        response_model=models.Rebalanced,
+        response_model=answers.Rebalanced,
         responses=refused | _CLOSED,
     )
-    def rebalance() -> dict[str, Any]:
+    def rebalance() -> Response:
         """Spread the tickers over the connections by what is measured now, and return what moved."""
-        return answers.rebalance(stream)
+        return json_answer(answers.rebalance(stream))
 
     @app.post(
         "/api/websocket/connections/{name}/reconnect",
         tags=["changing"],
         status_code=202,
-        response_model=models.Reconnecting,
+        response_model=answers.Reconnecting,
         responses=refused | _UNKNOWN | _CLOSED,
     )
-    def reconnect(name: _Name) -> dict[str, Any]:
+    def reconnect(name: _Name) -> Response:
         """Have a connection end its session and begin another; one that was evicted tries now."""
-        return answers.reconnect(stream, name)
+        return json_answer(answers.reconnect(stream, name), 202)
 
 
 def _add_problems(app: FastAPI) -> None:
-    def of_stream(_request: Request, error: Exception) -> Response:
-        return _problem(*answers.PROBLEMS[type(error)], str(error))
+    def of_stream(status: int, title: str, _request: Request, error: Exception) -> Response:
+        return problem_response(status, title, str(error))
 
     def of_http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  # for the type checker; it is registered for it
         title = HTTPStatus(error.status_code).phrase
-        return _problem(error.status_code, title, f"{error.detail}; /api lists what there is.", error.headers)
+        return problem_response(
+            error.status_code, title, f"{error.detail}; /api lists what there is.", error.headers
+        )
 
     def of_request(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101  # as above
         words = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        return _problem(422, "Not understood", words)
+        return problem_response(422, "Not understood", words)
 
     def of_us(_request: Request, _error: Exception) -> Response:
-        return _problem(500, "A defect", "The request could not be answered; the log says why.")
+        return problem_response(500, "A defect", "The request could not be answered; the log says why.")
 
-    for kind in answers.PROBLEMS:
-        app.add_exception_handler(kind, of_stream)
+    for kind, (status, title) in answers.PROBLEMS.items():
+        app.add_exception_handler(kind, partial(of_stream, status, title))
     app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(RequestValidationError, of_request)
     app.add_exception_handler(Exception, of_us)
-
-
-def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    content = answers.problem(status, title, detail)
-    return JSONResponse(content, status, headers, media_type=answers.PROBLEM_JSON)

@@ -33,7 +33,7 @@ def make_blueprint(stream: TickStream, name: str = "tickbraid") -> Blueprint:
     blueprint = Blueprint(name, __name__)
     exposition = answers.exposition(stream)
 
-    def read(path: str, answer: Callable[..., dict[str, Any]]) -> None:
+    def read(path: str, answer: Callable[..., Any]) -> None:
         def view(**arguments: str) -> Response:
             return _json(answer(stream, **arguments))
 
@@ -48,12 +48,12 @@ def make_blueprint(stream: TickStream, name: str = "tickbraid") -> Blueprint:
     @blueprint.get("/livez")
     def livez() -> Response:
         answer = answers.livez(stream)
-        return _json(answer, 200 if answer["ok"] else 503)
+        return _json(answer, 200 if answer.ok else 503)
 
     @blueprint.get("/readyz")
     def readyz() -> Response:
         answer = answers.readyz(stream, verbose="verbose" in request.args)
-        return _json(answer, 200 if answer["ok"] else 503)
+        return _json(answer, 200 if answer.ok else 503)
 
     @blueprint.get("/metrics")
     def metrics() -> Response:
@@ -65,7 +65,7 @@ def make_blueprint(stream: TickStream, name: str = "tickbraid") -> Blueprint:
     return blueprint
 
 
-def _json(answer: dict[str, Any], status: int = 200, kind: str = "application/json") -> Response:
+def _json(answer: Any, status: int = 200, kind: str = "application/json") -> Response:
     return Response(json_line(answer), status, content_type=kind)
 
 

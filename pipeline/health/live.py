@@ -14,7 +14,7 @@ from pipeline.shown import json_line
 from .history import Events, History, HistoryAnswer
 from .leaders import Tickers
 
-__all__ = ["make_live_router"]
+__all__ = ["json_answer", "make_live_router"]
 
 _PAGE: Final = Path(str(files("pipeline.health"))) / "page"
 _PLOTLY: Final = Path(str(files("plotly"))) / "package_data" / "plotly.min.js"
@@ -64,23 +64,23 @@ def make_live_router(history: History) -> APIRouter:
         after_ns: Annotated[int, Query(ge=0, description="Only points after this moment, ns.")] = 0,
     ) -> Response:
         """Return what is now, at most a second old, and the last five minutes, a point a second."""
-        return _json(history.answer(after_ns))
+        return json_answer(history.answer(after_ns))
 
     @router.get("/api/events", response_model=Events)
     async def tell_events(
         after: Annotated[int, Query(ge=0, description="Only events with a greater number.")] = 0,
     ) -> Response:
         """Return the newest 200 status events in words, the newest last."""
-        return _json(history.events(after))
+        return json_answer(history.events(after))
 
     @router.get("/api/tickers", response_model=Tickers)
     def tell_tickers() -> Response:
         """Return the 20 busiest and the 20 slowest tickers."""
-        return _json(history.leaders.read())
+        return json_answer(history.leaders.read())
 
     return router
 
 
-def _json(value: Any) -> Response:
+def json_answer(value: Any, status: int = 200) -> Response:
     """Encode as it is: these answers are ours, and looking at each value again would cost the stream."""
-    return Response(json_line(value), media_type="application/json")
+    return Response(json_line(value), status, media_type="application/json")

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from pipeline import build_pipeline
 from pipeline.health import answers
 from pipeline.health.server import HttpServer
+from pipeline.sinks.callback import CallbackSink
 from tests.conftest import wait_until
 from tests.health.conftest import HOMES, PASSWORD, TOKEN
 from tests.integration.harness import KEY, Gate, Run, config_for
@@ -119,6 +120,19 @@ def test_a_stream_that_does_not_run_says_so():
         assert client.get("/metrics").status_code == 200
 
 
+def test_a_sink_may_tell_whatever_it_likes():
+    """One object in the figures of a user's sink would take the whole answer with it."""
+
+    class Odd(CallbackSink):
+        def snapshot(self):
+            return {"seen": Odd, "state": "up", "at": (1, None)}
+
+    with build_pipeline({"HTTP_PORT": 0}) as stream, HttpServer(stream) as server:
+        stream.attach(Odd(print, "odd"))
+        told = httpx.get(f"{server.url}/api/health").json()["subscribers"]["odd"]["sink"]
+        assert told == {"seen": repr(Odd), "state": "up", "at": [1, None]}
+
+
 def test_it_is_ready_again_when_a_connection_is_back(simulator):
     """Traffic would be sent to an instance without ticks, or kept from one that has them."""
     gate = Gate(simulator.port)
@@ -158,8 +172,8 @@ def test_ready_means_that_ticks_can_come_and_go(changes, reason):
             return health
 
     answer = answers.readyz(Fake(), verbose=True)
-    assert answer["reasons"] == ([reason] if reason else [])
-    assert answer["ok"] is (reason is None)
+    assert answer.reasons == ([reason] if reason else [])
+    assert answer.ok is (reason is None)
 
 
 def test_a_thread_that_hangs_is_not_alive(running, monkeypatch):
