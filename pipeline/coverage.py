@@ -187,18 +187,20 @@ class Coverage:
         gone = frozenset(channels)
         for key in [key for key in self._book.since_ns if key.partition(" ")[0] in gone]:
             span = self._book.open_span(key)
+            mark = self._sessions.next_mark()
             carriers = [each for each in self._sessions.all() if key in each.carried]
             for each in self._sessions.all():
                 asked = each.asked.pop(key, None) is not None
                 carried = each.carried.pop(key, self) is None
                 if asked or carried:
-                    each.leave(key, self._sessions.mark, carried=carried)
+                    each.leave(key, mark, carried=carried)
             if span is None and carriers:  # which may be dead
                 span = self._book.open(key, carriers[0].feed, carriers)
                 self._book.depend(span, carriers)
             if span is not None and span.outage is None:
                 self._book.gained(span)
             if span is not None:
+                span.found_mark = mark
                 self._book.close(span, end_ns(span.feed), at_s)
             for each in self._sessions.all():
                 self._book.watch(each, key)

@@ -166,7 +166,7 @@ class SpanBook:
                 to_ns = event_ns if confirmed_s is None else self._end_ns(span, confirmed_s)
                 self.close(span, to_ns, at_s)
             elif key in session.leaving and span.from_ns < event_ns < (span.to_ns or LATEST_NS):
-                self._split(session, span, event_ns)
+                self._split(session, span, event_ns, at_s)
 
     def _advance(self, session: Session, span: Span, event_ns: int) -> None:
         """Begin a span later: an old carrier has brought all up to here."""
@@ -176,27 +176,47 @@ class SpanBook:
         elif event_ns - span.is_star > span.from_ns:
             span.from_ns = event_ns - span.is_star
 
-    def _split(self, session: Session, span: Span, event_ns: int) -> None:
-        """Take a tick out of a span: one that came over a session which had only begun to carry it."""
-        rest = Span(span.key, span.feed, event_ns)
-        rest.to_ns, span.to_ns = span.to_ns, event_ns
-        rest.before = span.before | {session: None}
-        rest.holders, rest.gain, rest.outage = span.holders, span.gain, span.outage
-        rest.found, rest.found_mark, rest.ended_s = dict(span.found), span.found_mark, span.ended_s
-        if rest.is_awaited:
-            self._settling.append((max(rest.found.values()), rest))
+    def _split(self, session: Session, span: Span, event_ns: int, at_s: float) -> None:
+        """Take a tick out of a span: one that came over a session which had only begun to carry it.
+
+        That one carried the channel until it gave it back. If somebody else did by then, or nobody wanted it
+        any more, nothing is missing after the tick but what that session did not live to bring.
+        """
+        if span.is_idle:
+            self.gained(span)
+        before = Span(span.key, span.feed, span.from_ns)
+        before.gain, before.outage = span.gain, span.outage
         spans = self._spans[span.key]
-        spans.insert(spans.index(span) + 1, rest)
-        self.depend(rest, [*span.vouchers])
-        if rest.outage is not None:
-            rest.outage.spans[rest] = None
+        spans.insert(spans.index(span), before)
+        self.depend(before, [*span.vouchers])
+        before.before |= span.before
+        if before.outage is not None:
+            before.outage.spans[before] = None
+        span.from_ns = event_ns
+        span.before[session] = None
+        if (span.found or span.to_ns is not None) and session.leaving[span.key][-1] >= span.found_mark:
+            span.gain = span.found_mark
+            if span.outage is not None:
+                del span.outage.spans[span]
+                span.outage = None
+            self.depend(span, [*span.vouchers, session])
+            self._sessions.ask_life(session, span.gain)
+            if session.answered >= span.gain:
+                self.drop(span)
+        self.close(before, event_ns, at_s)
 
     def close(self, span: Span, to_ns: int, at_s: float) -> None:
-        """End a span; it is told if it is certain, and a tentative one waits for what becomes of it."""
+        """End a span; it is told if it is certain, and a tentative one waits for what becomes of it.
+
+        Where its last tick came after another had begun to carry it, nothing is missing.
+        """
         span.to_ns, span.ended_s = max(span.from_ns, to_ns), at_s
         ended_ns = max(each.to_ns or 0 for each in self.of(span.key))
         for asker in self._sessions.askers(span.key, span.feed):
             self.doubt(asker, span.key, ended_ns)
+        if to_ns <= span.from_ns:
+            self.drop(span)
+            return
         span.holders = {each: None for each in self._sessions.all() if span.key in each.leaving}
         for each in span.holders:
             self._sessions.ask_life(each, self._sessions.next_mark())
@@ -219,7 +239,8 @@ class SpanBook:
         first_ns, last_ns = (self._end_ns(span, span.found[each]) for each in (first, last))
         if first.proved < span.found_mark and first_ns < last_ns:
             rest = Span(span.key, span.feed, max(first_ns, span.from_ns))
-            rest.to_ns, rest.gain, rest.ended_s = max(last_ns, rest.from_ns), span.found_mark, now_s
+            rest.to_ns, rest.ended_s = max(last_ns, rest.from_ns), now_s
+            rest.gain = rest.found_mark = span.found_mark
             self._spans[span.key].append(rest)
             self.depend(rest, [first, *span.vouchers])
         self.close(span, first_ns, now_s)

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,3 +108,53 @@ def test_what_is_missing_of_all_symbols_lies_in_a_span(steps, apart):
     world.coverage.flush()
     assert not world.undeclared()
     assert not world.coverage.has_spans
+
+
+def handed_over(how):
+    """Return a world with an outage, in which an unconfirmed carrier's tick comes when it gives back."""
+    world = begun(("T.A",))
+    world.cut("one")
+    world.ask("two", "T.A")
+    world.serve("two", lost=True)
+    if how == "moved":
+        world.ask("three", "T.A")
+        world.answer("three")
+    world.make("T.A")
+    at_ns = world.made["T.A"][-1] * 1_000_000
+    world.forget("T.A") if how == "forgotten" else world.give_back("two", "T.A")
+    world.read("two")
+    return world, at_ns
+
+
+@pytest.mark.parametrize("how", ["moved", "forgotten"])
+def test_who_brings_a_tick_carries_its_channel_until_it_gives_it_back(how):
+    """A gap was told from the last tick of the old place to where the new one had begun long before."""
+    world, at_ns = handed_over(how)
+    world.answer("two")
+    world.wait(5000)
+    world.coverage.flush()
+    assert [to_ns for _, _, to_ns, *_ in world.told] == [at_ns]
+
+
+@pytest.mark.parametrize("how", ["forgotten", "given back"])
+def test_what_a_place_that_gives_back_did_not_live_to_bring_is_told(how):
+    """Its death is all that is known of the time after its last tick."""
+    world, at_ns = handed_over(how)
+    world.make("T.A")
+    world.cut("two")
+    world.wait(5000)
+    world.coverage.flush()
+    assert [from_ns for _, from_ns, *_ in world.told][1:] == [at_ns]
+
+
+def test_no_span_without_a_time_is_told():
+    """The last tick of the old place came when the new one had begun: nothing can be missing."""
+    world = begun(("T.A",))
+    world.ask("two", "T.A")
+    world.answer("two")
+    world.make("T.A")
+    world.read("one")
+    world.cut("one")
+    world.wait(5000)
+    world.coverage.flush()
+    assert not world.told
