@@ -134,7 +134,6 @@ class ChannelState(enum.Enum):
 
 PENDING: Final = (ChannelState.WANTED, ChannelState.ASKED, ChannelState.SUSPECT)
 """States that something will still come of."""
-_UNKNOWN_TO_SERVER: Final = (ChannelState.WANTED, ChannelState.SUSPECT, ChannelState.REFUSED)
 
 
 @dataclass(slots=True)
@@ -206,7 +205,10 @@ class Ledger:
         return new
 
     def give_up(self, channels: Iterable[str]) -> list[str]:
-        """Remove channels; return those that the server may hold and must be told about."""
+        """Remove channels; return those that the server was asked for, and so may hold.
+
+        A refused one, too: the server named none, and its acknowledgement may have been lost.
+        """
         held = []
         for channel in dict.fromkeys(channels):
             entry = self._entries.pop(channel, None)
@@ -215,7 +217,7 @@ class Ledger:
                 continue
             del self._by_state[entry.state][channel]
             self._unaccused.pop(channel, None)
-            if entry.state not in _UNKNOWN_TO_SERVER:
+            if entry.asks:
                 held.append(channel)
         return held
 

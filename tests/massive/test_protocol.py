@@ -211,6 +211,18 @@ def test_a_pair_is_confirmed_by_whatever_spelling(asked, said, event_type):
     assert ledger.confirm([f"{event_type}.{said}"]) == []
 
 
+def test_what_was_asked_for_and_refused_is_given_back():
+    """It was another that was refused, and its acknowledgement lost: its ticks came for good."""
+    ledger = Ledger()
+    ledger.want(["T.A", "T.B"])
+    ledger.requests(0)
+    ledger.confirm(["T.B"])
+    ledger.refuse("not authorized", 0)
+    assert ledger.expire(1.0).refused == ("T.A",)
+    ledger.want(["T.C"])
+    assert ledger.give_up(["T.A", "T.C"]) == ["T.A"]
+
+
 @given(SYMBOLS, st.sampled_from(["T", "XT", "LULD"]))
 def test_a_channel_is_split_at_its_first_dot(symbol, event_type):
     """`BRK.B` would be taken for a symbol `B`, or for a type."""
