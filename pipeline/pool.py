@@ -182,7 +182,7 @@ class Pool:
         allowance, now_s = self._allowances[seat.carrier.url], self._monotonic()
         self._tell_of_channels(seat, event)
         if isinstance(event, status.SETTLING):
-            seat.confirmed = seat.confirmed or not event.pending
+            seat.settle(event)
             return
         if isinstance(event, status.Connected):
             allowance.comes(seat.carrier.id)
@@ -246,6 +246,7 @@ class Pool:
     def _lost(self, seat: Seat) -> None:
         was_up, seat.up = seat.up, False
         seat.confirmed = False
+        seat.refused.clear()
         self._seating.let_go(seat)
         if not seat.counted:
             seat.timer.disposable = Disposable()

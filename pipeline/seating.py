@@ -87,7 +87,17 @@ class Seat:
     """Ends the wait for its return, or for its being stable."""
     up: bool = False
     confirmed: bool = False
-    """All that it was asked to carry is confirmed."""
+    """All that it was asked to carry is confirmed, or will not be."""
+    refused: set[str] = field(default_factory=set)
+    """Channels that the server refused in this session."""
+
+    def settle(self, event: status.Subscribed | status.Refused | status.Unanswered) -> None:
+        """Take what the server said, or did not say, to some of its channels."""
+        self.confirmed = self.confirmed or not event.pending
+        if isinstance(event, status.Refused):
+            self.refused.update(event.channels)
+        else:
+            self.refused.difference_update(event.channels)
 
     def key(self, ticker: str) -> tuple[str, str]:
         """Return what tells a ticker from others: a wildcard is another one on a line of another kind."""
@@ -250,6 +260,7 @@ class Seating:
 
     def _give_up(self, seat: Seat, tickers: Iterable[str]) -> None:
         channels = seat.channels(tickers)
+        seat.refused.difference_update(channels)
         if seat.up:
             self._gaps.give_back(seat.carrier.id, channels)
         seat.carrier.give_up(channels)
@@ -262,10 +273,19 @@ class Seating:
             self.let_go(seat)
 
     def _release(self, seat: Seat) -> None:
-        """End the overlap of those tickers whose new place is sure; the others wait for it."""
+        """End the overlap of those tickers whose new place is sure; the others wait for it.
+
+        A place is sure of a ticker of which it refuses no more than the old one does.
+        """
         seat.overlap.disposable = Disposable()
-        sure = {o.key(t) for o in self._seats if o.up and o.confirmed for t in o.carries}
-        self.let_go(seat, {ticker for ticker in seat.releasing if seat.key(ticker) in sure})
+        places = [other for other in self._seats if other.up and other.confirmed]
+
+        def is_sure(ticker: str) -> bool:
+            key = seat.key(ticker)
+            own = (other for other in places if ticker in other.carries and other.key(ticker) == key)
+            return any(other.refused.intersection(other.channels([ticker])) <= seat.refused for other in own)
+
+        self.let_go(seat, {ticker for ticker in seat.releasing if is_sure(ticker)})
         if seat.releasing:
             self._overlap(seat)
 

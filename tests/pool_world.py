@@ -41,10 +41,13 @@ class KindWire(Wire):
             self.world.soon(self, lambda: self.status("auth_success"))
             self.world.enforce_limit(self)
         elif message["action"] == "subscribe" and self.world.confirms:
-            channels = message["params"].split(",")
+            refused = self.world.refused.get(self.name, frozenset())
+            channels = [channel for channel in message["params"].split(",") if channel not in refused]
             self.held |= set(channels)
             answered = [channel for channel in channels if channel not in self.world.unanswered]
             self.world.soon(self, lambda: self.confirm(*answered))
+            if not refused.isdisjoint(message["params"].split(",")):
+                self.world.soon(self, lambda: self.status("error", "not authorized"))
         elif message["action"] == "unsubscribe":
             channels = message["params"].split(",")
             self.held -= set(channels)
@@ -88,6 +91,8 @@ class PoolWorld:
         """How much our wall clock is off."""
         self.unanswered = set()
         """Channels whose acknowledgements are lost."""
+        self.refused = {}
+        """By connection, channels that its server does not allow."""
         self.made = defaultdict(list)
         self.delivered = defaultdict(list)
         self.runtime = replace(

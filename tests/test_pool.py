@@ -115,6 +115,44 @@ def test_the_old_place_is_kept_until_the_new_one_is_sure():
     assert world.held()["c2"] | world.held()["c3"] == set(TICKERS)
 
 
+@pytest.mark.parametrize("later", ["allowed", "down", "home"])
+def test_the_old_place_is_kept_where_the_new_one_refuses(later):
+    """A ticker was given back where it flowed, for a place where it is not authorized: it flowed no more."""
+    world = PoolWorld({"c1": ("A", "B"), "c2": ("C",)})
+    world.tick_for(2, "A", "B", "C")
+    world.refused = {"c2": {"T.A"}}
+    world.pool.move_ticker("A", "c2")
+    world.pool.move_ticker("B", "c2")
+    world.tick_for(15, "A", "B", "C")
+    assert world.of(status.Refused)[0].channels == ("T.A",)
+    assert world.held() == {"c1": {"A"}, "c2": {"B", "C"}}
+    if later == "home":
+        world.pool.move_ticker("A", "c1")
+    else:
+        world.refused = {} if later == "allowed" else world.refused
+        world.kill("c2")
+        world.tick_for(1, "A", "B", "C")
+        world.revive("c2")
+    world.tick_for(15, "A", "B", "C")
+    assert world.held() == (
+        {"c1": set(), "c2": {"A", "B", "C"}} if later == "allowed" else {"c1": {"A"}, "c2": {"B", "C"}}
+    )
+    assert not [gap for _, _, gap in world.told() if gap.channel == "T.A"]
+    check_books(world)
+
+
+def test_what_both_places_refuse_holds_up_no_move():
+    """It would be carried twice for ever, and the rest of its ticker with it."""
+    world = PoolWorld({"c1": ("A", "B"), "c2": ("C",)})
+    world.refused = {"c1": {"T.A"}, "c2": {"T.A"}}
+    world.wires["c1"].end(1006)
+    world.tick_for(15, "B", "C")
+    world.pool.move_ticker("A", "c2")
+    world.tick_for(15, "B", "C")
+    assert world.of(status.Refused)[-1].connection == "c2"
+    assert world.connections["c1"].snapshot().refused == 0
+
+
 def test_redundant_tickers_lose_nothing_and_say_so():
     """A/B arbitration: a ticker that also flows over another socket has no gap to announce."""
     world = PoolWorld(redundant=frozenset({"A"}))
