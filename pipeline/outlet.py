@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from .sinks.sink import DELIVERED, Acknowledged, Outcome, Sink
 from .subscriber_log import subscriber_log
 from .ticks import TickBatch
 
-__all__ = ["Outlet", "Reading", "dispose_all", "numbered", "remember"]
+__all__ = ["Outlet", "Outlets", "Reading", "dispose_all", "numbered"]
 
 Part = Callable[[Callable[[Sequence[Dropped]], None]], object]
 
@@ -118,6 +118,11 @@ class Outlet(abc.DisposableBase):
     def full(self) -> bool:
         """Whether nothing more must be brought until there is room. From any thread."""
         return self.blocks and not self.ended.is_set() and self.gauge.waiting >= self._capacity
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has ended, and has nothing in hand of which something may still become."""
+        return self.ended.is_set() and not self.gauge.queued
 
     def connect(
         self,
@@ -304,12 +309,27 @@ class Reading:
         return accounts
 
 
-def remember(outlets: Iterable[Outlet], new: Outlet) -> list[Outlet]:
-    """Return outlets with a new one, for the account; of those that have ended, the oldest are forgotten."""
-    known = tuple(outlets)
-    ended = [old for old in known if old.ended.is_set() and old.name != new.name]
-    present = [old for old in known if not old.ended.is_set()]
-    return [*ended[-ENDED_OUTLETS_KEPT:], *present, new]
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """The outlets of a stream, for its account.
+
+    Args:
+        known: those that are there, and of those that have ended the last.
+        forgotten: what the others had counted when all of it was settled; it is one value with the known, so
+            that each is in one of both.
+    """
+
+    known: tuple[Outlet, ...] = ()
+    forgotten: Account = Account()  # noqa: RUF009  # frozen
+
+    def with_new(self, new: Outlet) -> "Outlets":
+        """Return them with a new one; its namesake is forgotten, and of those that have ended the oldest."""
+        settled = [old for old in self.known if old.is_settled]
+        kept = [old for old in settled if old.name != new.name][-ENDED_OUTLETS_KEPT:]
+        gone = [old for old in settled if old not in kept]
+        present = [old for old in self.known if old not in settled]
+        counted = (account for old in gone for account in old.read().decoded.values())
+        return Outlets((*kept, *present, new), sum(counted, self.forgotten))
 
 
 def dispose_all(*outlets: Outlet) -> None:

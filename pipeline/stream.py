@@ -26,7 +26,7 @@ from .health.snapshot import stream_figures, stream_health
 from .massive.deputy import Deputy
 from .massive.loop import SocketLoop
 from .observing import Observed, bare
-from .outlet import Outlet, Reading, dispose_all, numbered, remember
+from .outlet import Outlet, Outlets, Reading, dispose_all, numbered
 from .settings import Settings
 from .sinks.batches import BatchSink, ColumnSink, column_maker
 from .sinks.callback import CallbackSink
@@ -83,7 +83,7 @@ class TickStream(Observed[Tick], Steered):
         self._shared: Observable[TickBatch] = Observable(self._open).pipe(share(runtime))
         self._state_lock = runtime.lock()
         self._engine: Engine | None = None
-        self._outlets: list[Outlet] = []
+        self._outlets = Outlets()
         self._users: set[Outlet] = set()
         self._names = {REDIS, CAPTURE} if settings.capture_path else {REDIS}
         self._sink_outlets: list[Outlet] = []
@@ -225,7 +225,7 @@ class TickStream(Observed[Tick], Steered):
         with self._state_lock:
             first = not self._users
             self._users.add(outlet)
-            self._outlets = remember(self._outlets, outlet)
+            self._outlets = self._outlets.with_new(outlet)
         if first:
             try:
                 self._connect_sinks()
@@ -266,7 +266,7 @@ class TickStream(Observed[Tick], Steered):
         with self._state_lock:
             self._sink_outlets = outlets
             for outlet in outlets:
-                self._outlets = remember(self._outlets, outlet)
+                self._outlets = self._outlets.with_new(outlet)
         for outlet in outlets:
             outlet.connect(self._shared, on_completed=outlet.dispose)
 
@@ -287,14 +287,14 @@ class TickStream(Observed[Tick], Steered):
         return self._engine
 
     def _has_room(self) -> bool:
-        return not any(outlet.full for outlet in self._outlets)
+        return not any(outlet.full for outlet in self._outlets.known)
 
     def _spares(self) -> bool:
-        return any(outlet.blocks and not outlet.ended.is_set() for outlet in self._outlets)
+        return any(outlet.blocks and not outlet.ended.is_set() for outlet in self._outlets.known)
 
     def _max_age_ns(self) -> int | None:
         """Return the age from which on nobody wants a tick any more, None where somebody wants any."""
-        ages_ms = [outlet.max_age_ms for outlet in self._outlets if not outlet.ended.is_set()]
+        ages_ms = [outlet.max_age_ms for outlet in self._outlets.known if not outlet.ended.is_set()]
         return round(max(ages_ms) * 1e6) if ages_ms and all(ages_ms) else None
 
     def _resume(self) -> None:
@@ -342,7 +342,7 @@ class TickStream(Observed[Tick], Steered):
             if self._closed:
                 return
             self._closed = True
-            outlets = tuple(self._outlets)  # those that have ended, too: a sink may have files to finish
+            outlets = self._outlets.known  # those that have ended, too: a sink may have files to finish
             engine = self._engine
         try:
             if engine is not None:
@@ -363,28 +363,31 @@ class TickStream(Observed[Tick], Steered):
 
         Each balances to zero at any moment. What waits undecoded counts as received and queued.
         """
-        waiting, readings = self._look()
+        waiting, readings, _ = self._look()
         return {reading.outlet.name: reading.accounts(waiting) for reading in readings}
 
     def account(self, subscriber: str | None = None) -> Account:
-        """Return the account of a subscriber over all connections, of all subscribers by default.
+        """Return the account of a subscriber over all connections, of all that there ever were by default.
 
         Raises:
             UnknownSubscriber: there is none of that name, a `KeyError`; says which there are.
         """
-        accounts = self.accounts()
-        if subscriber is not None and subscriber not in accounts:
-            there = ", ".join(accounts) or "none"
+        waiting, readings, forgotten = self._look()
+        if subscriber is None:
+            every = (each for reading in readings for each in reading.accounts(waiting).values())
+            return sum(every, forgotten)
+        by_name = {reading.outlet.name: reading for reading in readings}
+        if subscriber not in by_name:
+            there = ", ".join(by_name) or "none"
             raise UnknownSubscriber(f"there is no subscriber {subscriber!r}; there are: {there}")
-        chosen = accounts.values() if subscriber is None else (accounts[subscriber],)
-        return sum((each for by_connection in chosen for each in by_connection.values()), Account())
+        return sum(by_name[subscriber].accounts(waiting).values(), Account())
 
     def figures(self) -> Figures:
         """Return all that was counted, as values that add up with another stream's; from any thread.
 
         What waits undecoded is estimated where it is much: this costs no more when there is more to do.
         """
-        waiting, readings = self._look(LOOK_AT_BYTES)
+        waiting, readings, _ = self._look(LOOK_AT_BYTES)
         return stream_figures(self._engine, readings, waiting, self.latencies.snapshot())
 
     def health(self) -> dict[str, Any]:
@@ -402,18 +405,22 @@ class TickStream(Observed[Tick], Steered):
         """What counts by ticker; None before the first subscriber."""
         return None if self._engine is None else self._engine.activity
 
-    def _look(self, look_at_bytes: float = math.inf) -> tuple[Counter[str], list[Reading]]:
+    def _look(self, look_at_bytes: float = math.inf) -> tuple[Counter[str], list[Reading], Account]:
         """Return what waits undecoded, by connection, and the accounts at the same moment."""
         self._owner.check()  # before any lock
-        engine, readings = self._engine, list[Reading]()
+        engine, readings, outlets = self._engine, list[Reading](), Outlets()
 
         def read() -> None:
-            readings.extend(outlet.read() for outlet in tuple(self._outlets))
+            nonlocal outlets
+            outlets = self._outlets
+            readings.extend(outlet.read() for outlet in outlets.known)
 
+        waiting = Counter[str]()
         if engine is None:
             read()
-            return Counter(), readings
-        return engine.ingest.waiting(look_at_bytes, read), readings
+        else:
+            waiting = engine.ingest.waiting(look_at_bytes, read)
+        return waiting, readings, outlets.forgotten
 
     def _part(self, leave: Callable[[Sequence[Dropped]], None]) -> None:
         if self._engine is None:

@@ -158,7 +158,7 @@ def test_closing_a_stream_that_has_ended_finishes_its_capture(tmp_path):
     make_capture(tmp_path / "one", some_reads())
     with build_pipeline({"REPLAY_PATH": str(tmp_path / "one"), "REPLAY_SPEED": "max"}) as stream:
         capture(stream, tmp_path / "two")
-        (outlet,) = stream._outlets
+        (outlet,) = stream._outlets.known
         assert outlet.ended.wait(DEADLINE_S)
     assert load_ticks(tmp_path / "two").height == stream.account("capture").delivered > 0
 

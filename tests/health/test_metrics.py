@@ -161,9 +161,9 @@ def test_a_scrape_asks_once_and_nothing_runs_between(run, monkeypatch):
     stream, asked = run.stream, Counter()
     figures = stream.figures
     monkeypatch.setattr(stream, "figures", lambda: asked.update(["figures"]) or figures())
-    outlets, observers = len(stream._outlets), len(stream.status._observers)
+    outlets, observers = len(stream._outlets.known), len(stream.status._observers)
     exposition = Exposition(stream)
-    assert (len(stream._outlets), len(stream.status._observers)) == (outlets, observers + 1)
+    assert (len(stream._outlets.known), len(stream.status._observers)) == (outlets, observers + 1)
     more = run.count + 50
     wait_until(lambda: run.count > more)
     assert not asked
