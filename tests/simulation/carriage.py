@@ -132,6 +132,14 @@ class Carriage:
         return self._index.first
 
     @cached_property
+    def taken(self) -> frozenset[int]:
+        """The ticks that came to anybody: of others that were read, some were given up undecoded."""
+        subscriptions = self.record.subscriptions.values()
+        calls = [call for each in subscriptions for call in (*each.order, *each.failed)]
+        published = [keys for messages in self.record.published.values() for keys in messages]
+        return frozenset([key for key, _ in calls]).union(*published)
+
+    @cached_property
     def copies(self) -> dict[int, int]:
         """Of each tick that was read, how often."""
         return self._index.copies
@@ -197,6 +205,15 @@ class Carriage:
                     proofs[hold.channel].append(Proof(hold, session, min(known)))
         return proofs
 
+    def certain_ns(self, proof: Proof) -> int | None:
+        """Return since when a hold was known for certain; None where it never was.
+
+        What a session has given back and asked for again may still tick of before: only the acknowledgement
+        tells that it is held anew.
+        """
+        first = next(hold for hold in proof.session.holds if hold.channel == proof.hold.channel)
+        return proof.known_ns if proof.hold is first else self._acknowledged_ns(proof.session, proof.hold)
+
     @cached_property
     def returns(self) -> dict[str, list[tuple[int, int, int]]]:
         """Of each channel, since when somebody held it, when that was known, and for how long it lasted."""
@@ -236,9 +253,17 @@ class Carriage:
 
     def lag_ns(self, channel: str) -> int:
         """Return how long after it happened a tick of a channel is sent at most, as a bar is."""
-        return max(
-            (made.market_ns - made.event_ns for made in self.record.by_channel.get(channel, ())), default=0
-        )
+        least_ns = BAR_DELAY_NS if channel.startswith("A.") else 0
+        made = self.record.by_channel.get(channel, ())
+        return max((each.market_ns - each.event_ns for each in made), default=least_ns)
+
+    def way_ns(self, at_ns: int) -> int:
+        """Return how long the quickest tick was under way that had come by a moment: 0 where none had.
+
+        So late may be what is known of the feed's time by its ticks alone.
+        """
+        reads = (read for read in self.first_reads.values() if read.read_ns <= at_ns)
+        return min((read.read_ns - read.made.event_ns for read in reads), default=0)
 
     @cached_property
     def unread(self) -> list[Made]:

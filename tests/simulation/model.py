@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from operators.account import Account
 from pipeline.status import Loss, SinkDown, SinkUp, SubscriberFailed
-from tests.simulation.carriage import Carriage, Span
+from tests.simulation.carriage import Carriage, Read, Span
 from tests.simulation.record import Made, Record, Subscription
 from tests.simulation.verdicts import Statement, Verdict
 
@@ -166,14 +166,16 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
             error_ns = carriage.record.clock_error_ns(span.from_ns, span.told_ns) + context.margin_ns
             error_ns += carriage.lag_ns(channel)
             words = f"{channel}, {context.at(span.from_ns)} to {context.at(span.to_ns)}"
-            inside = [r for r in carriage.reads_of(channel) if span.has_inside(r, error_ns)]
+            inside = [
+                read
+                for read in carriage.reads_of(channel)
+                if span.has_inside(read, error_ns) and not (context.sheds and _was_shed(carriage, read))
+            ]
             if inside:
                 shown = ", ".join(context.at(read.made.event_ns) for read in inside[:SHOWN])
                 detail = f"{words}: {len(inside)} ticks within were delivered ({shown})"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
-            elif (
-                begins_ns := _wanted_before(carriage, span)
-            ) and span.from_ns < begins_ns - STATED_NS - error_ns:
+            elif (begins_ns := _wanted_after_its_begin(carriage, span, error_ns)) is not None:
                 detail = f"{words}: it was not wanted before {context.at(begins_ns)}"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
             elif (known_ns := _known_before_its_end(carriage, span, error_ns)) is not None:
@@ -183,12 +185,23 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
                 yield Verdict(Statement.CAUSE, span.told_ns, words)
 
 
-def _wanted_before(carriage: Carriage, span: Span) -> int | None:
-    """Return since when a channel was wanted, at the end of a span; None where a tick came before."""
+def _was_shed(carriage: Carriage, read: Read) -> bool:
+    """Tell whether a tick came to nobody: then it may have been given up undecoded, and nobody knew of it."""
+    return read.made.key not in carriage.taken
+
+
+def _wanted_after_its_begin(carriage: Carriage, span: Span, error_ns: int) -> int | None:
+    """Return since when a channel was wanted, at the end of a span, if that was too long after its begin.
+
+    A begin at a tick is one at the last before. Of another the feed's time is known by its ticks alone.
+    """
     if any(read.made.event_ns <= span.from_ns for read in carriage.reads_of(span.channel)):
         return None
-    times = carriage.record.wanted.get(span.channel, ())
-    return max((ns for ns, _ in times if ns is not None and ns <= span.told_ns), default=None)
+    times = [ns for ns, _ in carriage.record.wanted.get(span.channel, ()) if ns is not None]
+    begins_ns = max((ns for ns in times if ns <= span.to_ns + error_ns), default=min(times, default=None))
+    if begins_ns is None or span.from_ns >= begins_ns - STATED_NS - error_ns:
+        return None
+    return begins_ns if span.from_ns < begins_ns - STATED_NS - error_ns - carriage.way_ns(begins_ns) else None
 
 
 def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int | None:
@@ -204,8 +217,9 @@ def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int 
         lasts = min(ends, default=carriage.now_ns) >= span.to_ns + error_ns
         # Of a session that brought no tick since, nobody knows that it would have.
         spoke = proof.hold.acknowledged is not None and proof.session.heard_ns > span.to_ns + error_ns
-        if lasts and spoke and span.from_ns < proof.known_ns < span.to_ns - STATED_NS - error_ns:
-            return proof.known_ns
+        known_ns = carriage.certain_ns(proof)
+        if lasts and spoke and span.from_ns < (known_ns or 0) < span.to_ns - STATED_NS - error_ns:
+            return known_ns
     return None
 
 
