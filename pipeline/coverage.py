@@ -263,11 +263,13 @@ class Coverage:
         if span is not None and span.is_idle and not session.brings(key):
             span.vouchers.pop(session, None)
             session.vouches.pop(span, None)
+        for each in self._book.covered_by(session, key):
+            self._book.leave(session, each)
         carriers = self._sessions.carriers(key, session.feed)
         if key in self._book.since_ns and not carriers:
             self._book.lose(key, session, outage)
         elif span is not None and all(each in span.before for each in carriers):
-            span.found = {}  # only those are left that carried it before
+            span.found = []  # only those are left that carried it before
 
     def _left(self, session: Session, key: str, marks: tuple[int, ...] = ()) -> None:
         """Note that no more ticks come of what was given back, unless it was again since."""
@@ -289,7 +291,6 @@ class Coverage:
         if session.answered > session.proved and not session.carried:
             if session.is_mute():
                 outage = Outage(session.connection, "stale")
-                session.proved = session.answered
                 for span in tuple(session.vouches):
                     if span.gain is not None and span.gain <= session.answered:
                         self._book.stop_vouching(session, span, outage)

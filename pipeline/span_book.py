@@ -2,10 +2,11 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 from .sessions import Sessions
-from .spans import Outage, Session, Span, kind_of, star_of
+from .spans import Finding, Outage, Session, Span, kind_of, star_of
 from .tracks import forget_oldest
 
 __all__ = ["LATEST_NS", "SETTLE_S", "SpanBook"]
@@ -142,12 +143,20 @@ class SpanBook:
         span.before.pop(session, None)
         span.found_mark = self._sessions.next_mark()
         for each in span.found:  # it may be dead already
-            self._sessions.ask_life(each, span.found_mark)
-        span.found[session] = at_s
+            if self._lives(each.session):
+                self._sessions.ask_life(each.session, span.found_mark)
+        span.found.append(Finding(session, at_s, span.found_mark))
         span.feed = session.feed
         self._settling.append((at_s, span))
         if span.outage is None:
             self.gained(span)
+
+    def leave(self, session: Session, key: str) -> None:
+        """Note that a session carries a channel no more; if it is missing, another may since."""
+        span = self.open_span(key)
+        for each in span.found if span is not None and not session.brings(key) else ():
+            if each.session is session and each.left is None:
+                each.left = self._sessions.mark
 
     def gained(self, span: Span) -> None:
         """Ask the old carriers of a channel whether they lived until now."""
@@ -162,7 +171,8 @@ class SpanBook:
                 self._advance(session, span, event_ns)
             elif span.to_ns is None and event_ns > span.from_ns and session.brings(key):
                 # A bar may be one of an older second than those that are missing.
-                confirmed_s = span.found.get(session) if span.is_of_bars else None
+                gains = [each.at_s for each in span.found if span.is_of_bars and each.session is session]
+                confirmed_s = gains[-1] if gains else None
                 to_ns = event_ns if confirmed_s is None else self._end_ns(span, confirmed_s)
                 self.close(span, to_ns, at_s)
             elif key in session.leaving and span.from_ns < event_ns < (span.to_ns or LATEST_NS):
@@ -224,31 +234,54 @@ class SpanBook:
             self._ended(span.outage, at_s)
 
     def _settle(self, span: Span, now_s: float) -> None:
-        """End a span with the first confirmation by one that lived until the last, or with that.
+        """End a span with the first confirmation from which on its channel was carried by one or the other.
 
-        That one answered, but it may bring nothing: up to the last it is as with any other old carrier.
+        So it was as far as each lived until the next began. One that has answered since may bring nothing all
+        the same: up to the next it is as with any other old carrier.
         """
         *others, last = span.found
-        unanswered = [each for each in others if each.answered < span.found_mark]
-        alive = (each for each in others if each not in unanswered and not each.is_mute())
-        first = next(alive, last)
-        owes = any(self._sessions.get(each.connection) is each for each in unanswered)
-        if first is last and owes and now_s < span.found[last] + HOLD_S:
+        kept = [last]
+        for each in reversed(others):
+            if self._lived_until(each, kept[-1].mark):
+                kept.append(each)
+        first = kept[-1]
+        if now_s < last.at_s + HOLD_S and any(self._owes(each, first.mark) for each in others):
             self._settling.append((now_s, span))
             return
-        first_ns, last_ns = (self._end_ns(span, span.found[each]) for each in (first, last))
-        if first.proved < span.found_mark and first_ns < last_ns:
-            rest = Span(span.key, span.feed, max(first_ns, span.from_ns))
-            rest.to_ns, rest.ended_s = max(last_ns, rest.from_ns), now_s
-            rest.gain = rest.found_mark = span.found_mark
+        for heir, each in reversed(tuple(pairwise(kept))):
+            if each.session.proved < heir.mark:
+                self._leave_to_prove(span, each, heir, now_s)
+        self.close(span, self._end_ns(span, first.at_s), now_s)
+
+    def _leave_to_prove(self, span: Span, gain: Finding, heir: Finding, now_s: float) -> None:
+        """Let what was carried by one until another began be a span of its own, until that one proves it."""
+        rest = Span(span.key, span.feed, max(self._end_ns(span, gain.at_s), span.from_ns))
+        rest.to_ns, rest.ended_s = self._end_ns(span, heir.at_s), now_s
+        rest.gain = rest.found_mark = heir.mark
+        if rest.from_ns < rest.to_ns:
             self._spans[span.key].append(rest)
-            self.depend(rest, [first, *span.vouchers])
-        self.close(span, first_ns, now_s)
+            self.depend(rest, [gain.session, *span.vouchers])
+
+    def _lived_until(self, gain: Finding, mark: int) -> bool:
+        """Tell whether what a session carried was carried until then, as far as it has answered."""
+        session = gain.session
+        may_prove = bool(session.carried) and self._lives(session)
+        lived = session.answered if may_prove else session.proved
+        return mark <= lived and (gain.left is None or mark <= gain.left)
+
+    def _owes(self, gain: Finding, mark: int) -> bool:
+        """Tell whether a session that carried something before then has not answered what was sent then."""
+        session = gain.session
+        carried = gain.mark < mark and (gain.left is None or mark <= gain.left)
+        return carried and self._lives(session) and session.answered < mark
+
+    def _lives(self, session: Session) -> bool:
+        return self._sessions.get(session.connection) is session
 
     def lose(self, key: str, session: Session, outage: Outage) -> None:
         """Make sure of a span of a channel that nobody carries any more."""
         span = self.open_span(key) or self.open(key, session.feed, [session])
-        span.found = {}
+        span.found = []
         if span.outage is None:
             self._condemn(span, outage)
 
@@ -334,7 +367,7 @@ class SpanBook:
         """
         while self._settling and self._settling[0][0] + SETTLE_S <= now_s:
             found_s, span = self._settling.popleft()
-            if span.is_awaited and max(span.found.values()) <= found_s and self.open_span(span.key) is span:
+            if span.is_awaited and span.found[-1].at_s <= found_s and self.open_span(span.key) is span:
                 self._settle(span, now_s)
         for outage in tuple(self._outages):
             for span in outage.spans:
@@ -356,7 +389,7 @@ class SpanBook:
             for span in tuple(outage.spans):
                 span.holders = {}
                 if span.to_ns is None:
-                    found_s = min(span.found.values(), default=None)
+                    found_s = span.found[0].at_s if span.found else None
                     span.to_ns = max(span.from_ns, self._end_ns(span, found_s))
             self._tell(outage)
 

@@ -6,7 +6,7 @@ from typing import Final
 from .symbols import WILDCARD, other_spellings
 from .ticks import TICK_KINDS, Tick
 
-__all__ = ["KIND_OF", "Outage", "Session", "Span", "kind_of", "star_of", "symbol_of"]
+__all__ = ["KIND_OF", "Finding", "Outage", "Session", "Span", "kind_of", "star_of", "symbol_of"]
 
 KIND_OF: Final[dict[str, type[Tick]]] = {kind.event_type: kind for kind in TICK_KINDS}
 """The class of ticks by event type."""
@@ -58,6 +58,27 @@ class Outage:
         return all(span.is_final for span in self.spans)
 
 
+class Finding:
+    """What is known of a session that began to carry a channel while ticks of it were missing.
+
+    Args:
+        session: which.
+        at_s: when, monotonic.
+        mark: of that moment.
+
+    Attributes:
+        left: the last mark before it carried the channel no more; None while it does.
+    """
+
+    __slots__ = ("at_s", "left", "mark", "session")
+
+    def __init__(self, session: "Session", at_s: float, mark: int) -> None:
+        self.session = session
+        self.at_s = at_s
+        self.mark = mark
+        self.left: int | None = None
+
+
 class Span:
     """A time in which ticks of a channel may be missing; open until its end is known.
 
@@ -71,8 +92,8 @@ class Span:
         holders: sessions that were giving it back when it ended: it is not told before they have.
         vouchers: of these, those whose proof of life drops it; none where it is certain.
         gain: the mark of when another session began to carry it, None before.
-        found: who began to carry it since, in that order, and when, monotonic.
-        found_mark: the mark of when the last of them did.
+        found: who began to carry it since, in that order.
+        found_mark: the mark of when the last of them did, or nobody wanted it any more.
         ended_s: when its end was known, monotonic.
         outage: what it is told with, None while it is tentative.
     """
@@ -101,7 +122,7 @@ class Span:
         self.holders: dict[Session, None] = {}
         self.vouchers: dict[Session, None] = {}
         self.gain: int | None = None
-        self.found: dict[Session, float] = {}
+        self.found: list[Finding] = []
         self.found_mark = 0
         self.ended_s = 0.0
         self.outage: Outage | None = None
