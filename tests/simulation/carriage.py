@@ -208,11 +208,18 @@ class Carriage:
     def certain_ns(self, proof: Proof) -> int | None:
         """Return since when a hold was known for certain; None where it never was.
 
-        What a session has given back and asked for again may still tick of before: only the acknowledgement
-        tells that it is held anew.
+        A copy may be of any time, and what a session has given back and asked for again may still tick of
+        before: then only the acknowledgement tells that it is held.
         """
-        first = next(hold for hold in proof.session.holds if hold.channel == proof.hold.channel)
-        return proof.known_ns if proof.hold is first else self._acknowledged_ns(proof.session, proof.hold)
+        hold, session = proof.hold, proof.session
+        known = [ns for ns in (self._acknowledged_ns(session, hold),) if ns is not None]
+        if hold is next(each for each in session.holds if each.channel == hold.channel):
+            known += [
+                read.read_ns
+                for read in self.reads_of(hold.channel)
+                if read.session == session.number and self.first_reads[read.made.key] is read
+            ][:1]
+        return min(known, default=None)
 
     @cached_property
     def returns(self) -> dict[str, list[tuple[int, int, int]]]:

@@ -171,7 +171,7 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
                 for read in carriage.reads_of(channel)
                 if span.has_inside(read, error_ns) and not (context.sheds and _was_shed(carriage, read))
             ]
-            if inside:
+            if inside and not _begins_with_a_forgotten_copy(carriage, span, context):
                 shown = ", ".join(context.at(read.made.event_ns) for read in inside[:SHOWN])
                 detail = f"{words}: {len(inside)} ticks within were delivered ({shown})"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
@@ -188,6 +188,15 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
 def _was_shed(carriage: Carriage, read: Read) -> bool:
     """Tell whether a tick came to nobody: then it may have been given up undecoded, and nobody knew of it."""
     return read.made.key not in carriage.taken
+
+
+def _begins_with_a_forgotten_copy(carriage: Carriage, span: Span, context: Context) -> bool:
+    """Tell whether the last tick before a span was one that nobody could know to have come before."""
+    return any(
+        abs(read.made.event_ns - span.from_ns) <= context.margin_ns
+        and carriage.far_copies(read.made.key, context.window)
+        for read in carriage.reads_of(span.channel)
+    )
 
 
 def _wanted_after_its_begin(carriage: Carriage, span: Span, error_ns: int) -> int | None:

@@ -91,3 +91,32 @@ def test_a_bar_that_is_to_come_ended_before_it_is_known_that_its_channel_is_carr
     _hold(session, channel, 10, known_s=10.1)
     _tick(record, session, "T.B", 1, 20, 20.1)
     assert _is_too_wide(record, channel, 8.1, 12, told_s=20) == is_too_wide
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_a_copy_does_not_tell_that_a_channel_is_held(is_copy):
+    """A server may send again what is old: of what it holds now only new ticks tell, and its word."""
+    record = Record()
+    record.want(["T.A"], _at(0))
+    other, session = (record.begin_session(n, f"connection_{n}", _at(0)) for n in (2, 1))
+    if is_copy:
+        _hold(other, "T.A", 1, known_s=1.1)
+        _tick(record, other, "T.A", 1, 6, 6.05)
+    session.hold("T.A", _at(1))
+    _tick(record, session, "T.A", 1, 6, 6.1)
+    session.acknowledge("T.A", session.read_bytes + 1)
+    session.read(session.read_bytes + 1, _at(9))
+    _tick(record, session, "T.A", 2, 20, 20.1)
+    other.end(_at(7), by_us=False)
+    assert _is_too_wide(record, "T.A", 6, 9.1, told_s=12) == (not is_copy)
+
+
+@pytest.mark.parametrize("window", [1, 100])
+def test_a_copy_that_was_forgotten_is_the_last_tick(window):
+    """Where the memory is too small for what a server sends again, an old tick counts as the newest."""
+    record = Record()
+    record.want(["T.A"], _at(0))
+    session = record.begin_session(1, "connection_1", _at(0))
+    for key, event_s, read_s in ((1, 5, 5.1), (2, 6, 6.1), (1, 5, 7)):
+        _tick(record, session, "T.A", key, event_s, read_s)
+    assert _is_too_wide(record, "T.A", 5, 9, told_s=10, window=window) == (window == 100)
