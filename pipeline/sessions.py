@@ -35,6 +35,10 @@ class Sessions:
         """Return that of a connection, if there is one."""
         return self._by_connection.get(connection)
 
+    def lives(self, session: Session) -> bool:
+        """Tell whether a session has not ended."""
+        return self.get(session.connection) is session
+
     def add(self, session: Session) -> None:
         """Begin one."""
         self._by_connection[session.connection] = session
@@ -71,7 +75,7 @@ class Sessions:
 
     def rest(self, session: Session) -> None:
         """Have the batches of a session looked at only while there is something to find."""
-        if self.get(session.connection) is not session:
+        if not self.lives(session):
             return
         if session.watch or session.answered > session.proved:
             self.watched[session.connection] = session

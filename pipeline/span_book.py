@@ -143,7 +143,7 @@ class SpanBook:
         span.before.pop(session, None)
         span.found_mark = self._sessions.next_mark()
         for each in span.found:  # it may be dead already
-            if self._lives(each.session):
+            if self._sessions.lives(each.session):
                 self._sessions.ask_life(each.session, span.found_mark)
         span.found.append(Finding(session, at_s, span.found_mark))
         span.feed = session.feed
@@ -242,10 +242,11 @@ class SpanBook:
         *others, last = span.found
         kept = [last]
         for each in reversed(others):
-            if self._lived_until(each, kept[-1].mark):
+            if each.lived_until(kept[-1].mark, lives=self._sessions.lives(each.session)):
                 kept.append(each)
         first = kept[-1]
-        if now_s < last.at_s + HOLD_S and any(self._owes(each, first.mark) for each in others):
+        owing = (each for each in others if self._sessions.lives(each.session) and each.owes(first.mark))
+        if now_s < last.at_s + HOLD_S and next(owing, None) is not None:
             self._settling.append((now_s, span))
             return
         for heir, each in reversed(tuple(pairwise(kept))):
@@ -261,22 +262,6 @@ class SpanBook:
         if rest.from_ns < rest.to_ns:
             self._spans[span.key].append(rest)
             self.depend(rest, [gain.session, *span.vouchers])
-
-    def _lived_until(self, gain: Finding, mark: int) -> bool:
-        """Tell whether what a session carried was carried until then, as far as it has answered."""
-        session = gain.session
-        may_prove = bool(session.carried) and self._lives(session)
-        lived = session.answered if may_prove else session.proved
-        return mark <= lived and (gain.left is None or mark <= gain.left)
-
-    def _owes(self, gain: Finding, mark: int) -> bool:
-        """Tell whether a session that carried something before then has not answered what was sent then."""
-        session = gain.session
-        carried = gain.mark < mark and (gain.left is None or mark <= gain.left)
-        return carried and self._lives(session) and session.answered < mark
-
-    def _lives(self, session: Session) -> bool:
-        return self._sessions.get(session.connection) is session
 
     def lose(self, key: str, session: Session, outage: Outage) -> None:
         """Make sure of a span of a channel that nobody carries any more."""

@@ -78,6 +78,22 @@ class Finding:
         self.mark = mark
         self.left: int | None = None
 
+    def lived_until(self, mark: int, *, lives: bool) -> bool:
+        """Tell whether the session carried the channel until then, as far as it has answered.
+
+        A tick behind the answer proves it: of one that can bring none more, or has ended, it must have come.
+        """
+        session = self.session
+        lived = session.answered if lives and session.carried else session.proved
+        return mark <= lived and self._carried_until(mark)
+
+    def owes(self, mark: int) -> bool:
+        """Tell whether the session has not answered what it was sent then, while it carried the channel."""
+        return self.mark < mark and self._carried_until(mark) and self.session.answered < mark
+
+    def _carried_until(self, mark: int) -> bool:
+        return self.left is None or mark <= self.left
+
 
 class Span:
     """A time in which ticks of a channel may be missing; open until its end is known.
