@@ -152,9 +152,10 @@ class Attribution:
         events: list[StatusEvent] = []
         queued_bytes = max(sample.queues.values(), default=0)
         floors = {name: flow.floor_ns for name, flow in flows.items()}
-        events += self._lateness.look(floors, at_ns=at_ns, queued_bytes=queued_bytes)
+        events += self._lateness.look(floors, now_s=now_s, at_ns=at_ns, queued_bytes=queued_bytes)
         events += self._backlogs.look(flows, sample.queues, now_s=now_s, at_ns=at_ns)
-        events += self._tickers.look(self._sightings(self._tickers.suspects), self._floors, at_ns=at_ns)
+        sightings = self._sightings(self._tickers.suspects)
+        events += self._tickers.look(sightings, self._floors, now_s=now_s, at_ns=at_ns)
         self._late = self._lateness.late, self._tickers.late, self._backlogs.behind
         for event in events:
             self._emit(event)

@@ -50,7 +50,7 @@ class _Trend:
 
     looks: int
     least: float = inf
-    behind_since_ns: int | None = None
+    behind_since_s: float | None = None
     calm: int = 0
     seen: deque[tuple[float, float]] = field(default_factory=deque)
 
@@ -73,7 +73,7 @@ class _Trend:
 
     def turns(self, *, grows: bool, over: bool) -> bool:
         """Tell whether there is something to say."""
-        return grows if self.behind_since_ns is None else over
+        return grows if self.behind_since_s is None else over
 
 
 _Where = Literal["server", "ingest"]
@@ -95,7 +95,7 @@ class Backlogs:
     @property
     def behind(self) -> tuple[str, ...]:
         """Whose server's backlog is told to grow, by connection id; ``ingest`` for what waits here."""
-        growing = [key for key, trend in self._trends.items() if trend.behind_since_ns is not None]
+        growing = [key for key, trend in self._trends.items() if trend.behind_since_s is not None]
         return tuple((name if where == "server" else where) or where for where, name in growing)
 
     def forget(self, connection: str) -> None:
@@ -126,6 +126,7 @@ class Backlogs:
                     "ingest",
                     name,
                     trend,
+                    now_s=now_s,
                     at_ns=at_ns,
                     queued_bytes=queued_bytes,
                     backlog_s=0.0,
@@ -143,6 +144,7 @@ class Backlogs:
                     "server",
                     connection,
                     trend,
+                    now_s=now_s,
                     at_ns=at_ns,
                     queued_bytes=queues.get(connection, queues.get(None, 0)),
                     backlog_s=behind_ns / 1e9,
@@ -168,18 +170,18 @@ def _event(
     connection: str | None,
     trend: _Trend,
     *,
+    now_s: float,
     at_ns: int,
     queued_bytes: int,
     backlog_s: float,
     overflow_in_s: float | None,
 ) -> StatusEvent:
     """Turn the trend, and return the event that says so."""
-    since_ns = trend.behind_since_ns
-    if since_ns is not None:
-        trend.behind_since_ns = None
-        behind_for_s = (at_ns - since_ns) / 1e9
-        return CaughtUp(connection=connection, at_ns=at_ns, where=where, behind_for_s=behind_for_s)
-    trend.behind_since_ns = at_ns
+    since_s = trend.behind_since_s
+    if since_s is not None:
+        trend.behind_since_s = None
+        return CaughtUp(connection=connection, at_ns=at_ns, where=where, behind_for_s=now_s - since_s)
+    trend.behind_since_s = now_s
     return FallingBehind(
         connection=connection,
         at_ns=at_ns,

@@ -24,7 +24,7 @@ FEW: Final = 0.25
 """Nor is a larger part of what is seen: then it is the connection."""
 SEEN_AT_LEAST: Final = 8
 """And of fewer tickers nobody can tell what the others do."""
-FORGOTTEN_AFTER_NS: Final = 60_000_000_000
+FORGOTTEN_AFTER_S: Final = 60.0
 """A late ticker that brings nothing for so long is late no more."""
 
 
@@ -46,16 +46,18 @@ class _Suspect:
     connection: str
     late_ns: int = 0
     seen_ns: int = 0
+    seen_s: float = 0.0
+    """When its newest tick was looked at first, monotonic."""
     agreed: int = 0
     """New ticks in a row that say the opposite of what is thought of it."""
-    late_since_ns: int | None = None
+    late_since_s: float | None = None
 
-    def see(self, sighting: Sighting, floor_ns: int) -> None:
+    def see(self, sighting: Sighting, floor_ns: int, now_s: float) -> None:
         if sighting.received_ns == self.seen_ns:
             return
-        self.seen_ns, self.late_ns = sighting.received_ns, sighting.late_ns
+        self.seen_ns, self.late_ns, self.seen_s = sighting.received_ns, sighting.late_ns, now_s
         late = sighting.late_ns - floor_ns >= AT_LEAST_NS
-        self.agreed = self.agreed + 1 if late is (self.late_since_ns is None) else 0
+        self.agreed = self.agreed + 1 if late is (self.late_since_s is None) else 0
 
 
 class LateTickers:
@@ -73,7 +75,7 @@ class LateTickers:
     @property
     def late(self) -> tuple[str, ...]:
         """Those that are."""
-        return tuple(ticker for ticker, its in self._suspects.items() if its.late_since_ns is not None)
+        return tuple(ticker for ticker, its in self._suspects.items() if its.late_since_s is not None)
 
     @property
     def suspects(self) -> tuple[str, ...]:
@@ -81,13 +83,14 @@ class LateTickers:
         return tuple(self._suspects)
 
     def look(
-        self, sightings: Iterable[Sighting], floors: Mapping[str, int], *, at_ns: int
+        self, sightings: Iterable[Sighting], floors: Mapping[str, int], *, now_s: float, at_ns: int
     ) -> list[StatusEvent]:
         """Return what has changed since the last look.
 
         Args:
             sightings: the last ticks of some tickers, and of the `suspects`.
             floors: connection id to the lateness that a tenth of its ticks stayed below, ns.
+            now_s: monotonic.
             at_ns: wall clock.
         """
         seen = list(sightings)
@@ -101,8 +104,8 @@ class LateTickers:
         for sighting in seen:
             suspect = self._suspects.get(sighting.ticker)
             if suspect is not None and suspect.connection in floors:
-                suspect.see(sighting, floors[suspect.connection])
-        return self._judge(floors, at_ns)
+                suspect.see(sighting, floors[suspect.connection], now_s)
+        return self._judge(floors, now_s, at_ns)
 
     def _suspect(self, tickers: list[str], floors: Mapping[str, int]) -> None:
         new = [ticker for ticker in tickers if ticker not in self._suspects]
@@ -115,21 +118,21 @@ class LateTickers:
             if connection is not None:
                 self._suspects[ticker] = _Suspect(connection)
 
-    def _judge(self, floors: Mapping[str, int], at_ns: int) -> list[StatusEvent]:
+    def _judge(self, floors: Mapping[str, int], now_s: float, at_ns: int) -> list[StatusEvent]:
         begin: dict[str, list[str]] = {}
         end: dict[str, list[str]] = {}
         for ticker, suspect in self._suspects.items():
             confirmed = suspect.agreed >= CONFIRM_SIGHTINGS
-            if suspect.late_since_ns is None and confirmed and suspect.connection in floors:
+            if suspect.late_since_s is None and confirmed and suspect.connection in floors:
                 begin.setdefault(suspect.connection, []).append(ticker)
-            elif suspect.late_since_ns is not None and (
-                confirmed or at_ns - suspect.seen_ns > FORGOTTEN_AFTER_NS
+            elif suspect.late_since_s is not None and (
+                confirmed or now_s - suspect.seen_s > FORGOTTEN_AFTER_S
             ):
                 end.setdefault(suspect.connection, []).append(ticker)
         events: list[StatusEvent] = []
         for connection, tickers in begin.items():
             for ticker in tickers:
-                self._suspects[ticker].late_since_ns, self._suspects[ticker].agreed = at_ns, 0
+                self._suspects[ticker].late_since_s, self._suspects[ticker].agreed = now_s, 0
             late_s = max(self._suspects[ticker].late_ns for ticker in tickers) / 1e9
             usually_s = floors[connection] / 1e9
             events.append(
@@ -142,13 +145,13 @@ class LateTickers:
                 )
             )
         for connection, tickers in end.items():
-            since_ns = min(self._suspects[ticker].late_since_ns or at_ns for ticker in tickers)
-            late_for_s = (at_ns - since_ns) / 1e9
+            since_s = (self._suspects[ticker].late_since_s for ticker in tickers)
+            late_for_s = now_s - min(each_s for each_s in since_s if each_s is not None)
             events.append(
                 OnTime(connection=connection, at_ns=at_ns, tickers=tuple(tickers), late_for_s=late_for_s)
             )
         # Whom the last tick acquitted is no suspect; nor is one that is on time again.
-        gone = [t for t, its in self._suspects.items() if its.late_since_ns is None and not its.agreed]
+        gone = [t for t, its in self._suspects.items() if its.late_since_s is None and not its.agreed]
         for ticker in (*gone, *chain(*end.values())):
             del self._suspects[ticker]
         return events

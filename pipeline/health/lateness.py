@@ -35,7 +35,7 @@ class _Line:
     def __init__(self) -> None:
         self.usual: deque[int] = deque(maxlen=USUAL_LOOKS)
         self.floor_ns = 0
-        self.late_since_ns: int | None = None
+        self.late_since_s: float | None = None
         self._over = 0
         self._under = 0
         self._late_looks = 0
@@ -48,7 +48,7 @@ class _Line:
     @property
     def is_newly_over(self) -> bool:
         """Whether it was late at the last look, be it only by chance, and nobody has said so."""
-        return self._over > 0 and self.late_since_ns is None
+        return self._over > 0 and self.late_since_s is None
 
     def look(self, floor_ns: int) -> bool:
         """Take the floor of a look; return whether what is thought of the connection is to change."""
@@ -57,7 +57,7 @@ class _Line:
             self.usual.append(floor_ns)
             return False
         usual_ns = self.usual_ns
-        if self.late_since_ns is None:
+        if self.late_since_s is None:
             swing_ns = sorted(self.usual)[-1 - len(self.usual) // 10] - usual_ns
             self._margin_ns = max(AT_LEAST_NS, SPREAD * swing_ns)
             over = floor_ns > usual_ns + self._margin_ns
@@ -67,10 +67,10 @@ class _Line:
         self._over, self._under = (self._over + 1, 0) if over else (0, self._under + 1)
         if not over or self._late_looks % LEARN_LATE == 1:
             self.usual.append(floor_ns)
-        return (self._over if self.late_since_ns is None else self._under) >= CONFIRM_LOOKS
+        return (self._over if self.late_since_s is None else self._under) >= CONFIRM_LOOKS
 
-    def become(self, *, late_since_ns: int | None) -> None:
-        self.late_since_ns = late_since_ns
+    def become(self, *, late_since_s: float | None) -> None:
+        self.late_since_s = late_since_s
         self._over = self._under = self._late_looks = 0
 
 
@@ -83,7 +83,7 @@ class Lateness:
     @property
     def late(self) -> tuple[str, ...]:
         """The ids of those that are."""
-        return tuple(name for name, line in self._lines.items() if line.late_since_ns is not None)
+        return tuple(name for name, line in self._lines.items() if line.late_since_s is not None)
 
     def usual_ns(self, connection: str) -> int | None:
         """Return what is usual of a connection, None where that is not known yet."""
@@ -93,18 +93,21 @@ class Lateness:
     def forget(self, connection: str) -> None:
         """Take note that the session ended: it is late no more, and what was usual stays known."""
         if connection in self._lines:
-            self._lines[connection].become(late_since_ns=None)
+            self._lines[connection].become(late_since_s=None)
 
     def unlearn(self, connection: str) -> None:
         """Take note that what comes now is of another kind: what was usual means nothing any more."""
         self._lines.pop(connection, None)
 
-    def look(self, floors: Mapping[str, int], *, at_ns: int, queued_bytes: int) -> list[StatusEvent]:
+    def look(
+        self, floors: Mapping[str, int], *, now_s: float, at_ns: int, queued_bytes: int
+    ) -> list[StatusEvent]:
         """Return what has changed since the last look.
 
         Args:
             floors: connection id to the lateness that a tenth of its ticks stayed below, ns, of those that
                 brought enough to tell.
+            now_s: monotonic.
             at_ns: wall clock.
             queued_bytes: what waits undecoded here.
         """
@@ -113,12 +116,13 @@ class Lateness:
             line = self._lines.setdefault(name, _Line())
             if line.look(floor_ns):
                 changed.append(name)
-        begin = [name for name in changed if self._lines[name].late_since_ns is None]
-        end = [name for name in changed if self._lines[name].late_since_ns is not None]
-        return [*self._end(end, floors, at_ns), *self._begin(begin, floors, at_ns, queued_bytes)]
+        begin = [name for name in changed if self._lines[name].late_since_s is None]
+        end = [name for name in changed if self._lines[name].late_since_s is not None]
+        over = self._end(end, floors, now_s, at_ns)
+        return [*over, *self._begin(begin, floors, now_s, at_ns, queued_bytes)]
 
     def _begin(
-        self, names: list[str], floors: Mapping[str, int], at_ns: int, queued_bytes: int
+        self, names: list[str], floors: Mapping[str, int], now_s: float, at_ns: int, queued_bytes: int
     ) -> list[StatusEvent]:
         if not names:
             return []
@@ -128,7 +132,7 @@ class Lateness:
         together = len(new) > 1 and len(new) == len(known)
         lines = {name: self._lines[name] for name in (new if together else names)}
         for line in lines.values():
-            line.become(late_since_ns=at_ns)
+            line.become(late_since_s=now_s)
         others: Others = "none" if len(known) < 2 else "late" if set(known) <= {*self.late} else "on time"
         told: dict[str | None, list[_Line]] = {name: [line] for name, line in lines.items()}
         if together:
@@ -145,14 +149,16 @@ class Lateness:
             for name, its in told.items()
         ]
 
-    def _end(self, names: list[str], floors: Mapping[str, int], at_ns: int) -> list[StatusEvent]:
+    def _end(
+        self, names: list[str], floors: Mapping[str, int], now_s: float, at_ns: int
+    ) -> list[StatusEvent]:
         lines = [self._lines[name] for name in names]
-        since_ns = [line.late_since_ns or at_ns for line in lines]
+        since_s = [now_s if line.late_since_s is None else line.late_since_s for line in lines]
         for line in lines:
-            line.become(late_since_ns=None)
+            line.become(late_since_s=None)
         if len(names) > 1 and len(names) == len(floors):
-            return [OnTime(at_ns=at_ns, late_for_s=(at_ns - min(since_ns)) / 1e9)]
+            return [OnTime(at_ns=at_ns, late_for_s=now_s - min(since_s))]
         return [
-            OnTime(connection=name, at_ns=at_ns, late_for_s=(at_ns - begin_ns) / 1e9)
-            for name, begin_ns in zip(names, since_ns, strict=True)
+            OnTime(connection=name, at_ns=at_ns, late_for_s=now_s - begin_s)
+            for name, begin_s in zip(names, since_s, strict=True)
         ]

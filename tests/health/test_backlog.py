@@ -15,16 +15,28 @@ class World:
     def __init__(self, server_bytes=None):
         self.backlogs = Backlogs(100 * MB, server_bytes)
         self.now_s = 0.0
+        self.wrong_s = 0
         self.events = []
 
     def look(self, floor_s=None, queued_bytes=0, bytes_per_s=1 * MB):
         """Look once at one connection and at what waits here."""
         self.now_s += 1
         flows = {} if floor_s is None else {"a": Flow(int(floor_s * SECOND), bytes_per_s)}
-        at_ns = int(self.now_s * SECOND)
+        at_ns = int((self.now_s + self.wrong_s) * SECOND)
         new = self.backlogs.look(flows, {None: queued_bytes}, now_s=self.now_s, at_ns=at_ns)
         self.events += new
         return new
+
+
+def test_a_clock_that_is_set_changes_no_time():
+    """It had been behind for minus an hour."""
+    for step_s in (-3600, 3600):
+        world = World()
+        for second in range(20):
+            world.look(queued_bytes=second * 4 * MB)
+        begun_s, world.wrong_s = world.now_s, step_s
+        (over,) = world.look(queued_bytes=0)
+        assert 0 < over.behind_for_s <= begun_s + 1
 
 
 def test_a_backlog_at_the_server_is_told_with_the_time_that_is_left():

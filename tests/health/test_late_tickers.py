@@ -19,6 +19,7 @@ class World:
         self.tickers = LateTickers(self._homes)
         self.homes = homes
         self.asked = 0
+        self.now_s = 0.0
         self.at_ns = 0
 
     def _homes(self):
@@ -29,6 +30,7 @@ class World:
         """Look so many times, and return the events; ``late_s`` is by ticker."""
         events = []
         for _ in range(times):
+            self.now_s += 1.0
             self.at_ns += SECOND
             seen = [
                 Sighting(ticker, self.at_ns, int(dict(late_s).get(ticker, 0.04) * SECOND))
@@ -36,7 +38,7 @@ class World:
                 if ticker not in silent
             ]
             floors = {"a": 40 * MS, "b": 40 * MS} if floors is None else floors
-            events += self.tickers.look(seen, floors, at_ns=self.at_ns)
+            events += self.tickers.look(seen, floors, now_s=self.now_s, at_ns=self.at_ns)
         return events
 
 
@@ -77,7 +79,7 @@ def test_the_same_tick_seen_again_proves_nothing():
     world = World()
     sightings = [Sighting(ticker, 1, 40 * MS) for ticker in TICKERS[1:]] + [Sighting("T0", 1, 5 * SECOND)]
     for _ in range(10):
-        assert not world.tickers.look(sightings, {"a": 40 * MS}, at_ns=5 * SECOND)
+        assert not world.tickers.look(sightings, {"a": 40 * MS}, now_s=5.0, at_ns=5 * SECOND)
 
 
 def test_a_late_connection_is_not_the_doing_of_its_tickers():
@@ -105,6 +107,17 @@ def test_a_late_ticker_that_falls_silent_is_forgotten():
     assert (end.tickers, world.tickers.late) == (("T0",), ())
 
 
+def test_a_clock_that_is_set_changes_no_time():
+    """Each late ticker was on time at once, after minus an hour."""
+    for step_s in (-3600, 3600):
+        world = World()
+        world.look(5, late_s={"T0": 4.0})
+        world.at_ns += step_s * SECOND
+        assert not world.look(5, late_s={"T0": 4.0})
+        (end,) = world.look(CONFIRM_SIGHTINGS)
+        assert end.late_for_s == 10
+
+
 def test_with_too_few_to_compare_or_nothing_known_it_says_nothing():
     """Of two tickers nobody can tell which one is odd."""
     world = World()
@@ -125,7 +138,7 @@ def test_suspects_are_bounded():
     sightings = [
         Sighting(f"S{number}", 1, (40 if number % 5 else 4000) * MS) for number in range(6 * SUSPECTS_MAX)
     ]
-    world.look(sightings, {"a": 40 * MS}, at_ns=1)
+    world.look(sightings, {"a": 40 * MS}, now_s=1.0, at_ns=1)
     assert len(world.suspects) == SUSPECTS_MAX
 
 

@@ -17,6 +17,7 @@ class World:
     def __init__(self, *names):
         self.lateness = Lateness()
         self.names = names
+        self.now_s = 0.0
         self.at_ns = 0
         self.events = []
         self.told = []
@@ -26,14 +27,26 @@ class World:
         """Look so many times; of connections not named the lateness is the usual."""
         new = []
         for _ in range(times):
+            self.now_s += 1.0
             self.at_ns += SECOND
             floors = {name: int(late_ms.get(name, 40) * MS) for name in self.names}
             floors = {name: floor for name, floor in floors.items() if floor >= -SECOND}
-            found = self.lateness.look(floors, at_ns=self.at_ns, queued_bytes=queued_bytes)
+            found = self.lateness.look(floors, now_s=self.now_s, at_ns=self.at_ns, queued_bytes=queued_bytes)
             self.told += [(event, [event.connection] if event.connection else [*floors]) for event in found]
             new += found
         self.events += new
         return new
+
+
+def test_a_clock_that_is_set_changes_no_time():
+    """It had been late for minus an hour."""
+    for step_s in (-3600, 3600):
+        world = World("a", "b")
+        world.look(60)
+        world.look(30, b=1200)
+        world.at_ns += step_s * SECOND
+        (on_time,) = world.look(10)
+        assert on_time.late_for_s == 30
 
 
 NOTHING = -5000
