@@ -56,6 +56,7 @@ class Buffer:
         self._waits = waits
         self._max_age_ns = max_age_ns
         self._clock = runtime.clock
+        self._monotonic = runtime.monotonic
         self._ident = runtime.ident
         self._runtime = runtime
         self._gauge = gauge
@@ -130,12 +131,12 @@ class Buffer:
         if self._closed or self._end:
             queue.lose(batch, count, "closed" if self._closed else "overflow")
         elif self._overflow == "drop_oldest":
-            queue.append(batch)
+            queue.append(batch, self._ahead_ns())
             queue.drop_oldest()
         elif self._overflow == "conflate" or (self._overflow == "block" and not self._waits):
-            queue.append(batch)
+            queue.append(batch, self._ahead_ns())
         else:
-            fits = queue.put(batch)
+            fits = queue.put(batch, self._ahead_ns())
             if may_wait:
                 return fits
             queue.lose(batch, count - fits, "overflow")
@@ -144,6 +145,13 @@ class Buffer:
                     self._observer.on_error, BufferOverflow(f"more than {queue.capacity} ticks waited")
                 )
         return count
+
+    def _ahead_ns(self) -> int:
+        """Return by how much the wall clock is ahead of the monotonic one now, where anything may be too old.
+
+        The wall clock may be set while a batch waits: all that waits would be too old at once, or nothing.
+        """
+        return self._clock() - round(self._monotonic() * 1e9) if self._max_age_ns else 0
 
     def _wait_for_room(self, count: int) -> bool:
         """Wait until the batch, or a good part of it, fits; return False where that would be for ever."""
@@ -253,7 +261,7 @@ class Buffer:
         """
         self._gauge.delivered()
         if self._max_age_ns:
-            self._queue.drop_older(self._clock() - self._max_age_ns)
+            self._queue.drop_older(round(self._monotonic() * 1e9) - self._max_age_ns)
         losses = self._settle()
         batches = self._queue.take(self._gather)
         if batches:

@@ -18,12 +18,14 @@ class Segment:
 
     Args:
         batch: as it came; other subscribers have it too, so it is never changed.
+        ahead_ns: by so much the clock that says when it was received was ahead of the one that tells ages.
     """
 
-    __slots__ = ("batch", "keys", "live", "start", "ticks")
+    __slots__ = ("ahead_ns", "batch", "keys", "live", "start", "ticks")
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, ahead_ns: int) -> None:
         self.batch = batch
+        self.ahead_ns = ahead_ns
         self.ticks: MutableSequence[Any] = batch.ticks
         self.keys: list[Hashable | None] = []
         """Of its ticks; empty until a conflation asked for them."""
@@ -31,6 +33,11 @@ class Segment:
         """Ticks before it have left the queue."""
         self.live = len(batch.ticks)
         """Ticks still in the queue: those from ``start`` on that are not gone."""
+
+    @property
+    def received_ns(self) -> int:
+        """When it was received, by the clock of ages."""
+        return self.batch.received_ns - self.ahead_ns
 
     def remaining(self) -> Batch:
         """Return what is in the queue as a batch."""
@@ -82,18 +89,18 @@ class TickQueue:
         self._gone = 0
         self._losses: dict[tuple[str, str], list[int]] = {}
 
-    def append(self, batch: Batch) -> None:
-        """Put in a batch, whether it fits or not."""
-        self._segments.append(Segment(batch))
+    def append(self, batch: Batch, ahead_ns: int = 0) -> None:
+        """Put in a batch, whether it fits or not; see `Segment`."""
+        self._segments.append(Segment(batch, ahead_ns))
         self.size += len(batch.ticks)
 
-    def put(self, batch: Batch) -> int:
+    def put(self, batch: Batch, ahead_ns: int = 0) -> int:
         """Put in as many of its first ticks as fit, and return how many."""
         room = max(self.capacity - self.size, 0)
         if room >= len(batch.ticks):
-            self.append(batch)
+            self.append(batch, ahead_ns)
         elif room:
-            self.append(batch.with_ticks(batch.ticks[:room]))
+            self.append(batch.with_ticks(batch.ticks[:room]), ahead_ns)
         return min(room, len(batch.ticks))
 
     def take(self, ticks: int) -> list[Batch]:
@@ -121,8 +128,8 @@ class TickQueue:
                 self.size -= excess
 
     def drop_older(self, than_ns: int) -> None:
-        """Drop the oldest batches as long as they were received before a moment, ns since the epoch."""
-        while self._segments and self._segments[0].batch.received_ns < than_ns:
+        """Drop the oldest batches as long as they were received before a moment, by the clock of ages."""
+        while self._segments and self._segments[0].received_ns < than_ns:
             self.lose(self._segments[0].batch, self._segments[0].live, "aged")
             self._pop()
 

@@ -14,7 +14,7 @@ from .salvage import BITE_BYTES, LARGE_BYTES
 
 __all__ = ["Frames"]
 
-TOGETHER_NS: Final = 1_000_000
+TOGETHER_S: Final = 0.001
 """Reads so close are one where there is too much to do."""
 _EVENT_MARK: Final = b'"ev"'
 _NO_QUOTE: Final = re.compile(rb'\{"ev":"(?!(?:X?Q|C)")[^}]*+\}')
@@ -35,6 +35,7 @@ class Frames(msgspec.Struct, gc=False):
         position: how far the first message, a large one, has gone on.
         counted: the elements, once somebody has counted them; -1 before.
         number: how many reads had come with it, over all connections.
+        offered_s: when it came to be decoded, monotonic.
         read: how many reads its connection had made with it, in all its sessions.
     """
 
@@ -49,6 +50,7 @@ class Frames(msgspec.Struct, gc=False):
     position: int = 0
     counted: int = -1
     number: int = 0
+    offered_s: float = 0.0
     read: int = 0
 
     @property
@@ -120,6 +122,7 @@ class Frames(msgspec.Struct, gc=False):
             torn=torn,
             counted=elements,
             number=self.number,
+            offered_s=self.offered_s,
             read=self.read,
         )
         return thinned, elements
@@ -134,7 +137,7 @@ class Frames(msgspec.Struct, gc=False):
             and self.connection == later.connection
             and self.inspected is later.inspected
             and self.size_bytes + later.size_bytes <= BITE_BYTES
-            and 0 <= later.received_ns - self.received_ns <= TOGETHER_NS
+            and later.offered_s - self.offered_s <= TOGETHER_S
         )
         if fits:
             self.messages = self.messages + later.messages

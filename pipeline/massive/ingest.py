@@ -312,12 +312,13 @@ class Ingest:
         """Append; return whether the drain must be scheduled."""
         losses: dict[str, _Lost] = {}
         closely = self._queued_bytes > self._hold_bytes * CALM
-        self._patience.read(frames, self._monotonic(), closely=closely)
+        offered_s = self._monotonic()
+        self._patience.read(frames, offered_s, closely=closely)
         limit_bytes = self._capacity_bytes + (SPARE_BYTES if self._blocks() else 0)
         kept = self._thin(frames)
         with self._lock:
             self._offered += 1
-            kept.number = self._offered
+            kept.number, kept.offered_s = self._offered, offered_s
             if kept is not frames:
                 self._note(losses, frames, frames.count_given_up() - kept.counted)
             if kept.messages or kept.counted:
@@ -359,11 +360,11 @@ class Ingest:
         max_age_ns = self._max_age_ns()
         if max_age_ns is None:
             return
-        oldest_ns = self._clock() - max_age_ns
+        oldest_s = self._monotonic() - max_age_ns / 1e9
         losses: dict[str, _Lost] = {}
         with self._lock:
             for queue in (self._thinned, self._queue):
-                while queue and queue[0].received_ns < oldest_ns:
+                while queue and queue[0].offered_s < oldest_s:
                     old = queue.popleft()
                     self._queued_bytes -= old.size_bytes
                     self._note(losses, old, old.count_given_up())

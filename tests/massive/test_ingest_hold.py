@@ -90,19 +90,21 @@ def test_where_a_subscriber_blocks_nothing_is_given_up_whatever_the_server_says(
     assert (bench.held, bench.drops) == ([True], [])
 
 
-def test_what_is_too_old_for_everybody_is_not_decoded():
+@pytest.mark.parametrize("step_ns", [-1000, 0, 1000])
+def test_what_is_too_old_for_everybody_is_not_decoded(step_ns):
     """With a full buffer all would be decoded and be too old then: nothing would ever be delivered."""
     bench = Bench(capacity_bytes=100 * HOLD_BYTES, max_age_ns=50)
     bench.ready = False
     for at_ns in (10, 40, 60, 70):
-        bench.offer("a", 2, at_ns, size_bytes=HOLD_BYTES)
+        bench.at_s = at_ns / 1e9
+        bench.offer("a", 2, at_ns + (step_ns if at_ns > 20 else 0), size_bytes=HOLD_BYTES)
     bench.run()
     assert bench.held == [], "what waits at the server gets old, too"
-    bench.now_ns, bench.ready = 100, True
+    bench.at_s, bench.now_ns, bench.ready = 100 / 1e9, 100 + step_ns, True
     bench.ingest.resume()
     bench.run()
-    assert [(frames.received_ns, frames.lost) for frames in bench.out] == [(60, 4), (70, 0)]
-    assert bench.drops == [("a", "aged", 4, 10, 40)]
+    assert [(round(frames.offered_s * 1e9), frames.lost) for frames in bench.out] == [(60, 4), (70, 0)]
+    assert [(name, reason, count) for name, reason, count, *_ in bench.drops] == [("a", "aged", 4)]
     assert not +bench.ingest.waiting()
 
 
@@ -130,8 +132,8 @@ def test_new_quotes_are_given_up_at_once_where_the_server_will_not_wait():
 def test_what_is_left_of_reads_that_came_together_is_one_batch():
     """What a batch costs would be most of what the few trades of each read cost."""
     first, second, later, other = (
-        Frames(name, at_ns, [b'[{"ev":"T"}]'], 12, thinned=True, counted=1)
-        for name, at_ns in (("a", 5), ("a", 1_000_005), ("a", 1_000_006), ("b", 5))
+        Frames(name, 5, [b'[{"ev":"T"}]'], 12, thinned=True, counted=1, offered_s=offered_s)
+        for name, offered_s in (("a", 0.005), ("a", 0.0058), ("a", 0.0062), ("b", 0.005))
     )
     assert first.extend(second)
     assert (len(first.messages), first.size_bytes, first.count_elements(), first.received_ns) == (2, 24, 2, 5)

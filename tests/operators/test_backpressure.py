@@ -406,7 +406,8 @@ def test_on_the_immediate_scheduler_it_hands_over_at_once():
 def test_what_is_too_old_is_dropped_when_its_turn_comes():
     """Who trades on prices would act on some that are seconds old, since they were few enough to wait."""
     now_ns = [0]
-    stage = Stage(100, "drop_oldest", max_age_ms=5, runtime=replace(SYSTEM, clock=lambda: now_ns[0]))
+    runtime = replace(SYSTEM, clock=lambda: now_ns[0], monotonic=lambda: now_ns[0] / 1e9)
+    stage = Stage(100, "drop_oldest", max_age_ms=5, runtime=runtime)
     for at_ms in (1, 2, 8):
         stage.emit(at_ms, at_ms, received_ns=at_ms * 1_000_000)
     now_ns[0] = 7_000_000
@@ -418,6 +419,22 @@ def test_what_is_too_old_is_dropped_when_its_turn_comes():
     stage.emit(9, received_ns=1)
     stage.scheduler.run()
     assert stage.account == Account(received=7, delivered=4, dropped=3)
+
+
+@pytest.mark.parametrize("step_ms", [-3_600_000, -5, 5, 3_600_000])
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
+def test_a_clock_that_is_set_makes_nothing_older_or_younger(overflow, step_ms):
+    """All that waits would be too old at once; or who must not get what is old would get it for an hour."""
+    now_ms, wrong_ms = 1000, 0
+    runtime = replace(SYSTEM, clock=lambda: (now_ms + wrong_ms) * 1_000_000, monotonic=lambda: now_ms / 1e3)
+    stage = Stage(100, overflow, max_age_ms=500, runtime=runtime)
+    for now_ms in (1000, 1400, 1700, 2000):
+        if now_ms == 1700:
+            wrong_ms = step_ms
+        stage.emit(now_ms, received_ns=runtime.clock())
+    stage.scheduler.run()
+    assert stage.out == [[1700], [2000]]
+    assert stage.gauge.dropped_by_reason() == {"aged": 2}
 
 
 @pytest.mark.parametrize("max_age_ms", [-1, float("inf"), float("nan")])
