@@ -35,8 +35,8 @@ class Segment:
         """Ticks still in the queue: those from ``start`` on that are not gone."""
 
     @property
-    def received_ns(self) -> int:
-        """When it was received, by the clock of ages."""
+    def since_ns(self) -> int:
+        """When it was received, by the clock that tells ages."""
         return self.batch.received_ns - self.ahead_ns
 
     def remaining(self) -> Batch:
@@ -128,8 +128,8 @@ class TickQueue:
                 self.size -= excess
 
     def drop_older(self, than_ns: int) -> None:
-        """Drop the oldest batches as long as they were received before a moment, by the clock of ages."""
-        while self._segments and self._segments[0].received_ns < than_ns:
+        """Drop the oldest batches as long as they came before a moment, by the clock that tells ages."""
+        while self._segments and self._segments[0].since_ns < than_ns:
             self.lose(self._segments[0].batch, self._segments[0].live, "aged")
             self._pop()
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.determinism.clocks import compares_in
 from tests.determinism.exempt import INSIDE, OUTSIDE
 from tests.determinism.handing import forgotten_in, takers_of
 from tests.determinism.sets import names_of_sets, orders_in
@@ -26,7 +27,9 @@ def find(modules: Mapping[str, str]) -> dict[str, list[Use]]:
     trees = {path: ast.parse(source) for path, source in modules.items()}
     sets, takers = names_of_sets(trees.values()), takers_of(trees)
     found = {
-        path: sorted({*uses_in(tree), *orders_in(tree, sets), *forgotten_in(path, tree, takers)})
+        path: sorted(
+            {*uses_in(tree), *orders_in(tree, sets), *forgotten_in(path, tree, takers), *compares_in(tree)}
+        )
         for path, tree in trees.items()
     }
     return {path: uses for path, uses in found.items() if uses}

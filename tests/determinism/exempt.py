@@ -38,5 +38,20 @@ INSIDE: Final[dict[str, dict[str, str]]] = {
         "time.time_ns": "of feeds for the server's shell: the simulation has a market of its own",
     },
     "pipeline/identity.py": {"id": "asked only whether it is among others', in one call"},
+    "pipeline/bars.py": {
+        "end_ms > bar.received_ns / 1000000 + AHEAD_MS": "an hour ahead: no time at all, by any clock"
+    },
+    "pipeline/feed_time.py": {
+        "tick.event_ns > batch.received_ns + DAY_NS": "a day ahead: no time at all, by any clock"
+    },
+    "pipeline/health/attribution.py": {
+        "tick.received_ns > fresh_ns": "which ticks are looked at; each that is judged is a new one"
+    },
+    "pipeline/health/late_tickers.py": {
+        "sighting.received_ns == self.seen_ns": "whether it is the same tick, not which came first"
+    },
+    "pipeline/session_hours.py": {
+        "edges[0] <= now_ns < edges[-1]": "hours of an exchange: what the wall clock is for"
+    },
 }
 """In the simulation: a file, what is used there, and why that keeps a run the same."""

@@ -181,6 +181,31 @@ def test_the_order_of_a_set_is_refused(source):
     assert name.startswith("the order of ")
 
 
+@pytest.mark.parametrize(
+    "compare",
+    [
+        "frames.received_ns >= self._session_ns",
+        "last.received_ns == received_ns",
+        "0 <= later.received_ns - self.received_ns <= TOGETHER_NS",
+        "begun_ns + WAIT_NS < self._clock()",
+        "runtime.clock() / 1000000000.0 > due_s",
+        "max(at_ns, begun_ns) > until_ns",
+    ],
+)
+def test_what_goes_by_the_wall_clock_is_refused(compare):
+    """A clock that was set gave the words of an old session to the new one, and took what was new for old."""
+    assert names_in(f"def f(): return {compare}") == [compare]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["frames.read > self._reads_before", "now_s - self._begun_s > 1", "f(received_ns) or received_ns + 1"],
+)
+def test_a_count_and_the_monotonic_clock_are_allowed(source):
+    """Nobody could say any more what came first."""
+    assert names_in(f"def f(): return {source}") == []
+
+
 @pytest.mark.parametrize("source", ALLOWED.values(), ids=ALLOWED.keys())
 def test_what_is_the_same_in_each_run_is_allowed(source):
     """A check that cries wolf is switched off."""
