@@ -24,7 +24,7 @@ from reactivex import operators as ops
 from reactivex.disposable import Disposable
 from reactivex.scheduler import EventLoopScheduler, VirtualTimeScheduler
 
-from operators.backpressure import buffered
+from operators.buffered import buffered
 from operators.dedupe import dedupe
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies, latency_stamp

@@ -21,7 +21,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 from benchmarks.table import print_table
 from benchmarks.templates import CHUNK_BYTES, TICKERS, massive
-from operators.backpressure import buffered
+from operators.buffered import buffered
 from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
 from pipeline.activity import Activity

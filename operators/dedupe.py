@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 
-from .batch import Batch
+from .batch import Batch, refuse
 
 __all__ = ["dedupe"]
 
@@ -43,7 +43,7 @@ def dedupe(
                 try:
                     kept = memory(batch.ticks)
                 except Exception as error:  # noqa: BLE001 - a selector that raises ends the stream, as in Rx
-                    observer.on_error(error)
+                    observer.on_error(refuse(batch, "dedupe", error))
                     return
                 if kept is not batch.ticks:
                     batch.deduplicated += len(batch.ticks) - len(kept)

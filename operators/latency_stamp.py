@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 from reactivex import Observable, abc
 
-from .batch import Batch
+from .batch import Batch, refuse
 from .histogram import HistogramSnapshot, LatencyHistogram
 
 __all__ = ["Latencies", "LatenciesSnapshot", "latency_stamp"]
@@ -100,7 +100,11 @@ def latency_stamp(
 
             def on_next(batch: _B) -> None:
                 nonlocal bars_come
-                ticks = batch.ticks
+                try:
+                    ticks = batch.ticks
+                except AttributeError as error:
+                    observer.on_error(refuse(batch, "latency_stamp", error))
+                    return
                 if ticks:
                     received_ns = batch.received_ns
                     for tick in ticks:

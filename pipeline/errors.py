@@ -26,7 +26,7 @@
 
 from typing import Final
 
-from operators.backpressure import BufferOverflow
+from operators.buffered import BufferOverflow
 
 __all__ = [
     "AuthFailed",

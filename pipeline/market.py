@@ -11,7 +11,7 @@ from itertools import accumulate
 from random import Random
 from typing import Final
 
-from pipeline.markets import EVENT_TYPES
+from .markets import EVENT_TYPES
 
 __all__ = ["EVENT_TYPES", "Element", "SyntheticMarket"]
 

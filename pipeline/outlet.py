@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from reactivex import Observable, abc
 
+from operators._buffer.accounting import BufferAccounting
 from operators.account import Account
-from operators.backpressure import Dropped, Overflow, buffered
-from operators.gauge import BufferGauge
+from operators.buffered import Dropped, Overflow, buffered
 from operators.isolation import ends_the_program
 from operators.latency_stamp import Latencies
 from operators.runtime import SYSTEM, Runtime
@@ -72,7 +72,7 @@ class Outlet(abc.DisposableBase):
         self.overflow = overflow
         self.blocks = overflow == "block"
         self.max_age_ms = max_age_ms
-        self.gauge = BufferGauge(runtime)
+        self.gauge = BufferAccounting(runtime)
         self.ended = runtime.event()
         """Set once the sink has had all there was, or nothing will come any more."""
         self.errors = 0

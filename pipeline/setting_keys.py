@@ -13,9 +13,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
-from operators.buffer import Overflow
-from pipeline.secret import Secret
-from pipeline.setting_kinds import (
+from operators._buffer.buffer import Overflow
+
+from .secret import Secret
+from .setting_kinds import (
     CALLBACK,
     CAPTURE_KINDS,
     CHANNEL,
@@ -37,7 +38,7 @@ from pipeline.setting_kinds import (
     whole,
     word,
 )
-from pipeline.symbols import OddSymbol
+from .symbols import OddSymbol
 
 __all__ = [
     "CONNECTION_KEYS",

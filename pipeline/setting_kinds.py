@@ -14,10 +14,10 @@ from math import inf
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pipeline.markets import EVENT_TYPES as FEED_TYPES
-from pipeline.redis_address import fault_of
-from pipeline.secret import Secret, mask_url
-from pipeline.symbols import OddSymbol, read_symbols
+from .markets import EVENT_TYPES as FEED_TYPES
+from .redis_address import fault_of
+from .secret import Secret, mask_url
+from .symbols import OddSymbol, read_symbols
 
 __all__ = [
     "CALLBACK",

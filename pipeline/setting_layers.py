@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from pipeline.setting_keys import CONNECTIONS_MAX, KEYS, RENAMED, UNIVERSES, known_keys, split_connection_key
-from pipeline.setting_kinds import nearest
-from pipeline.setting_typos import near_keys
+from .setting_keys import CONNECTIONS_MAX, KEYS, RENAMED, UNIVERSES, known_keys, split_connection_key
+from .setting_kinds import nearest
+from .setting_typos import near_keys
 
 __all__ = [
     "Layer",

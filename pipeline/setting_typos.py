@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from pipeline.setting_keys import CONNECTION_KEYS, KEYS, RENAMED, split_connection_key
+from .setting_keys import CONNECTION_KEYS, KEYS, RENAMED, split_connection_key
 
 __all__ = ["near_keys"]
 

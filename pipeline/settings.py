@@ -15,9 +15,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from operators.runtime import SYSTEM
-from pipeline.errors import SettingsError
-from pipeline.loopback import is_loopback
-from pipeline.markets import (
+
+from .errors import SettingsError
+from .loopback import is_loopback
+from .markets import (
     MARKETS,
     OPTION_CONTRACTS_MAX,
     contracts_max,
@@ -26,9 +27,9 @@ from pipeline.markets import (
     not_in_market,
     words_of,
 )
-from pipeline.secret import MASK, Secret, mask_url
-from pipeline.session_hours import session_hours, week_before
-from pipeline.setting_keys import (
+from .secret import MASK, Secret, mask_url
+from .session_hours import session_hours, week_before
+from .setting_keys import (
     CONNECTION_KEYS,
     DEFAULT_TICKERS,
     KEYS,
@@ -39,8 +40,8 @@ from pipeline.setting_keys import (
     connection_key,
     split_connection_key,
 )
-from pipeline.setting_kinds import MOMENT, SYMBOLS, Misfit, OddSymbols, moment_words, shown
-from pipeline.setting_layers import (
+from .setting_kinds import MOMENT, SYMBOLS, Misfit, OddSymbols, moment_words, shown
+from .setting_layers import (
     Layer,
     config_layer,
     dotenv_layer,
@@ -49,7 +50,7 @@ from pipeline.setting_layers import (
     is_known,
     shipped_universes,
 )
-from pipeline.symbols import OddSymbol
+from .symbols import OddSymbol
 
 __all__ = [
     "DEFAULT_TICKERS",

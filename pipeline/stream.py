@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 from reactivex.observer import Observer
 
 from operators.account import Account
-from operators.backpressure import Dropped, Overflow
+from operators.buffered import Dropped, Overflow
 from operators.latency_stamp import Latencies
 from operators.runtime import SYSTEM, Runtime
 from operators.share import share

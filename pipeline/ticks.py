@@ -8,11 +8,11 @@ as they came. Fields stand in the order of the wire, in which msgspec finds them
 one market has stands last.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-import msgspec
 from msgspec import field
+
+from operators.batch import TickBatch
 
 from .currency_ticks import (
     CryptoBook,
@@ -247,27 +247,3 @@ TICK_KINDS: Final[tuple[type[Tick], ...]] = (
     *(CryptoTrade, CryptoQuote, CryptoBook, CryptoMinuteAggregate, CryptoSecondAggregate),
 )
 """All classes of ticks; the ``event_type`` of each is its ``ev`` on the wire."""
-
-
-class TickBatch(msgspec.Struct, gc=False, kw_only=True):
-    """What one read of one connection brought; see `operators.batch.Batch` for its account."""
-
-    connection: str
-    received_ns: int
-    ticks: list[Any]
-    received: int = 0
-    deduplicated: int = 0
-    rejected: int = 0
-    lost: int = 0
-    decoded_ns: int = 0
-
-    def with_ticks(self, ticks: Sequence[Any]) -> "TickBatch":
-        """Return a batch of the same read with these ticks only, balanced."""
-        kept = list(ticks)
-        return TickBatch(
-            connection=self.connection,
-            received_ns=self.received_ns,
-            decoded_ns=self.decoded_ns,
-            ticks=kept,
-            received=len(kept),
-        )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators._buffer.accounting import Dropped
 from operators.account import Account
-from operators.gauge import Dropped
 from operators.latency_stamp import Latencies
 from pipeline.outlet import Outlet
 from pipeline.sinks.sink import DELIVERED, Outcome

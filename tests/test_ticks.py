@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 from pipeline.errors import TickRejected
 from pipeline.massive.decode import decode_message
 from pipeline.tick_data import TickData
-from pipeline.ticks import (
-    Quote,
-    SecondAggregate,
-    Trade,
-)
+from pipeline.ticks import Quote, SecondAggregate, Trade
 
 FIELDS = (  # noqa: SIM905  # forty lines of quotes would hide the names
     "ticker price volume timestamp source event_type bid ask market_status tick_open tick_high tick_low "

@@ -21,7 +21,14 @@ def report(
 
     Needs the extra `notebook`. A capture that is empty or damaged exits with 1 and says what is wrong.
     """
-    from pipeline.report import examine, front, plates_of, write_page, write_pdf, write_pngs  # noqa: PLC0415  # matplotlib and polars: only here
+    from pipeline.report import (  # noqa: PLC0415  # matplotlib and polars: only here
+        examine,
+        front,
+        plates_of,
+        write_page,
+        write_pdf,
+        write_pngs,
+    )
 
     findings = examine(path)
     plates = list(plates_of(findings))

@@ -24,15 +24,7 @@ from .chatter import Chatter
 from .decode import statuses_in
 from .frames import Frames
 from .persistence import Backoff, Persistence
-from .protocol import (
-    PENDING,
-    ChannelState,
-    Kind,
-    ServerStatus,
-    acknowledged_channels,
-    auth_request,
-    classify,
-)
+from .protocol import PENDING, ChannelState, Kind, ServerStatus, acknowledged_channels, auth_request, classify
 from .salvage import LARGE_BYTES
 from .snapshot import ConnectionSnapshot, Phase
 from .socket import Opener, Transport

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from operators.gauge import Dropped
+from operators._buffer.accounting import Dropped
 from operators.runtime import SYSTEM, Runtime
 
 from .frames import Frames

@@ -13,9 +13,10 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.routing.board import COPIES_OF_REDUNDANT, Board, Line
-from pipeline.routing.wildcard import place_wildcard
 from pipeline.symbols import WILDCARD
+
+from .board import COPIES_OF_REDUNDANT, Board, Line
+from .wildcard import place_wildcard
 
 __all__ = ["STRATEGIES", "Assignment", "Line", "assign"]
 

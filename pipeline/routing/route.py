@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from pipeline.markets import contracts_max
-from pipeline.routing.assign import Assignment, Line, assign
-from pipeline.routing.universe import Universes, connection_tickers
 from pipeline.setting_kinds import nearest
 from pipeline.settings import DEFAULT_TICKERS, ConnectionSettings, Settings
 from pipeline.symbols import Doubt, doubts_about
+
+from .assign import Assignment, Line, assign
+from .universe import Universes, connection_tickers
 
 __all__ = ["Plan", "plan", "route", "unroutable"]
 

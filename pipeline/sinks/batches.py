@@ -30,7 +30,9 @@ def column_maker(names: Sequence[str]) -> Maker:
         ValueError: there is no such column, or one is named twice.
     """
     try:
-        from pipeline.columns import ColumnMaker  # noqa: PLC0415  # pyarrow: only who wants columns pays for it
+        from pipeline.columns import (  # noqa: PLC0415  # pyarrow: only who wants columns pays for it
+            ColumnMaker,
+        )
     except ImportError as error:
         raise ImportError(
             "columns need the library pyarrow, which comes with: pip install 'tickbraid[columns]'"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from operators.buffer import Overflow
+from operators._buffer.buffer import Overflow
 from operators.runtime import Runtime
 from pipeline.settings import Settings
 from pipeline.status_stream import StatusStream

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from operators.buffer import Overflow
+from operators._buffer.buffer import Overflow
 from operators.histogram import LatencyHistogram
 from pipeline.callables import check_callable
 from pipeline.ticks import TickBatch

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reactivex import Subject
 from reactivex.scheduler import VirtualTimeScheduler
 
-from operators.gauge import Dropped
+from operators._buffer.accounting import Dropped
 from pipeline.massive.frames import Frames
 from pipeline.massive.ingest import BITE_BYTES, Ingest
 from tests.massive.ingest_bench import ELEMENT, Bench

@@ -1,6 +1,6 @@
 """A buffer between a source and a recorder, which delivers by hand."""
 
-from operators.backpressure import BufferGauge, buffered
+from operators.buffered import BufferAccounting, buffered
 from tests.operators.fakes import ByHand, FakeBatch, Recorder, Source
 
 
@@ -8,7 +8,7 @@ class Stage:
     """A source, a buffer with a scheduler that runs by hand, and what comes out."""
 
     def __init__(self, capacity, overflow="drop_oldest", on_item=lambda item: None, **options):
-        self.source, self.scheduler, self.gauge = Source(), ByHand(), BufferGauge()
+        self.source, self.scheduler, self.gauge = Source(), ByHand(), BufferAccounting()
         self.recorder, self.drops = Recorder(on_item), []
         options.setdefault("on_drop", self.drops.append)
         options.setdefault("scheduler", self.scheduler)

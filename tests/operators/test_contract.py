@@ -4,7 +4,7 @@ import pytest
 import reactivex
 from reactivex.testing import ReactiveTest, TestScheduler
 
-from operators.backpressure import buffered
+from operators.buffered import buffered
 from operators.dedupe import dedupe
 from operators.latency_stamp import Latencies, latency_stamp
 from operators.merge import merge

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from operators.tick_queue import TickQueue
+from operators._buffer.tick_queue import TickQueue
 from tests.operators.fakes import FakeBatch
 
 BATCHES = st.lists(st.sampled_from("xyz-"), min_size=1, max_size=6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.account import Account
-from operators.backpressure import BufferGauge, buffered
+from operators.buffered import BufferAccounting, buffered
 from operators.dedupe import dedupe
 from operators.histogram import LatencyHistogram
 from operators.latency_stamp import Latencies, latency_stamp
@@ -49,7 +49,7 @@ class BufferedAgainstAList:
         self.closed = self.failed = self.completed = self.inside = False
         self.batches = self.errors = 0
         self.trouble = []
-        self.source, self.scheduler, self.gauge = Source(), ByHand(), BufferGauge()
+        self.source, self.scheduler, self.gauge = Source(), ByHand(), BufferAccounting()
         key = (lambda tick: None if tick[0] == "-" else tick[0]) if policy == "conflate" else None
         stream = self.source.pipe(
             buffered(

@@ -134,7 +134,11 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         name="one_too_many_left_out",
         part="operators",
         seen="where the oldest ticks of a batch are dropped one more goes, and is counted as delivered",
-        edits=(Edit("operators.tick_queue:Segment.skip", "self.start += count", "self.start += count + 1"),),
+        edits=(
+            Edit(
+                "operators._buffer.tick_queue:Segment.skip", "self.start += count", "self.start += count + 1"
+            ),
+        ),
         can_show=lambda it: it.world.overflow == "drop_oldest" or happens(it, "join"),
     ),
     Breakage(
@@ -143,7 +147,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         seen="ticks that are too old are gone, and no loss says so",
         edits=(
             Edit(
-                "operators.tick_queue:TickQueue.drop_older",
+                "operators._buffer.tick_queue:TickQueue.drop_older",
                 'self.lose(self._segments[0].batch, self._segments[0].live, "aged")',
                 "pass",
             ),
@@ -177,7 +181,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pipeline.outlet:Outlet._give", "except BaseException as error:", "except Exception as error:"
             ),
             Edit(
-                "operators.buffer:Buffer._deliver",
+                "operators._buffer.buffer:Buffer._deliver",
                 "except BaseException as error:",
                 "except Exception as error:",
             ),

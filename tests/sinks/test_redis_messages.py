@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.sinks.redis_messages import CACHED_LENGTHS, Channels, Packer
 from pipeline.tick_data import TickData
-from pipeline.ticks import (
-    FairMarketValue,
-    LimitUpLimitDown,
-    MinuteAggregate,
-    Quote,
-    SecondAggregate,
-    Trade,
-)
+from pipeline.ticks import FairMarketValue, LimitUpLimitDown, MinuteAggregate, Quote, SecondAggregate, Trade
 
 ALL = Channels(per_ticker="tickstock.ticks.", all_ticks="tickstock.all_ticks")
 

@@ -1,8 +1,7 @@
 import pytest
 
 from pipeline.massive.simulator import Simulator
-
-from .clients import Reader
+from tests.massive.simulator.clients import Reader
 
 
 @pytest.fixture

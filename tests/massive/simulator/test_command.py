@@ -11,8 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.massive.simulator.command import simulate
-
-from .clients import Reader
+from tests.massive.simulator.clients import Reader
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,8 +7,7 @@ from websocket import ABNF
 
 from pipeline.massive.simulator import Acks, Eviction, Faults, Options, Packet, Silence
 from pipeline.massive.simulator.wire import Opcode
-
-from .lines import Client, server
+from tests.massive.simulator.lines import Client, server
 
 CHANNELS = ["T.A", "T.B", "Q.A", "Q.*", "AM.A"]
 NAMES = st.lists(st.sampled_from(CHANNELS), max_size=4)

@@ -9,9 +9,8 @@ import trustme
 import websocket
 
 from pipeline.massive.simulator import Acks, Eviction, Faults, Options, ReplayFeed, Simulator, SyntheticFeed
-
-from .clients import Reader
-from .packets import SMALL_BUFFER, full_speed, trades
+from tests.massive.simulator.clients import Reader
+from tests.massive.simulator.packets import SMALL_BUFFER, full_speed, trades
 
 
 def test_greeting_key_acknowledgement_data(simulate, connect):

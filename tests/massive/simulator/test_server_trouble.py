@@ -6,8 +6,7 @@ import pytest
 import websocket
 
 from pipeline.massive.simulator import Faults, Options, ReplayFeed, Silence, SyntheticFeed
-
-from .packets import full_speed, trades
+from tests.massive.simulator.packets import full_speed, trades
 
 
 def test_slow_reader_of_a_timed_feed_is_told_and_cut(simulate):

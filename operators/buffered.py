@@ -7,14 +7,14 @@ from typing import Any, get_args
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from ._buffer.accounting import BufferAccounting, Dropped
+from ._buffer.buffer import Buffer, Overflow
 from .batch import Batch
-from .buffer import Buffer, Overflow
 from .errors import BufferOverflow
-from .gauge import BufferGauge, Dropped
 from .runtime import SYSTEM, Runtime
 from .scheduler import BufferingScheduler, Pastime
 
-__all__ = ["BufferGauge", "BufferOverflow", "Dropped", "Overflow", "buffered"]
+__all__ = ["BufferAccounting", "BufferOverflow", "Dropped", "Overflow", "buffered"]
 
 
 def buffered(
@@ -29,7 +29,7 @@ def buffered(
     gather: int = 0,
     waits: bool = True,
     max_age_ms: float = 0,
-    gauge: BufferGauge | None = None,
+    gauge: BufferAccounting | None = None,
     runtime: Runtime = SYSTEM,
 ) -> Callable[[Observable[Batch]], Observable[Any]]:
     """Hand batches over to another thread through a queue of at most ``capacity`` ticks.
@@ -99,7 +99,7 @@ def buffered(
         def subscribe(
             observer: abc.ObserverBase[Any], upstream_scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            its_gauge = gauge or BufferGauge(runtime)
+            its_gauge = gauge or BufferAccounting(runtime)
             its_gauge.claim()
             own = _started(name, pastime, runtime) if scheduler is None else None
             buffer = Buffer(

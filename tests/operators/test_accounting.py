@@ -1,14 +1,14 @@
 import pytest
 
+from operators._buffer.accounting import BufferAccounting, Dropped
 from operators.account import Account
-from operators.gauge import BufferGauge, Dropped
 from tests.operators.fakes import FakeBatch
 
 
 @pytest.fixture
 def gauge():
     """Make one with five ticks of one connection in hand and two of another waiting."""
-    gauge = BufferGauge()
+    gauge = BufferAccounting()
     in_hand = FakeBatch([1, 2, 3, 4, 5], "a", deduplicated=1, rejected=2, lost=3)
     with gauge.lock:
         gauge.offered(in_hand)

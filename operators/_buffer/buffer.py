@@ -6,12 +6,13 @@ from typing import Any, Final, Literal
 
 from reactivex import abc
 
-from .batch import Batch
-from .errors import BufferOverflow
-from .gauge import BufferGauge, Dropped
-from .isolation import ends_the_program
-from .runtime import Runtime
-from .throttled_log import ThrottledLog
+from operators.batch import Batch, refuse
+from operators.errors import BufferOverflow
+from operators.isolation import ends_the_program
+from operators.runtime import Runtime
+from operators.throttled_log import ThrottledLog
+
+from .accounting import BufferAccounting, Dropped
 from .tick_queue import Segment, TickQueue
 
 __all__ = ["Buffer", "Overflow"]
@@ -34,7 +35,7 @@ class Buffer:
         self,
         observer: abc.ObserverBase[Any],
         scheduler: Any,
-        gauge: BufferGauge,
+        gauge: BufferAccounting,
         *,
         capacity: int,
         overflow: Overflow,
@@ -74,7 +75,11 @@ class Buffer:
 
     def on_next(self, batch: Batch) -> None:
         """Take in a batch; with ``block``, wait until all of it is in."""
-        rest = self._offer(batch, fresh=True)
+        try:
+            rest = self._offer(batch, fresh=True)
+        except AttributeError as error:
+            self.on_error(refuse(batch, "buffered", error))
+            return
         while rest is not None:
             rest = self._offer(rest, fresh=False)
 

@@ -7,7 +7,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import ImmediateScheduler
 
 from operators.account import Account
-from operators.backpressure import BufferGauge, buffered
+from operators.buffered import BufferAccounting, buffered
 from tests.conftest import our_threads, wait_until
 from tests.operators.fakes import FakeBatch, FakeTick, Recorder, Source, in_threads
 from tests.operators.stage import Stage
@@ -104,7 +104,7 @@ def test_its_own_thread_ends_with_the_stream():
 
 def test_a_subscriber_that_left_does_not_hold_up_an_eager_source():
     """A source that emits while it is being subscribed to cannot be disposed yet, and must not hang."""
-    recorder, gauge = Recorder(), BufferGauge()
+    recorder, gauge = Recorder(), BufferAccounting()
 
     def eager(observer, _):
         for number in range(500):
@@ -136,7 +136,7 @@ def test_three_threads_at_once(overflow, eager_switching):
     At every reading the account balances, what comes out is serial and ordered for each source, and every
     drop is told.
     """
-    gauge, source, drops, readings = BufferGauge(), Source(), [], []
+    gauge, source, drops, readings = BufferAccounting(), Source(), [], []
     conflate_key = (lambda tick: tick.name[1] % 7 or None) if overflow == "conflate" else None
     recorder = Recorder(lambda batch: sum(range(200)))
     subscription = source.pipe(

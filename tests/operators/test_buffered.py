@@ -8,7 +8,7 @@ from reactivex.disposable import Disposable
 from reactivex.scheduler import ImmediateScheduler
 
 from operators.account import Account
-from operators.backpressure import BufferGauge, BufferOverflow, Dropped, buffered
+from operators.buffered import BufferAccounting, BufferOverflow, Dropped, buffered
 from operators.runtime import SYSTEM
 from operators.scheduler import BufferingScheduler
 from tests.operators.fakes import ByHand, FakeBatch, Recorder, Source, in_threads
@@ -263,7 +263,7 @@ def test_an_eager_source_does_not_wait_for_a_scheduler_that_is_gone():
     """Room that nobody will ever make is not waited for."""
     scheduler = BufferingScheduler("gone")
     scheduler.dispose()
-    recorder, gauge = Recorder(), BufferGauge()
+    recorder, gauge = Recorder(), BufferAccounting()
 
     def eager(observer, _):
         for number in range(5):
@@ -318,9 +318,9 @@ def test_dispose_drops_what_is_queued():
 
 def test_a_batch_that_races_with_dispose_is_counted():
     """A source that was just emitting when its subscriber left loses no tick from the account. White-box."""
-    from operators.buffer import Buffer
+    from operators._buffer.buffer import Buffer
 
-    gauge, drops = BufferGauge(), []
+    gauge, drops = BufferAccounting(), []
     buffer = Buffer(
         Recorder(),
         ByHand(),
@@ -354,7 +354,7 @@ def test_an_error_comes_after_what_is_queued():
 
 def test_a_gauge_is_for_one_subscription():
     """Two subscriptions of one buffered stream need two gauges; the second is told at once."""
-    gauge = BufferGauge()
+    gauge = BufferAccounting()
     stream = Source().pipe(buffered(5, gauge=gauge, scheduler=ByHand()))
     stream.subscribe(Recorder())
     second = Recorder()

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .account import Account
-from .batch import Batch
-from .runtime import SYSTEM, Runtime
+from operators.account import Account
+from operators.batch import Batch
+from operators.runtime import SYSTEM, Runtime
 
-__all__ = ["BufferGauge", "Dropped"]
+__all__ = ["BufferAccounting", "Dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class _Tally:
         )
 
 
-class BufferGauge:
+class BufferAccounting:
     """Account for every tick of one `buffered`, exactly and at any moment.
 
     Whatever moves a tick moves it here under the lock of the buffer, so every reading balances to zero. Read

@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Hashable, Mapping, MutableSequence
 from typing import Any, Final
 
-from .batch import Batch
-from .gauge import Dropped
+from operators.batch import Batch
+
+from .accounting import Dropped
 
 __all__ = ["Segment", "TickQueue"]
 
