@@ -134,6 +134,7 @@ class Coverage:
             elif asked:
                 self._book.withdraw(session, key)
             self._book.watch(session, key)
+        self._sessions.ask_life(session, self._sessions.next_mark())  # the acknowledgement may be lost
         self._review(session)
 
     def returned(self, connection: str, channels: Iterable[str]) -> None:
@@ -194,6 +195,7 @@ class Coverage:
                 carried = each.carried.pop(key, self) is None
                 if asked or carried:
                     each.leave(key, mark, carried=carried)
+                    self._sessions.ask_life(each, self._sessions.next_mark())
             if span is None and carriers:  # which may be dead
                 span = self._book.open(key, carriers[0].feed, carriers)
                 self._book.depend(span, carriers)

@@ -207,7 +207,7 @@ class Gaps:
         # Others may have ticked in the same moment, and a bar is sent late.
         early_ns = 1 if kind is None or not kind.is_bar else BAR_DELAY_NS
         times = [tick.event_ns - (1 if type(tick) is kind else early_ns) for tick in found]
-        return max([since_ns, *(each for each in times if each < latest_ns)])
+        return max([since_ns - early_ns, *(each for each in times if each < latest_ns)])
 
     def _end_ns(self, span: Span, confirmed_s: float | None) -> int:
         """Return by when a channel was confirmed, or now where it is not."""

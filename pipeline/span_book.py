@@ -362,14 +362,11 @@ class SpanBook:
                 self._tell(outage)
 
     def flush(self) -> None:
-        """Tell all that is open as ending now, and what is not decided as it is."""
+        """Tell all that is open as ending now, and what is not decided: all sessions end."""
         for session in self._sessions.all():
             outage = Outage(session.connection, "disconnected")
             for span in tuple(session.vouches):
-                if span.gain is None or (span.gain <= session.answered and not session.is_mute()):
-                    self.drop(span)
-                else:
-                    self.stop_vouching(session, span, outage)
+                self.stop_vouching(session, span, outage)
         for outage in tuple(self._outages):
             for span in tuple(outage.spans):
                 span.holders = {}

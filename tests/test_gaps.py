@@ -409,6 +409,60 @@ def test_a_move_off_a_dead_socket_is_told_and_one_off_a_living_is_not(world):
     assert gap("A", a, first) in world.told()
 
 
+def test_an_answer_without_a_tick_proves_nothing_at_the_end_of_the_stream(world):
+    """A server that answers pings and sends no ticks would lose for good what it withheld until the close."""
+    a = world.made["A"][-1]
+    world.gaps.begin("two", "feed", ["Q.A"], prove=print, is_mute=lambda: False)
+    world.loop.advance(500)
+    world.gaps.confirm("two", ["Q.A"])
+    world.bring("two", [Quote(ticker="A", event_ms=world.loop.now_ms)])
+    world.pipeline.go_on()
+    (answered,) = world.pings
+    answered()
+    world.pipeline.go_on()
+    world.gaps.flush()
+    assert gap("A", a, world.now_ns) in world.told()
+
+
+def test_what_was_given_back_is_known_to_be_gone_though_its_acknowledgement_was_lost(world):
+    """Asked for there again its first ticks would pass for the last of before, and hide what was missing."""
+    pings = []
+    world.gaps.begin("two", "feed", ["Q.A"], prove=pings.append, is_mute=lambda: False)
+    world.gaps.confirm("two", ["Q.A"])
+    world.bring("two", [Quote(ticker="A", event_ms=world.loop.now_ms)])
+    world.pipeline.go_on()
+    last = world.now_ns
+    world.gaps.give_back("one", ["Q.A"])
+    world.pipeline.go_on()
+    while world.pings:
+        world.pings.pop()()
+        world.pipeline.go_on()
+    world.loop.advance(4000)
+    world.gaps.ask("one", ["Q.A"])  # and the other was half-open meanwhile
+    for _ in range(2):
+        world.loop.advance(500)
+        world.bring("one", [Quote(ticker="A", event_ms=world.loop.now_ms)])
+    world.gaps.end("two")
+    world.pipeline.go_on()
+    world.gaps.flush()
+    assert gap("A", last, last + 4500 * MS) in world.told()
+
+
+def test_a_bar_that_was_sent_first_of_all_is_missing_from_before_its_channel_was_asked_for():
+    """Bars are sent two seconds after their end: those of a session's first moments are of before it."""
+    world = World()
+    world.loop.advance(10_000)
+    begun_ns = world.now_ns
+    world.gaps.begin("one", "feed", ["A.A"], prove=print, is_mute=lambda: False)
+    world.gaps.confirm("one", ["A.A"])
+    world.pipeline.go_on()
+    world.cut("one")
+    world.pipeline.go_on()
+    world.gaps.flush()
+    (told,) = world.told()
+    assert told.from_ns == begun_ns - 2000 * MS
+
+
 def test_an_answer_and_a_tick_prove_that_the_old_place_lived(world):
     """An ordinary move would have its tickers fetched from another source."""
     world.gaps.begin("two", "feed", ["Q.A"], prove=print, is_mute=lambda: False)

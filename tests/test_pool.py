@@ -605,6 +605,7 @@ def test_moves_between_living_connections_tell_nothing():
     world.run(100)
     world.pool.move_ticker("A", "c2")
     world.run(10)
+    world.tick_for(1, *TICKERS)
     world.gaps.flush()
     assert not world.told()
     assert not world.undeclared()
