@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from operators.histogram import LatencyHistogram
 from operators.runtime import SYSTEM, Runtime
+from pipeline.massive.persistence import Backoff, Persistence
 from pipeline.secret import mask_url
 from pipeline.status import ChannelRefused, SinkDown, SinkUp, StatusEvent
 from pipeline.ticks import TickBatch
@@ -38,8 +39,7 @@ STALL_S: Final = 0.5
 HUNG_S: Final = 30.0
 TELL_EVERY_S: Final = 10.0
 """Of one channel, that it is forbidden; and another reason why the server is away."""
-BACKOFF_BASE_S: Final = 0.05
-BACKOFF_CAP_S: Final = 2.0
+PERSISTENCE: Final = Persistence(base_delay_s=0.05, max_delay_s=2.0)
 POLL_S: Final = 0.1
 """How soon a write that waits for the server sees `stop`."""
 GRACE_S: Final = 0.25
@@ -84,14 +84,14 @@ class RedisSink:
         self._channels = channels or Channels()
         self._on_status = on_status
         self._stall_s, self._hung_s = stall_s, hung_s
-        self._clock, self._monotonic, self._uniform = runtime.clock, runtime.monotonic, runtime.uniform
+        self._clock, self._monotonic = runtime.clock, runtime.monotonic
         self._stopping = runtime.event()
         self._stop_by = 0.0
         self._link = RedisLink(url, STALL_S, runtime)
         self._packer = Packer(self._channels)
         self._window = Window(self._packer.per_tick, batched=bool(self._channels.raw_batch))
         self._state = "idle"
-        self._failures = 0
+        self._backoff = Backoff(PERSISTENCE, runtime.uniform)
         self._connections = 0
         self._last_error: str | None = None
         self._rejected: Counter[str] = Counter()
@@ -233,9 +233,8 @@ class RedisSink:
         self._go_down("down", reason, self._monotonic())
         self._window.rewind(self._link.unsent_bytes)
         self._link.close()
-        # Full jitter, so that many clients of a server that comes back do not come at once.
-        self._stopping.wait(self._uniform() * min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2**self._failures))
-        self._failures = min(self._failures + 1, 10)
+        self._backoff.begin()
+        self._stopping.wait(self._backoff.delay_s())
 
     def _tell_forbidden(self) -> None:
         """Name the channels that are forbidden, at most once in 10 s each, and another reason at once."""
@@ -276,7 +275,7 @@ class RedisSink:
             return  # `SinkUp` tells how many were sent again
         if takes or not was_well:
             self._state = "up"
-        self._failures = 0
+        self._backoff.attempt = 0
         if not was_well:
             down_s = self._monotonic() - self._down_since
             resent = self._window.resent - self._resent_before
