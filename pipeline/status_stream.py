@@ -4,7 +4,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from reactivex import abc
 from reactivex.disposable import Disposable
@@ -21,6 +21,9 @@ from .subscriber_log import subscriber_log
 __all__ = ["FailureReporter", "LossReporter", "StatusStream", "is_warning"]
 
 log = logging.getLogger("tickbraid.status")
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 CAPACITY_EVENTS: Final = 10_000
 LOSS_WINDOW_S: Final = 1.0
@@ -256,14 +259,11 @@ class _Window:
         self._flush()
 
 
-class LossReporter:
-    """Turns drops, of which there may be thousands a second, into at most one `Loss` a second and kind.
-
-    The first drop of a kind is announced within a second, together with those that follow in that time; the
-    counts add up to all that was dropped. `report` and `flush` may be called from any thread.
+class _Reporter(Generic[_K, _V]):
+    """Gathers by kind what is reported, and announces it once a second; any thread.
 
     Args:
-        emit: takes the `Loss` events.
+        emit: takes the events.
         scheduler: for the second's end.
         runtime: its wall clock and locks.
     """
@@ -278,7 +278,19 @@ class LossReporter:
         self._clock = runtime.clock
         self._lock = runtime.lock()
         self._window = _Window(scheduler, self.flush, runtime)
-        self._open: dict[_Key, tuple[int, int, int]] = {}
+        self._open: dict[_K, _V] = {}
+
+    def flush(self) -> None:
+        """Announce now what was reported."""
+        raise NotImplementedError
+
+
+class LossReporter(_Reporter[_Key, tuple[int, int, int]]):
+    """Turns drops, of which there may be thousands a second, into at most one `Loss` a second and kind.
+
+    The first drop of a kind is announced within a second, together with those that follow in that time; the
+    counts add up to all that was dropped. `report` and `flush` may be called from any thread.
+    """
 
     def report(  # noqa: PLR0917  # the fields of a Loss, in their order
         self, where: str, connection: str | None, reason: str, count: int, from_ns: int, to_ns: int
@@ -308,28 +320,11 @@ class LossReporter:
             )
 
 
-class FailureReporter:
+class FailureReporter(_Reporter[str, tuple[int, str]]):
     """Turns failures, of which there may be one a tick, into a `SubscriberFailed` a second and subscriber.
 
     `report` and `flush` may be called from any thread.
-
-    Args:
-        emit: takes the events.
-        scheduler: for the second's end.
-        runtime: its wall clock and locks.
     """
-
-    def __init__(
-        self,
-        emit: Callable[[status.StatusEvent], None],
-        scheduler: abc.SchedulerBase,
-        runtime: Runtime = SYSTEM,
-    ) -> None:
-        self._emit = emit
-        self._clock = runtime.clock
-        self._lock = runtime.lock()
-        self._window = _Window(scheduler, self.flush, runtime)
-        self._open: dict[str, tuple[int, str]] = {}
 
     def report(self, subscriber: str, count: int, error: BaseException) -> None:
         """Add ``count`` ticks on which a subscriber failed."""
