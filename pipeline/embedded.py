@@ -1,10 +1,4 @@
-"""A Redis (or Valkey) server of our own on loopback, for the demo and the tests; it dies when we do.
-
-The leash is a shell between us and the server: it waits on a pipe of which only we hold the other end, so
-the end of this process, SIGKILL included, is the end of the pipe, and of the server, and of its directory.
-(Linux's ``PR_SET_PDEATHSIG`` would follow the *thread* that started the server.) A process forked from this
-one without ``exec`` holds the pipe too; the server then lives as long as the longer of the two.
-"""
+"""A Redis (or Valkey) server of our own on loopback, for the demo and the tests; it dies when we do."""
 
 import contextlib
 import os
@@ -13,29 +7,28 @@ import select
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 from .errors import ServerUnavailable
+from .leash import END_DEADLINE_S, Leashed
 
 __all__ = ["RedisServer"]
 
 LEASH: Final = (
-    '"$@" </dev/null 3>&1 >"$0/log" 2>&1 & echo $!; exec >&-; read _; kill -9 $!; wait $!; rm -rf "$0"'
+    '"$@" </dev/null 3>&1 >"$0/log" 2>&1 & echo $!; exec >&- 2>&-; read _; kill -9 $!; wait $!; rm -rf "$0"'
 )
-"""Tells the server's pid, then leaves our pipe to the server alone (as fd 3: its end is the server's end)."""
+"""Tells the server's pid, then leaves our pipe to the server alone (fd 3, whose end is the server's end). The
+shell closes its stderr, or what it says about the job that was killed would kill it before its ``rm``."""
 START_DEADLINE_S: Final = 10.0
-END_DEADLINE_S: Final = 2.0
 PROBE_EVERY_S: Final = 0.01
 PORTS: Final = range(20_000, 32_000)
 """Below the ephemeral ports, so that no outgoing connection takes ours while the server is restarted."""
 
 
-class RedisServer:
+class RedisServer(Leashed):
     """A running server without persistence; use it as a context manager, or `close` it.
 
     Args:
@@ -45,9 +38,9 @@ class RedisServer:
     """
 
     def __init__(self, binary: str, port: int, options: tuple[str, ...]) -> None:
+        super().__init__()
         self._binary = binary
         self._options = options
-        self._leash: subprocess.Popen[bytes] | None = None
         self._directory = Path()
         self.port = port
         self.pid = 0
@@ -82,16 +75,8 @@ class RedisServer:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--protected-mode", "yes"]
         arguments += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
         arguments += ["--dir", str(self._directory), *self._options]
-        # In a session of its own: Ctrl-C is for us, who then drain into it.
-        self._leash = subprocess.Popen(  # noqa: S603  # the binary was found by us
-            ["/bin/sh", "-c", LEASH, str(self._directory), self._binary, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-        )
-        self.pid = int(self._pulse.readline())
+        self._start(LEASH, str(self._directory), self._binary, *arguments)
+        self.pid = int(self._output.readline())
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -113,26 +98,9 @@ class RedisServer:
 
     def close(self) -> None:
         """End it and remove its directory; idempotent, within 2 s."""
-        leash = self._leash
-        if leash is None or leash.returncode is not None:
-            return
-        if leash.stdin is not None:
-            leash.stdin.close()
-        try:
-            leash.wait(END_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            leash.kill()
-            leash.wait()
-        self._pulse.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()
+        if self._leash is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_DEADLINE_S
@@ -150,20 +118,14 @@ class RedisServer:
         return False
 
     def _signal(self, number: signal.Signals) -> bool:
-        alive = not self._pulse.closed and not self._has_ended(0.0)  # the pid may be another's by now
+        alive = not self._output.closed and not self._has_ended(0.0)  # the pid may be another's by now
         if alive:
             os.kill(self.pid, number)
         return alive
 
     def _has_ended(self, wait_s: float) -> bool:
         """Wait for the end of the pipe that the server alone holds, and into which nothing is written."""
-        return bool(select.select([self._pulse], [], [], wait_s)[0])
-
-    @property
-    def _pulse(self) -> IO[bytes]:
-        if self._leash is None or self._leash.stdout is None:
-            raise ServerUnavailable("it was never started")
-        return self._leash.stdout
+        return bool(select.select([self._output], [], [], wait_s)[0])
 
 
 def _find_binary() -> str:

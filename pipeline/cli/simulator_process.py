@@ -1,16 +1,14 @@
 """A simulated Massive in a process of its own, which dies when we do."""
 
-import os
 import select
-import signal
 import subprocess
 import sys
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
 from pipeline.errors import ServerUnavailable
+from pipeline.leash import Leashed
 
 __all__ = ["Sent", "SimulatorProcess"]
 
@@ -53,7 +51,7 @@ class _Report(msgspec.Struct):
     sent: Sent
 
 
-class SimulatorProcess:
+class SimulatorProcess(Leashed):
     """Runs ``python -m pipeline.massive.simulator`` from start to `end` or `close`; a context manager.
 
     Args:
@@ -64,16 +62,10 @@ class SimulatorProcess:
     """
 
     def __init__(self, *arguments: str) -> None:
-        # -P: a `pipeline` in the working directory is not ours. In a session of its own: Ctrl-C is for us.
+        super().__init__()
+        # -P: a `pipeline` in the working directory is not ours.
         command = [sys.executable, "-P", "-m", "pipeline.massive.simulator", "--port", "0", "--json"]
-        self._leash = subprocess.Popen(  # noqa: S603  # our own interpreter
-            ["/bin/sh", "-c", LEASH, "sh", *command, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        self._process = self._start(LEASH, "sh", *command, *arguments)
         try:
             self.url = self._read_url()
         except BaseException:
@@ -87,7 +79,7 @@ class SimulatorProcess:
             ServerUnavailable: it was gone, or did not report in time.
         """
         try:
-            report, words = self._leash.communicate(b"end\n", END_DEADLINE_S)
+            report, words = self._process.communicate(b"end\n", END_DEADLINE_S)
             return msgspec.json.decode(report, type=_Report).sent
         except subprocess.TimeoutExpired:
             raise ServerUnavailable(f"the simulator did not report within {END_DEADLINE_S:.0f} s") from None
@@ -95,25 +87,10 @@ class SimulatorProcess:
             last = words.decode(errors="replace").strip() or "nothing"
             raise ServerUnavailable(f"the simulator ended without a report; its last words: {last}") from None
 
-    def close(self) -> None:
-        """Kill what is left of it; idempotent."""
-        if self._leash.returncode is None:
-            os.killpg(self._leash.pid, signal.SIGKILL)
-        with self._leash:  # waits, and closes the pipes
-            pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _read_url(self) -> str:
-        assert self._leash.stderr is not None  # noqa: S101  # it is a pipe
-        ready = select.select([self._leash.stderr], [], [], START_DEADLINE_S)[0]
-        words = self._leash.stderr.readline().decode(errors="replace").strip() if ready else "nothing"
+        assert self._process.stderr is not None  # noqa: S101  # it is a pipe
+        ready = select.select([self._process.stderr], [], [], START_DEADLINE_S)[0]
+        words = self._process.stderr.readline().decode(errors="replace").strip() if ready else "nothing"
         if not words.startswith(LISTENING):
             raise ServerUnavailable(f"the simulator did not start; it said: {words}")
         return words.removeprefix(LISTENING)

@@ -21,6 +21,7 @@ OUTSIDE: Final = {
     "pipeline/health/otel.py": "of whoever looks at a stream",
     "pipeline/health/readings.py": "of whoever looks at a stream",
     "pipeline/health/server.py": "of the page: a server with a thread of its own",
+    "pipeline/leash.py": "it starts a process, and ends it",
     "pipeline/massive/simulator/client.py": "the server's shell, on asyncio: the simulation has its own",
     "pipeline/massive/simulator/command.py": "the command line's",
     "pipeline/massive/simulator/server.py": "the server's shell, on asyncio: the simulation has its own",
