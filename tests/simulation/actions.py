@@ -127,6 +127,10 @@ class Actions:
         self._run.detach(_pick([name for name in sinks if sinks[name][0].hangs] or [*sinks], x))
         return "left"
 
+    def quit(self, _x: float, _y: float) -> str:
+        """Let the callback leave for good, which may be reading the sockets itself."""
+        return "left" if self._run.quit() else ""
+
     def raise_(self, x: float, y: float) -> str:
         """Let a subscriber's code raise."""
         user, error = _pick(self._run.users, x), _pick(ERRORS, y)

@@ -166,6 +166,7 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
         part="operators",
         seen="once a callback has read the sockets itself and leaves, nobody reads them",
         edits=(Edit("pipeline.massive.loop:SocketLoop.lead", "self._summons.put(False)", "pass"),),
+        can_show=lambda it: happens(it, "quit"),
     ),
     Breakage(
         name="raising_ends_the_thread",
@@ -237,6 +238,19 @@ OF_TICKS: Final[tuple[Breakage, ...]] = (
                 "pipeline.sinks.redis_window:Window.rewind",
                 "back[-1] = back[-1].split(self._answered)[1]",
                 "pass",
+            ),
+        ),
+        can_show=lambda it: it.world.redis,
+    ),
+    Breakage(
+        name="again_in_reverse",
+        part="sinks",
+        seen="what was on its way to Redis when its connection broke comes in the wrong order",
+        edits=(
+            Edit(
+                "pipeline.sinks.redis_window:Window.rewind",
+                "self._waiting.extendleft(back)",
+                "self._waiting.extendleft(reversed(back))",
             ),
         ),
         can_show=lambda it: it.world.redis,

@@ -153,6 +153,30 @@ def _judge_reads(carriage: Carriage, context: Context) -> Iterator[Verdict]:
         wait_ns, message = longest
         words = f"what was sent at {context.at(message.sent_ns)} was read {wait_ns / SECOND:.1f} s later"
         yield Verdict(Statement.PROMPT, message.sent_ns + PROMPT_NS, words)
+    for subscription in carriage.record.subscriptions.values():
+        yield from _judge_hand_over(carriage, subscription, context)
+
+
+def _judge_hand_over(carriage: Carriage, subscription: Subscription, context: Context) -> Iterator[Verdict]:
+    """Judge that what was read comes soon, where its subscriber has time, and nobody is there who blocks."""
+    waits = subscription.busy + [
+        (each.entering_ns, carriage.now_ns if each.leaving_ns is None else each.leaving_ns)
+        for each in carriage.record.subscriptions.values()
+        if each.blocks
+    ]
+    calls = sorted([*subscription.order, *subscription.failed], key=itemgetter(1), reverse=True)
+    for key, at_ns in dict(calls).items():  # the first of each; a copy from beyond the window comes again
+        read = carriage.first_reads.get(key)
+        if read is None or at_ns <= read.read_ns + PROMPT_NS:
+            continue
+        due_ns = read.read_ns
+        for from_ns, to_ns in sorted(waits):
+            if from_ns <= at_ns and due_ns <= to_ns:
+                due_ns = to_ns
+        if at_ns > due_ns + PROMPT_NS:
+            words = f"{read.made.channel} read at {context.at(read.read_ns)} came to {subscription.name}"
+            yield Verdict(Statement.PROMPT, due_ns + PROMPT_NS, f"{words} at {context.at(at_ns)}")
+            return
 
 
 # -- what was told of it ------------------------------------------------------------------------------------
@@ -429,20 +453,24 @@ def _judge_redis(carriage: Carriage, account: Account, context: Context) -> Iter
     resent = sum(event.resent for event in troubles if isinstance(event, SinkUp))
     is_known = not troubles or isinstance(troubles[-1], SinkUp)  # else it has not told yet
     for channel, messages in record.published.items():
-        seen: set[int] = set()
+        seen: Counter[int] = Counter()
         repeated = 0
         for keys in messages:
-            repeated += not seen.isdisjoint(keys)
+            repeated += any(seen[key] > carriage.far_copies(key, context.window) for key in keys if seen[key])
             seen.update(keys)
         unknown = [key for key in seen if key not in carriage.first_reads]
-        distinct = len(seen)
+        # A copy from beyond the window of dedupe was delivered again.
+        taken = sum(
+            1 if count == 1 else min(count, 1 + carriage.far_copies(key, context.window))
+            for key, count in seen.items()
+        )
         if unknown:
             yield Verdict(Statement.REDIS, now_ns, f"{channel}: {len(unknown)} messages of no tick")
-        if channel not in context.forbidden and distinct < account.delivered:
-            detail = f"{channel}: {distinct} ticks, {account.delivered} delivered"
+        if channel not in context.forbidden and taken < account.delivered:
+            detail = f"{channel}: {taken} ticks, {account.delivered} delivered"
             yield Verdict(Statement.REDIS, now_ns, detail)
-        if distinct > account.delivered + account.dropped + account.failed + account.queued:
-            detail = f"{channel}: {distinct} ticks, of which only {account} is counted"
+        if len(seen) > account.delivered + account.dropped + account.failed + account.queued:
+            detail = f"{channel}: {len(seen)} ticks, of which only {account} is counted"
             yield Verdict(Statement.REDIS, now_ns, detail)
         turned = carriage.find_turned(dict.fromkeys(key for keys in messages for key in keys))
         if turned is not None and not context.refuses:

@@ -190,6 +190,8 @@ class Subscription:
         entered_ns: when it was; what was read later belongs to it.
         leaving_ns: when it asked to leave, or the stream took leave of it.
         kind: ``callback``, ``batches`` or ``redis``.
+        blocks: the stream waits for it where it has no room.
+        busy: when its own code took its time, as (from, to).
         order: what was delivered, as (key, when); what it raised on is not.
         failed: what it raised on.
         by_connection: how many ticks came by each connection, where it is told.
@@ -200,6 +202,8 @@ class Subscription:
     entered_ns: int | None = None
     leaving_ns: int | None = None
     kind: str = "callback"
+    blocks: bool = False
+    busy: list[tuple[int, int]] = field(default_factory=list)
     order: list[tuple[int, int]] = field(default_factory=list)
     failed: list[tuple[int, int]] = field(default_factory=list)
     by_connection: Counter[str] = field(default_factory=Counter)
@@ -263,9 +267,9 @@ class Record:
         session = self.sessions[number] = Session(number, connection, now_ns)
         return session
 
-    def enter(self, name: str, now_ns: int, kind: str = "callback") -> Subscription:
+    def enter(self, name: str, now_ns: int, kind: str = "callback", *, blocks: bool = False) -> Subscription:
         """Note that somebody subscribes."""
-        subscription = self.subscriptions[name] = Subscription(name, now_ns, kind=kind)
+        subscription = self.subscriptions[name] = Subscription(name, now_ns, kind=kind, blocks=blocks)
         return subscription
 
     def tell(self, event: Any, now_ns: int) -> None:

@@ -5,6 +5,7 @@ Chance is split by purpose, so that a fault that is taken out changes nothing bu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from math import inf
 from random import Random
 from typing import Final
 
@@ -235,7 +236,13 @@ def schedule_of(seed: int, seconds: float, *, days: bool = False) -> Schedule:
     world = _world(Random(f"{seed}/world"), seconds, days=days)
     world = replace(world, buggify=_sites(Random(f"{seed}/sites")))
     faults = [*_faults(Random(f"{seed}/faults"), world)]
+    if world.mode == "liveness" and Random(f"{seed}/last").random() < 0.5:
+        faults = _up_to_the_last(faults)
     faults += [fault for fault in _leaving(Random(f"{seed}/leaving"), faults) if fault.at_s < world.seconds]
+    faults += [fault for fault in _hanging(Random(f"{seed}/hanging"), faults) if fault.at_s < world.seconds]
+    if (quitting := Random(f"{seed}/quit")).random() < 0.1:
+        at_s = FIRST_FAULT_S + quitting.random() * (world.seconds - FIRST_FAULT_S)
+        faults.append(Fault(round(at_s, 3), "quit"))
     return Schedule(seed, world, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 
@@ -348,6 +355,21 @@ def _faults(random: Random, world: World) -> Iterator[Fault]:
 def _part_of(random: Random) -> float:
     """Draw a number below 1, with few digits: rounded up to 1 it would pick what is after the last."""
     return min(round(random.random(), 4), 0.9999)
+
+
+def _up_to_the_last(faults: list[Fault]) -> list[Fault]:
+    """Return what happens until a connection is dead for good: what comes after moves its tickers, too."""
+    dead_s = next((fault.at_s for fault in faults if fault.kind == "dead"), inf)
+    return [fault for fault in faults if fault.at_s <= dead_s]
+
+
+def _hanging(random: Random, faults: list[Fault]) -> Iterator[Fault]:
+    """Yield that a Redis which answers late, so that much is on its way to it, hangs and is gone."""
+    for late in faults:
+        if late.kind == "redis_replies_late" and random.random() < 0.6:
+            hangs_s = late.at_s + 2 + 4 * random.random()
+            yield Fault(round(hangs_s, 3), "redis_hung", 0.0, round(0.5 + 0.2 * random.random(), 4))
+            yield Fault(round(hangs_s + 3 + 3 * random.random(), 3), "redis_rst")
 
 
 def _leaving(random: Random, faults: list[Fault]) -> Iterator[Fault]:

@@ -172,6 +172,13 @@ def _read_late(history, random):
     session.messages[place] = message._replace(sent_ns=message.sent_ns - PROMPT_NS)
 
 
+def _hand_over_late(history, random):
+    order = history.record.subscriptions["all"].order
+    place = random.randrange(len(order))
+    key, at_ns = order[place]
+    order[place] = key, at_ns + PROMPT_NS + SECOND
+
+
 DAMAGES = {
     _lose_a_delivery: Statement.READ,
     _lose_it_and_its_count: Statement.READ,
@@ -195,6 +202,7 @@ DAMAGES = {
     _tell_of_failures_at_the_end: Statement.COUNTED,
     _leave_it_queued: Statement.EQUAL,
     _read_late: Statement.PROMPT,
+    _hand_over_late: Statement.PROMPT,
 }
 
 
@@ -205,6 +213,18 @@ def test_each_kind_of_damage_breaks_its_promise(damage, seed):
     history = perfect_history(seed)
     damage(history, Random(seed))
     assert DAMAGES[damage] in _judged(history)
+
+
+def test_who_was_busy_or_had_to_wait_for_another_gets_it_later():
+    """Who hangs himself, or beside one that blocks, is promised nothing sooner."""
+    for is_busy in (True, False):
+        history = perfect_history(1)
+        _hand_over_late(history, Random(1))
+        if is_busy:
+            history.record.subscriptions["all"].busy.append((START_NS, END_NS))
+        else:
+            history.record.enter("blocker", START_NS, blocks=True)
+        assert Statement.PROMPT not in _judged(history)
 
 
 def _change(history, name, **changes):
@@ -324,6 +344,27 @@ def test_redis_has_what_was_delivered_to_its_sink():
     assert Statement.REDIS in _redis([1, 2, 4, 5], delivered=5)
     assert Statement.REDIS in _redis([1, 2, 3, 4, 5, 9], delivered=5)
     assert Statement.REDIS in _redis([1, 2, 3, 4, 5], delivered=3, queued=1)
+
+
+def test_redis_has_again_what_dedupe_no_longer_knew():
+    """A copy from beyond the window is delivered as a tick of its own, and so published."""
+    record = Record()
+    session = record.begin_session(1, "connection_1", START_NS)
+    for key in (1, 2, 3, 1):
+        record.make(Made("T.A", key, START_NS + key, START_NS + key))
+    for place, key in enumerate((1, 2, 3, 1), 1):
+        session.send([key], place, place + 1, START_NS + place)
+    session.read(9, START_NS + 10)
+    record.enter("redis", START_NS - 1, kind="redis").entered_ns = START_NS - 1
+    for key in (1, 2, 3, 1):
+        record.publish("raw", key)
+    accounts = {"redis": {"connection_1": Account(received=4, delivered=4)}}
+
+    def broken(window):
+        verdicts = judge(record, END_NS, accounts, Context(start_ns=START_NS, window=window))
+        return Statement.REDIS in {verdict.statement for verdict in verdicts}
+
+    assert (broken(window=3), broken(window=4)) == (False, True)
 
 
 def test_redis_has_it_in_the_order_of_the_stream():

@@ -146,4 +146,4 @@ def test_every_fault_of_the_servers_may_happen():
     """A fault that no schedule names is never tried."""
     assert set(SERVER_FAULTS) == set(FAULTS)
     assert set(REDIS_FAULTS) == {f"redis_{name}" for name in FAULTS_OF_REDIS}
-    assert set(OWN_FAULTS) | {"dead"} == set(ACTIONS)
+    assert set(OWN_FAULTS) | {"dead", "quit"} == set(ACTIONS)

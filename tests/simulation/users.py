@@ -59,15 +59,20 @@ class _User:
         if hang_s:
             self.effects.append("hung")
             self.hangs = True
-            self._wait(hang_s)
+            self._take(hang_s)
             self.hangs = False
         if self._slow_calls:
             self._slow_calls -= 1
             self.effects.append("slow")
-            self._wait(self._slow_s)
+            self._take(self._slow_s)
         if self._errors:
             self.effects.append("raised")
             raise self._errors.popleft()("from user code")
+
+    def _take(self, seconds: float) -> None:
+        began_ns = self._now_ns()
+        self._wait(seconds)
+        self.subscription.busy.append((began_ns, self._now_ns()))
 
 
 class Callback(_User):

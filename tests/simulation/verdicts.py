@@ -13,7 +13,7 @@ class Statement(StrEnum):
     MADE = "what is delivered was made, and was read off a socket before"
     ONCE = "a tick is delivered once"
     READ = "a tick that was read is delivered or counted"
-    PROMPT = "what arrives is read soon, whatever a subscriber does that does not block"
+    PROMPT = "what arrives is read and handed over soon, whatever a subscriber does that does not block"
     TOLD = "a tick that was not read lies in a told span of its channel"
     SOON = "a loss is told soon after the channel is carried again"
     SPAN = "a told span is no wider than what may be missing"

@@ -8,6 +8,7 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import msgspec
+from reactivex import abc
 
 from pipeline import status
 from pipeline.build import braid_stream
@@ -207,6 +208,8 @@ class Run:
         self.names = world.names
         self.wanted = dict.fromkeys(self.names)
         self.users: list[Any] = []
+        self.callback: abc.DisposableBase | None = None
+        """The subscription of the callback, while it has one."""
         self.sinks: dict[str, tuple[TakesBatches, Any]] = {}
         self.stream: Any = None
         self.dead: set[str] = set()
@@ -295,12 +298,14 @@ class Run:
         now_ns = self.true_ns
         self.stream = braid_stream(self.settings, self.runtime)
         self.stream.status.subscribe(self._hear)
+        blocks = self.world.overflow == "block"
         if self.world.redis:
-            self.record.enter("redis", now_ns, kind="redis").entered_ns = now_ns
-        callback = Callback(self.record.enter("callback", now_ns), self.runtime, lambda: self.true_ns)
-        batches = self._takes_batches("batches")
+            self.record.enter("redis", now_ns, kind="redis", blocks=blocks).entered_ns = now_ns
+        taken = self.record.enter("callback", now_ns, blocks=blocks)
+        callback = Callback(taken, self.runtime, lambda: self.true_ns)
+        batches = self._takes_batches("batches", blocks=blocks)
         self.users += [callback, batches]
-        self._insist(lambda: self.stream.subscribe(callback, self._ends(callback)))
+        self.callback = self._insist(lambda: self.stream.subscribe(callback, self._ends(callback)))
         callback.subscription.entered_ns = self.true_ns
         self._insist(lambda: self.stream.batches.subscribe(batches, self._ends(batches)))
         batches.subscription.entered_ns = self.true_ns
@@ -481,7 +486,7 @@ class Run:
     def attach(self, name: str, overflow: str, capacity: int) -> None:
         """Let a sink join."""
         self._may_block = self._may_block or overflow == "block"
-        sink = self._takes_batches(name)
+        sink = self._takes_batches(name, blocks=overflow == "block")
         self.users.append(sink)
 
         def join() -> None:
@@ -504,6 +509,15 @@ class Run:
         sink, handle = self.sinks.pop(name)
         self._ends(sink)()
         self.spawn(handle.dispose, "operator")
+
+    def quit(self) -> bool:
+        """Let the callback leave for good; return whether it was there."""
+        subscription, self.callback = self.callback, None
+        if subscription is None:
+            return False
+        self._ends(self.users[0])()
+        self.spawn(subscription.dispose, "operator")
+        return True
 
     def set_clock(self, ahead_ns: int) -> None:
         """Set our clock, so much ahead of the true time."""
@@ -550,10 +564,9 @@ class Run:
             if link.tcp.dialled_by in self.dead:
                 link.conversation.abort("dead")
 
-    def _takes_batches(self, name: str) -> TakesBatches:
-        return TakesBatches(
-            self.record.enter(name, self.true_ns, kind="batches"), self.runtime, lambda: self.true_ns
-        )
+    def _takes_batches(self, name: str, *, blocks: bool = False) -> TakesBatches:
+        subscription = self.record.enter(name, self.true_ns, kind="batches", blocks=blocks)
+        return TakesBatches(subscription, self.runtime, lambda: self.true_ns)
 
     def _ends(self, user: Any) -> Callable[..., None]:
         def end(*_: object) -> None:
