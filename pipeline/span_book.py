@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from .sessions import Sessions
@@ -358,8 +359,11 @@ class SpanBook:
             for span in outage.spans:
                 if span.ended_s + HOLD_S <= now_s:
                     span.holders = {}
-            if outage.has_ended and not any(span.is_awaited for span in outage.spans):
-                self._tell(outage)
+            if outage.has_ended:
+                outage.waits_s = min(outage.waits_s, now_s)
+                awaits = any(span.is_awaited for span in outage.spans)
+                if not awaits or outage.waits_s + SETTLE_S <= now_s:
+                    self._tell(outage)
 
     def flush(self) -> None:
         """Tell all that is open as ending now, and what is not decided: all sessions end."""
@@ -383,6 +387,7 @@ class SpanBook:
     def _tell(self, outage: Outage) -> None:
         """Tell what has ended of an outage, and keep what has not."""
         ended = [span for span in outage.spans if span.is_final]
+        outage.waits_s = inf
         for span in ended:
             del outage.spans[span]
             self._settled(span)

@@ -1,6 +1,7 @@
 """What `Coverage` keeps: sessions with their channels, and spans in which ticks may be missing."""
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from .symbols import WILDCARD, other_spellings
@@ -37,15 +38,17 @@ class Outage:
     Attributes:
         spans: those that are certain and not told.
         ended_s: when the last of them ended, monotonic.
+        waits_s: since when one that has ended waits for the others to be told with it.
     """
 
-    __slots__ = ("connection", "ended_s", "reason", "spans")
+    __slots__ = ("connection", "ended_s", "reason", "spans", "waits_s")
 
     def __init__(self, connection: str, reason: str) -> None:
         self.connection = connection
         self.reason = reason
         self.spans: dict[Span, None] = {}
         self.ended_s = 0.0
+        self.waits_s = inf
 
     @property
     def has_ended(self) -> bool:

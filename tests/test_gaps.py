@@ -359,6 +359,24 @@ def test_a_gap_is_told_though_somebody_never_answers_for_its_channel(world):
     assert [each.channel for each in world.told() if each.ticker == "A"] == ["Q.A"]
 
 
+def test_what_has_ended_does_not_wait_for_what_is_found_again_and_again(world):
+    """A ticker whose new place dies each second would keep what is known of all others from being told."""
+    world.cut("one")
+    world.subscribe("two", "A")
+    world.make("A")
+    world.read("two")
+    world.gaps.begin("three", "feed", [], prove=print, is_mute=lambda: False)
+    for _ in range(10):
+        world.gaps.ask("three", ["Q.B"])
+        world.gaps.confirm("three", ["Q.B"])
+        world.pipeline.go_on()
+        world.loop.advance(1000)
+        world.gaps.give_back("three", ["Q.B"])
+        world.gaps.returned("three", ["Q.B"])
+        world.pipeline.go_on()
+    assert [each.channel for each in world.told()] == ["Q.A"]
+
+
 def test_times_beyond_all_times_end_nothing(world):
     """One tick with a nonsense time would hide what is lost, or declare all until doomsday."""
     a = world.made["A"][-1]

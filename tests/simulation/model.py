@@ -45,7 +45,7 @@ class Context:
         window: elements, by which a copy may be behind and is taken out still.
         sheds: something may be given up before it is decoded: then nobody knows what of it was a copy.
         margin_ns: of event times, which are floored to the ms.
-        decode_ns: what was read may wait so long until it is decoded.
+        decode_ns: what was read may wait so long until it is decoded: as long as user code that blocks hangs.
         forbidden: channels of Redis that take nothing.
         refuses: Redis refused something: what it took meanwhile comes before that.
         holds: reads may be held back, by who blocks or where there is little room.
@@ -103,7 +103,8 @@ def _judge_losses(carriage: Carriage, context: Context) -> Iterator[Verdict]:
                 untold[made.channel].append(made)
             continue
         first = min(spans, key=lambda span: span.told_ns)
-        if back_ns is not None and first.told_ns > max(back_ns, _left_ns(carriage, made)) + SOON_NS:
+        soon_ns = SOON_NS + context.decode_ns  # what was read before comes first
+        if back_ns is not None and first.told_ns > max(back_ns, _left_ns(carriage, made)) + soon_ns:
             late[made.channel].append((made, first))
     for channel, ticks in untold.items():
         made = ticks[0]

@@ -426,13 +426,15 @@ class Run:
 
     @property
     def _context(self) -> Context:
+        holds = self._may_block or self.world.ingest_bytes < SMALL_INGEST_BYTES
         return Context(
             start_ns=self.world.start_ns,
             window=self.world.dedupe_window,
             forbidden=frozenset(self._forbidden),
             sheds=self.world.ingest_bytes < SMALL_INGEST_BYTES or self.world.max_age_ms > 0,
             refuses=any(fault.kind == "redis_refuses" for fault in self.schedule.faults),
-            holds=self._may_block or self.world.ingest_bytes < SMALL_INGEST_BYTES,
+            holds=holds,
+            decode_ns=int((HANG_S if holds else 1.0) * 1e9),
         )
 
     def _take_published(self) -> None:
