@@ -150,7 +150,8 @@ class Connection:
     def prove(self, answered: Callable[[], None]) -> None:
         """Ping the server of a live session, and call ``answered`` when it answers. From any thread.
 
-        There is one at a time; of a session that ends first nothing is heard.
+        All that was requested before is done then, also what waited to be sent. There is one at a time; of a
+        session that ends first nothing is heard.
         """
 
         def ask() -> None:
@@ -160,7 +161,7 @@ class Connection:
                 self._proof = payload, answered
                 self._transport.ping(payload)
 
-        self._soon(ask)
+        self._soon(lambda: self._subscriptions.afterwards(ask))
 
     def is_mute(self) -> bool:
         """Tell whether the session has brought no ticks for far longer than ever. From any thread."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 from reactivex import abc
@@ -43,7 +44,7 @@ class Subscriptions:
         self._monotonic = monotonic
         self._ledger = Ledger()
         self._in_session = False
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Callable[[], object]] = deque()
         self._credit = BURST_REQUESTS
         self._answer_timer = SerialDisposable()
         self._pace_timer = SerialDisposable()
@@ -92,6 +93,13 @@ class Subscriptions:
             self._request("unsubscribe", split_requests(self._ledger.renew()))
             self._ask()
 
+    def afterwards(self, action: Callable[[], object]) -> None:
+        """Do something behind all requests that wait to be sent, but not after the session's end."""
+        if self._waiting:
+            self._waiting.append(action)
+        else:
+            action()
+
     def confirm(self, channels: list[str]) -> None:
         """Take acknowledgements."""
         confirmed = self._ledger.confirm(channels)
@@ -111,7 +119,7 @@ class Subscriptions:
 
     def _request(self, action: str, requests: list[list[str]]) -> None:
         idle = not self._waiting
-        self._waiting += [channel_request(action, channels) for channels in requests]
+        self._waiting += [partial(self._send, channel_request(action, channels)) for channels in requests]
         if idle:
             self._send_on()
 
@@ -119,7 +127,7 @@ class Subscriptions:
         """Send what may go, and see to the rest in a moment; a pause restores the credit."""
         while self._waiting and self._credit:
             self._credit -= 1
-            self._send(self._waiting.popleft())
+            self._waiting.popleft()()
         if self._credit < BURST_REQUESTS and self._in_session:
             self._pace_timer.disposable = self._scheduler.schedule_relative(PACE_S, self._restore)
 

@@ -50,6 +50,21 @@ def test_a_refusal_is_told_with_its_channels_and_does_not_spoil_the_others():
     assert world.wire.subscriptions() == [["T.A"], ["NOI.A"]]
 
 
+def test_an_answer_says_that_all_that_was_requested_before_is_done():
+    """A channel would pass for given back while it flows, and its ticks for those of a new beginning."""
+    world = World().go_live()
+    for n in range(30):
+        world.connection.want([f"T.{n}"])
+    world.connection.give_up(["Q.A"])
+    answers = []
+    world.connection.prove(lambda: answers.append(len(world.wire.sent)))
+    for _ in range(50):
+        world.run(0.1)
+        world.wire.pong(world.wire.payload)
+    (sent,) = answers
+    assert world.wire.sent[sent - 1] == {"action": "unsubscribe", "params": "Q.A"}
+
+
 def test_wanting_and_giving_up_while_live():
     """Run-time changes go out at once; what was never asked for is not given back."""
     world = World().go_live()
