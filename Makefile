@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all coverage check format fuzz simulate lock bench notebooks picture clean
+.PHONY: help demo test test-all coverage check docs format fuzz simulate lock bench notebooks picture clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,15 @@ test-all: $(VENV)/.dev $(VENV)/.fuzz  ## what `make test` leaves out since it ta
 coverage: $(VENV)/.dev  ## the same with branch coverage, which takes half as long again
 	$(BIN)/python -m pytest -n 3 --dist worksteal --cov --cov-report=term
 
-check: $(VENV)/.dev  ## lint, format, types; what would make two runs of one seed differ
+check: $(VENV)/.dev  ## lint, format, types, docs; what would make two runs of one seed differ
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.determinism
+	$(MAKE) --no-print-directory docs
+
+docs: $(VENV)/.docs  ## docs/ and an API reference as a site in docs/_build/html; a link or a name that leads nowhere fails
+	$(BIN)/python -m sphinx --fail-on-warning --fresh-env --quiet -d docs/_build/doctrees docs docs/_build/html
 
 format: $(VENV)/.dev  ## mend what ruff can mend
 	$(BIN)/ruff check --fix --exit-zero --quiet .
@@ -65,7 +69,7 @@ picture: $(VENV)/.demo  ## draw docs/demo.svg anew
 	$(BIN)/python docs/picture.py
 
 clean:  ## remove the virtual environment and all caches
-	rm -rf $(VENV) $(VENV)-bench $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf docs/_build $(VENV) $(VENV)-bench $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -75,6 +79,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 
 $(VENV)/.notebook: pyproject.toml constraints.txt $(VENV)/.demo
 	$(PIP) -e '.[notebook]'
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.demo
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.demo

@@ -93,7 +93,7 @@ class Runtime:
     """All that the stream takes from the operating system; the defaults are the standard library's own.
 
     It is handed down from the assembly, so that the whole system also runs on one thread, in virtual time,
-    over a network that is made up: see `docs/determinism.md`. That costs nothing on the hot path: what is
+    over a network that is made up: see ``docs/determinism.md``. That costs nothing on the hot path: what is
     stored and called is the library's own function.
     """
 

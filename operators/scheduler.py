@@ -48,7 +48,7 @@ class BufferingScheduler(PeriodicScheduler, abc.DisposableBase):
 
     The thread is a daemon named ``tickbraid-{name}``. It starts with `start` or the first action and belongs
     to whoever made the scheduler: `dispose` ends it, and nothing else does, whatever an action raises.
-    Methods may be called from any thread. reactivex's own `EventLoopScheduler` has no limit and wakes its
+    Methods may be called from any thread. reactivex's own ``EventLoopScheduler`` has no limit and wakes its
     thread through a Condition; here a C-level `queue.SimpleQueue` does, which costs the caller a put.
 
     Args:

@@ -41,7 +41,7 @@ def build_pipeline(config: Any = None, *, clock: Callable[[], int] = SYSTEM.cloc
 
     Args:
         config: a mapping of settings, a dynaconf object, a `Settings`, or nothing; what it does not say comes
-            from the environment, `.env`, `settings.yaml` and the defaults, in this order.
+            from the environment, ``.env``, ``settings.yaml`` and the defaults, in this order.
         clock: wall clock, ns since the epoch; a replay has its own.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Where settings come from: `settings.yaml`, `.env`, the environment and a mapping, as layers; later wins.
+"""Where settings come from: ``settings.yaml``, ``.env``, the environment, a mapping, as layers; later wins.
 
-dynaconf reads the YAML (1.2, so that ``ON`` and ``NO`` stay the tickers they are), parses `.env`, and
+dynaconf reads the YAML (1.2, so that ``ON`` and ``NO`` stay the tickers they are), parses ``.env``, and
 resolves its tokens (``@format {env[HOME]}``, ``@read_file /run/secrets/key``) in the first three layers. Its
 own environment loader is not used: it guesses types, which turns the ticker ``1E5`` into a number.
 ``os.environ`` is never changed.
@@ -76,7 +76,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def shipped_file() -> Path:
-    """Return the `settings.yaml` that comes with Tickbraid: beside this file, or above it in a checkout."""
+    """Return the ``settings.yaml`` that comes with Tickbraid: beside this file, or above it in a checkout."""
     installed = Path(__file__).with_name("settings.yaml")
     return installed if installed.exists() else Path(__file__).parent.parent / "settings.yaml"
 
@@ -105,7 +105,7 @@ def file_layer(path: Path, problems: list[str]) -> Layer:
 
 
 def dotenv_layer(path: Path, problems: list[str]) -> Layer:
-    """Read a `.env` file, if there is one; unknown names in it are others' business, unless nearly ours."""
+    """Read a ``.env`` file, if there is one; unknown names in it are others' business, unless nearly ours."""
     source = ".env"
     values = {}
     try:

@@ -1,6 +1,6 @@
 """Load the settings: layered, typed, frozen, and with every problem reported at once.
 
-Layers, later wins: the defaults of `pipeline.setting_keys`, `settings.yaml`, `.env`, the environment, and
+Layers, later wins: the defaults of `pipeline.setting_keys`, ``settings.yaml``, ``.env``, the environment, and
 what `load_settings` is given. Everything here runs on the caller's thread.
 """
 
@@ -83,8 +83,8 @@ def load_settings(
     Args:
         config: a mapping of keys to values, or a dynaconf object; wins over everything else.
         environ: stands for ``os.environ``.
-        directory: where `settings.yaml` and `.env` are looked for; the working directory by default. Neither
-            has to exist.
+        directory: where ``settings.yaml`` and ``.env`` are looked for; the working directory by default.
+            Neither has to exist.
         file: a settings file of another name or place; has to exist.
 
     Raises:

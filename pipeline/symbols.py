@@ -1,8 +1,8 @@
 """Symbols of the feed: what can be one, what becomes of a list of them, and what may have been meant.
 
-A symbol goes out as it was written: Massive tells `BACpL`, the preferred share, from `BACPL`, which it does
-not know, and acknowledges both. So nothing here changes one, beyond the white space around it; where another
-spelling may have been meant, that is told.
+A symbol goes out as it was written: Massive tells ``BACpL``, the preferred share, from ``BACPL``, which it
+does not know, and acknowledges both. So nothing here changes one, beyond the white space around it; where
+another spelling may have been meant, that is told.
 """
 
 import re
@@ -154,7 +154,7 @@ def doubts_about(symbols: Iterable[str], known: Iterable[str]) -> Iterator[Doubt
 
 
 def spelling(symbol: str) -> str:
-    """Return one spelling for all those of a pair: `C:EUR/USD`, `EUR/USD` and `EUR-USD` are `EUR-USD`.
+    """Return one spelling for all those of a pair: ``EUR-USD`` for ``C:EUR/USD``, ``EUR/USD``, ``EUR-USD``.
 
     The feed takes and gives either; which one stands in an acknowledgement and in a tick does not follow from
     which one was asked for. What is no pair stays as it is.

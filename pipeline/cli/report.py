@@ -19,7 +19,7 @@ def report(
 ) -> None:
     """Show what a capture holds: account, latencies, gaps, on one page that needs nothing but itself.
 
-    Needs the extra `notebook`. A capture that is empty or damaged exits with 1 and says what is wrong.
+    Needs the extra ``notebook``. A capture that is empty or damaged exits with 1 and says what is wrong.
     """
     from pipeline.report import (  # noqa: PLC0415  # matplotlib and polars: only here
         examine,

@@ -121,7 +121,7 @@ def _add_metrics(app: FastAPI, exposition: "Exposition | answers.NotInstalled") 
 
     @app.get("/metrics", tags=["probes"], response_class=Response, responses=responses)
     def metrics(accept: Annotated[str, Header(description="OpenMetrics, or plain text")] = "") -> Response:
-        """Return all metrics for Prometheus: `tickbraid_…` of the stream and `process_…` of the process."""
+        """Return all metrics for Prometheus: ``tickbraid_…`` of the stream, ``process_…`` of the process."""
         body, content_type = exposition.write(accept)
         return Response(body, headers={"content-type": content_type})
 

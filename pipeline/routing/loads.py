@@ -10,8 +10,8 @@ __all__ = ["loads_of"]
 def loads_of(rates: Mapping[str, float], wanted: Collection[str]) -> dict[str, float]:
     """Return ticks/s by ticker, as it is wanted.
 
-    A pair counts under the name by which it is wanted (`EUR-USD`), though its ticks have another (`EUR/USD`).
-    The wildcard brings what nobody names: what a named ticker brings goes with that.
+    A pair counts under the name by which it is wanted (``EUR-USD``), though its ticks have another
+    (``EUR/USD``). The wildcard brings what nobody names: what a named ticker brings goes with that.
 
     Args:
         rates: measured ticks/s by the ticks' own tickers; empty before the first measurement.

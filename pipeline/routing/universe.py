@@ -125,7 +125,7 @@ def from_redis(client: Any, pattern: str = REDIS_KEY_PATTERN) -> Provider:
     """Make a provider of Redis: a set, a list, or a JSON value (a list, or an object with ``tickers``).
 
     Args:
-        client: a `redis.Redis`; its time-outs are the provider's.
+        client: a ``redis.Redis``; its time-outs are the provider's.
         pattern: what key to read, with ``{key}`` where the universe's stands.
 
     Raises:

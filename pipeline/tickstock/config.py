@@ -19,7 +19,7 @@ TYPO_LIKENESS: Final = 0.92
 
 
 def settings_of(config: Mapping[str, Any], **forced: Any) -> Settings:
-    """Return the settings that a dict of TickStock's gives, over the environment, `.env` and `settings.yaml`.
+    """Return the settings that a TickStock dict gives, over the environment, ``.env`` and ``settings.yaml``.
 
     Keys that are not ours are the application's and left alone. The dict is not changed. Tickers come by
     ``subscribe``, so none need be in it.
