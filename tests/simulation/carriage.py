@@ -12,9 +12,11 @@ from pipeline.symbols import WILDCARD, other_spellings
 from tests.simulation.market import BAR_DELAY_NS
 from tests.simulation.record import Hold, Made, Message, Record, Session
 
-__all__ = ["Carriage", "Due", "Proof", "Read", "Span"]
+__all__ = ["STATED_NS", "Carriage", "Due", "Proof", "Read", "Span"]
 
 FEED = "feed"
+STATED_NS = 100_000_000
+"""A span that begins or ends with a confirmation has its edge so far beyond it: clocks are not exact."""
 WAY_NS = 10_000_000_000
 """What is sent has come after so long, wherever somebody reads."""
 
@@ -67,7 +69,7 @@ class Span:
 
         A revision is of a bar long before: what is told is which bars were to come then.
         """
-        on_time_ns = made.market_ns - (BAR_DELAY_NS if made.channel.startswith("A.") else 0)
+        on_time_ns = made.market_ns - _delay_ns(made.channel)
         return any(
             self.from_ns - margin_ns <= each_ns <= self.to_ns + margin_ns
             for each_ns in (made.event_ns, on_time_ns)
@@ -83,6 +85,8 @@ class Span:
 class _Index:
     reads: dict[str, list[Read]] = field(default_factory=lambda: defaultdict(list))
     first: dict[int, Read] = field(default_factory=dict)
+    ties: set[int] = field(default_factory=set)
+    """Ticks that two sessions brought first, in the same moment."""
     copies: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     times: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     """When the ticks of a channel were sent and read, by (channel, session)."""
@@ -122,6 +126,8 @@ class Carriage:
                         index.copies[key] += 1
                         if key not in first or read_ns < first[key].read_ns:
                             first[key] = read
+                        elif read_ns == first[key].read_ns and session.number != first[key].session:
+                            index.ties.add(key)
         for reads in index.reads.values():
             reads.sort(key=lambda read: read.read_ns)
         return index
@@ -206,20 +212,42 @@ class Carriage:
         return proofs
 
     def certain_ns(self, proof: Proof) -> int | None:
-        """Return since when a hold was known for certain; None where it never was.
+        """Return since when a hold was known for certain; None where it never was."""
+        return min((known_ns for _, known_ns in self._certainties(proof)), default=None)
+
+    def _certainties(self, proof: Proof) -> Iterator[tuple[int, int]]:
+        """Yield from when on a hold is certain, if all is sent on time, and when that was known.
 
         A copy may be of any time, and what a session has given back and asked for again may still tick of
         before: then only the acknowledgement tells that it is held.
         """
         hold, session = proof.hold, proof.session
-        known = [ns for ns in (self._acknowledged_ns(session, hold),) if ns is not None]
+        acknowledged_ns = self._acknowledged_ns(session, hold)
+        if acknowledged_ns is not None:
+            yield acknowledged_ns + STATED_NS, acknowledged_ns
         if hold is next(each for each in session.holds if each.channel == hold.channel):
-            known += [
-                read.read_ns
-                for read in self.reads_of(hold.channel)
-                if read.session == session.number and self.first_reads[read.made.key] is read
-            ][:1]
-        return min(known, default=None)
+            delay_ns = _delay_ns(hold.channel)
+            for read in self.reads_of(hold.channel):
+                is_first = read.session == session.number and self.first_reads[read.made.key] is read
+                if is_first and read.made.key not in self._index.ties:
+                    yield read.made.market_ns - delay_ns, read.read_ns
+                    return
+
+    def relied_on(self, channel: str, at_ns: int, told_ns: int) -> list[tuple[int, int]]:
+        """Return when the client knew that somebody carried a channel, in order, overlaps joined.
+
+        Args:
+            channel: which.
+            at_ns: until when who carried it must have lived,
+            told_ns: and when at the latest that was known.
+        """
+        times, delay_ns = [], _delay_ns(channel)
+        for proof in self.proofs.get(channel, ()):
+            since_ns = min((ns for ns, _ in self._certainties(proof)), default=None)
+            if since_ns is not None and proof.session.is_proven(at_ns, told_ns):
+                to_ns = proof.hold.to_ns
+                times.append((since_ns, (self.now_ns if to_ns is None else to_ns) - delay_ns))
+        return _joined(times)
 
     @cached_property
     def returns(self) -> dict[str, list[tuple[int, int, int]]]:
@@ -260,9 +288,8 @@ class Carriage:
 
     def lag_ns(self, channel: str) -> int:
         """Return how long after it happened a tick of a channel is sent at most, as a bar is."""
-        least_ns = BAR_DELAY_NS if channel.startswith("A.") else 0
         made = self.record.by_channel.get(channel, ())
-        return max((each.market_ns - each.event_ns for each in made), default=least_ns)
+        return max((each.market_ns - each.event_ns for each in made), default=_delay_ns(channel))
 
     def way_ns(self, at_ns: int) -> int:
         """Return how long the quickest tick was under way that had come by a moment: 0 where none had.
@@ -354,13 +381,21 @@ class Carriage:
                 if hold.channel == channel:
                     ends = [ns for ns in (hold.to_ns, session.last_live_ns) if ns is not None]
                     times.append((hold.from_ns, min(ends, default=self.now_ns)))
-        joined: list[tuple[int, int]] = []
-        for from_ns, to_ns in sorted(times):
-            if joined and from_ns <= joined[-1][1]:
-                joined[-1] = joined[-1][0], max(joined[-1][1], to_ns)
-            elif to_ns > from_ns:
-                joined.append((from_ns, to_ns))
-        return joined
+        return _joined(times)
+
+
+def _delay_ns(channel: str) -> int:
+    return BAR_DELAY_NS if channel.startswith("A.") else 0
+
+
+def _joined(times: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for from_ns, to_ns in sorted(times):
+        if joined and from_ns <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], to_ns)
+        elif to_ns > from_ns:
+            joined.append((from_ns, to_ns))
+    return joined
 
 
 def _is_of(gap: Any, channel: str) -> bool:

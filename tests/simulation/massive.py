@@ -25,6 +25,8 @@ __all__ = ["Link", "Massive", "OtherProgram", "SentTick"]
 
 UPGRADE = b"GET /stocks HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: other\r\n\r\n"
 SUBSCRIBED = "subscribed to: "
+PONG = 0x8A
+"""The first byte of one; that which asks nothing is empty."""
 REMEMBERED_TICKS = 2000
 """Sent last, of each session: what may be sent again."""
 HALF_OPEN_NOTICED_S = 120.0
@@ -84,6 +86,8 @@ class Link:
         """Send after all that was sent before; a part of it where it is to be cut, and nothing after."""
         if self.cuts_at is None:
             self.tcp.send(data)
+            if data[0] == PONG and data[1]:
+                self.log.answer(self.tcp.sent_bytes, self._kernel.true_ns)
         elif not self._is_cut:
             self._is_cut = True
             self._server.effects["messages cut in two"] += 1

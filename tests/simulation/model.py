@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from operators.account import Account
 from pipeline.status import Loss, SinkDown, SinkUp, SubscriberFailed
-from tests.simulation.carriage import Carriage, Read, Span
+from tests.simulation.carriage import STATED_NS, Carriage, Read, Span
 from tests.simulation.record import Made, Record, Subscription
 from tests.simulation.verdicts import Statement, Verdict
 
@@ -20,8 +20,6 @@ MS: Final = 1_000_000
 SECOND: Final = 1_000_000_000
 SETTLE_NS: Final = 2 * SECOND
 """A channel that stays silent for so long after its confirmation is not waited for."""
-STATED_NS: Final = SECOND // 10
-"""A span that begins or ends with a confirmation has its edge so far beyond it: clocks are not exact."""
 SOON_NS: Final = 8 * SECOND
 """Within so long a loss is told, after somebody carries its channel again: less than it takes to find that
 another channel stays unanswered."""
@@ -185,7 +183,6 @@ def _judge_hand_over(carriage: Carriage, subscription: Subscription, context: Co
 
 def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
     for channel, spans in carriage.spans.items():
-        carriers = carriage.carriers(channel)
         for span in spans:
             # Of bars nobody can say when they were sent by their time: they come late, and come again.
             error_ns = carriage.record.clock_error_ns(span.from_ns, span.told_ns) + context.margin_ns
@@ -206,7 +203,7 @@ def _judge_spans(carriage: Carriage, context: Context) -> Iterator[Verdict]:
             elif (known_ns := _known_before_its_end(carriage, span, error_ns)) is not None:
                 detail = f"{words}: carried and known since {context.at(known_ns)}"
                 yield Verdict(Statement.SPAN, span.told_ns, detail)
-            if not _has_cause(carriage, span, carriers, error_ns):
+            if not _has_cause(carriage, span, error_ns):
                 yield Verdict(Statement.CAUSE, span.told_ns, words)
 
 
@@ -257,21 +254,19 @@ def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int 
     return None
 
 
-def _has_cause(carriage: Carriage, span: Span, carriers: list[tuple[int, int]], error_ns: int) -> bool:
-    """Tell whether an end of a session, a move or a time without a carrier lies in a span.
+def _has_cause(carriage: Carriage, span: Span, error_ns: int) -> bool:
+    """Tell whether there was a time in a span in which the client knew of nobody who carried its channel.
 
-    Of a session that ended, all that it had sent and nobody read was lost by that.
+    It knows of those that lived when it knew of the next, by their own proof: what one that ended without had
+    sent and nobody read was lost by that.
     """
-    from_ns, to_ns = span.from_ns - error_ns, span.to_ns + error_ns + carriage.lag_ns(span.channel)
-    for session in carriage.record.sessions.values():
-        for hold in session.holds:
-            if hold.channel == span.channel:
-                moved = any(ns is not None and from_ns <= ns <= to_ns for ns in (hold.from_ns, hold.to_ns))
-                last_live_ns = session.last_live_ns
-                ended = last_live_ns is not None and session.heard_ns <= to_ns and from_ns <= last_live_ns
-                if moved or ended:
-                    return True
-    return not any(since <= from_ns and to_ns <= until for since, until in carriers)
+    known = sorted(proof.known_ns for proof in carriage.proofs.get(span.channel, ()))
+    next_ns = next((ns for ns in known if ns >= span.to_ns - STATED_NS - error_ns), span.to_ns)
+    at_ns = max([span.to_ns, *(ns for ns in known if next_ns <= ns <= next_ns + SETTLE_NS)])
+    relied_on = carriage.relied_on(span.channel, at_ns, span.told_ns)
+    return not any(
+        since <= span.from_ns + MS and span.to_ns + error_ns <= until for since, until in relied_on
+    )
 
 
 # -- what came to subscribers -------------------------------------------------------------------------------

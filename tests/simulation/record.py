@@ -10,9 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 __all__ = ["Hold", "Made", "Message", "Record", "Session", "Subscription"]
+
+ANSWERS: Final = 2
+"""One may be on its way when another is asked for."""
 
 
 @cache
@@ -93,6 +96,8 @@ class Session:
         self.left_ns: int | None = None
         self.by_us = False
         self.messages: list[Message] = []
+        self.pongs: list[tuple[int, int]] = []
+        """When the server answered whether it lives, and the offset behind that."""
         self.holds: list[Hold] = []
         self._held: dict[str, Hold] = {}
         self._ends: list[int] = []
@@ -119,6 +124,10 @@ class Session:
         """Note a message of ticks, and of elements that are none."""
         self.messages.append(Message(begin, end, tuple(keys), now_ns))
         self._ends.append(end)
+
+    def answer(self, end: int, now_ns: int) -> None:
+        """Note that the server answers whether it lives, with what ends at an offset."""
+        self.pongs.append((now_ns, end))
 
     def read(self, offset: int, now_ns: int) -> None:
         """Note that the client's socket was read up to an offset."""
@@ -158,6 +167,29 @@ class Session:
         """When the last message of ticks was sent that the client has read; its beginning where none was."""
         read = bisect_right(self._ends, self.read_bytes)
         return self.messages[read - 1].sent_ns if read else self.began_ns
+
+    def is_proven(self, from_ns: int, to_ns: int) -> bool:
+        """Tell whether the client knew at a moment that nothing was lost of it before another.
+
+        While it lives nothing is. After its end that is shown by an answer to what the client asked since
+        then, and a tick behind it: an answer alone shows that the server lives, and not that its ticks come.
+        Of the answers since then the first may be to an older question.
+
+        Args:
+            from_ns: the moment before which.
+            to_ns: the moment at which.
+        """
+        ended_ns = min((ns for ns in (self.last_live_ns, self.left_ns) if ns is not None), default=to_ns + 1)
+        if to_ns < ended_ns:
+            return True
+        ends = [end for sent_ns, end in self.pongs if sent_ns > from_ns]
+        answered_ns = self.read_ns(ends[ANSWERS - 1]) if len(ends) >= ANSWERS else None
+        if answered_ns is None:
+            return False
+        # What came in one read with the answer may have been before it, as far as the client can tell.
+        ticks = (self.read_ns(message.end) for message in self.messages if message.begin >= ends[ANSWERS - 1])
+        behind_ns = next((ns for ns in ticks if ns is None or ns > answered_ns), None)
+        return behind_ns is not None and behind_ns <= to_ns
 
     def leave(self, now_ns: int) -> None:
         """Note that the client closed its socket."""

@@ -120,3 +120,56 @@ def test_a_copy_that_was_forgotten_is_the_last_tick(window):
     for key, event_s, read_s in ((1, 5, 5.1), (2, 6, 6.1), (1, 5, 7)):
         _tick(record, session, "T.A", key, event_s, read_s)
     assert _is_too_wide(record, "T.A", 5, 9, told_s=10, window=window) == (window == 100)
+
+
+def _has_cause(record, channel, from_s, to_s, told_s):
+    record.tell(loss_of("connection_1", channel, _at(from_s), _at(to_s), _at(told_s)), _at(told_s))
+    verdicts = judge(record, END_NS, {}, Context(start_ns=START_NS))
+    return Statement.CAUSE not in {verdict.statement for verdict in verdicts}
+
+
+def _answer(session, sent_s, read_s):
+    end = session.read_bytes + 1
+    session.answer(end, _at(sent_s))
+    session.read(end, _at(read_s))
+
+
+@pytest.mark.parametrize(
+    ("answers", "tick_s", "has_cause"),
+    [(2, 12, False), (2, None, True), (1, 12, True), (2, 11.2, True)],
+    ids=["a tick behind", "no tick behind", "an answer to an older question", "in one read"],
+)
+def test_who_ended_lived_until_it_answered_and_brought_a_tick(answers, tick_s, has_cause):
+    """Nobody can tell a server that has nothing to say from one that withholds it."""
+    record = Record()
+    record.want(["T.A", "T.B"], _at(0))
+    old, new = (record.begin_session(n, f"connection_{n}", _at(0)) for n in (1, 2))
+    _hold(old, "T.A", 1, known_s=1.1)
+    _tick(record, old, "T.A", 1, 8, 8.1)
+    _hold(new, "T.A", 9)
+    _tick(record, new, "T.A", 2, 9.9, 10)
+    for _ in range(answers):
+        _answer(old, 11, 11.2)
+    if tick_s is not None:
+        _tick(record, old, "T.B", 3, 11.1, tick_s)
+    old.end(_at(20), by_us=False)
+    assert _has_cause(record, "T.A", 8, 9.9, told_s=21) == has_cause
+
+
+@pytest.mark.parametrize("how", ["acknowledged", "by a tick", "by a copy", "given back before"])
+def test_the_client_knows_of_a_carrier_by_its_word_or_by_a_tick_that_is_new(how):
+    """What it could not know it may tell of, though somebody carried it."""
+    record = Record()
+    record.want(["T.A"], _at(0))
+    old, new = (record.begin_session(n, f"connection_{n}", _at(0)) for n in (1, 2))
+    _hold(old, "T.A", 1, known_s=1.1)
+    if how == "given back before":
+        _hold(new, "T.A", 1, known_s=1.1)
+        new.release("T.A", _at(2))
+    _hold(new, "T.A", 2, known_s=2.1 if how == "acknowledged" else None)
+    first, second = (old, new) if how == "by a copy" else (new, old)
+    _tick(record, first, "T.A", 1, 8, 8.1)
+    _tick(record, second, "T.A", 1, 8, 8.2)
+    old.end(_at(8.5), by_us=False)
+    _tick(record, new, "T.A", 2, 9.9, 10)
+    assert _has_cause(record, "T.A", 8, 9.9, told_s=10) == (how in {"by a copy", "given back before"})

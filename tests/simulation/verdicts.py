@@ -17,7 +17,7 @@ class Statement(StrEnum):
     TOLD = "a tick that was not read lies in a told span of its channel"
     SOON = "a loss is told soon after the channel is carried again"
     SPAN = "a told span is no wider than what may be missing"
-    CAUSE = "a told span has a cause: an end of a session, a move, a time without a carrier"
+    CAUSE = "a told span has a cause: a time in which nobody carried it who is known to have lived"
     ORDER = "ticks of a ticker come in the order of their session"
     BALANCE = "an account balances"
     EQUAL = "an account equals the record"
