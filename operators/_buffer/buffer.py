@@ -132,16 +132,17 @@ class Buffer:
         """Queue or drop the first ticks of a batch, and return how many that were. Called under the lock."""
         queue = self._queue
         count = len(batch.ticks)
+        ahead_ns = self._ahead_ns() if self._max_age_ns else 0
         may_wait = self._overflow == "block" and self._waits and self._wait_for_room(count)
         if self._closed or self._end:
             queue.lose(batch, count, "closed" if self._closed else "overflow")
         elif self._overflow == "drop_oldest":
-            queue.append(batch, self._ahead_ns())
+            queue.append(batch, ahead_ns)
             queue.drop_oldest()
         elif self._overflow == "conflate" or (self._overflow == "block" and not self._waits):
-            queue.append(batch, self._ahead_ns())
+            queue.append(batch, ahead_ns)
         else:
-            fits = queue.put(batch, self._ahead_ns())
+            fits = queue.put(batch, ahead_ns)
             if may_wait:
                 return fits
             queue.lose(batch, count - fits, "overflow")
@@ -152,11 +153,11 @@ class Buffer:
         return count
 
     def _ahead_ns(self) -> int:
-        """Return by how much the wall clock is ahead of the monotonic one now, where anything may be too old.
+        """Return by how much the wall clock is ahead of the monotonic one now.
 
-        The wall clock may be set while a batch waits: all that waits would be too old at once, or nothing.
+        It may be set while a batch waits: by it all that waits would be too old at once, or nothing.
         """
-        return self._clock() - round(self._monotonic() * 1e9) if self._max_age_ns else 0
+        return self._clock() - round(self._monotonic() * 1e9)
 
     def _wait_for_room(self, count: int) -> bool:
         """Wait until the batch, or a good part of it, fits; return False where that would be for ever."""
