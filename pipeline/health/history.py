@@ -327,13 +327,15 @@ class History:
     # -- what is asked for ----------------------------------------------------------------------------------
 
     def answer(self, after_ns: int = 0) -> HistoryAnswer:
-        """Return what is now, and the series of what came after a moment; from any thread.
+        """Return what is now, and the series of what came after a point; from any thread.
 
         Args:
-            after_ns: of the newest point that the caller has, ns since the epoch.
+            after_ns: of the newest point that the caller has, ns since the epoch; where there is none of that
+                time, what came at a later one. The clock may be set back: then what is new has an older time.
         """
-        now = self._now
-        points = [point for point in self._points.copy() if point.at_ns > after_ns]
+        now, points = self._now, list(self._points.copy())
+        known = [number for number, point in enumerate(points) if point.at_ns == after_ns]
+        points = points[known[-1] + 1 :] if known else [point for point in points if point.at_ns > after_ns]
         return HistoryAnswer(
             now,
             [point.at_ns for point in points],

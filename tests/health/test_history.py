@@ -32,7 +32,10 @@ class World:
         self.activity = None
         self.findings = Findings()
         self.reads = 0
-        self.history = History(self, clock=lambda: int(self.now_s * 1e9), monotonic=lambda: self.now_s)
+        self.wrong_s = 0
+        self.history = History(
+            self, clock=lambda: int((self.now_s + self.wrong_s) * 1e9), monotonic=lambda: self.now_s
+        )
 
     def health(self):
         self.reads += 1
@@ -145,6 +148,20 @@ def test_who_asks_again_gets_what_is_new_and_nothing_twice(points, known):
     assert all(
         len(values) == len(answer.at_ns) for values in answer.connections.get("connection_1", {}).values()
     )
+
+
+@pytest.mark.parametrize("step_s", [-900, -3, 3600])
+def test_who_asks_again_gets_what_is_new_when_the_clock_was_set(step_s):
+    """A page stood still for as long as the clock was set back."""
+    world = World()
+    had = []
+    for second in range(20):
+        if second == 10:
+            world.wrong_s = step_s
+        world.tick()
+        had += world.history.answer(had[-1] if had else 0).at_ns
+    assert had == world.history.answer().at_ns
+    assert len(had) == 20
 
 
 def test_a_subscriber_that_came_late_has_nothing_for_the_time_before():
