@@ -15,7 +15,7 @@ __all__ = ["LATEST_NS", "SETTLE_S", "SpanBook"]
 SETTLE_S: Final = 2.0
 """A channel that stays silent for so long after its confirmation is not waited for."""
 HOLD_S: Final = 4.0
-"""So long at most is waited for the answer of a session: that it lived, or that nothing more comes of it."""
+"""So long at most is waited for the answer of a session that nothing more comes of it."""
 SPANS_MOST: Final = 16
 """Of one channel so many spans may wait for an old carrier's proof; then the first is told without."""
 LATEST_NS: Final = 2**63 - 1
@@ -237,32 +237,35 @@ class SpanBook:
     def _settle(self, span: Span, now_s: float) -> None:
         """End a span with the first confirmation from which on its channel was carried by one or the other.
 
-        So it was as far as each lived until the next began. One that has answered since may bring nothing all
-        the same: up to the next it is as with any other old carrier.
+        So it was if each lived until the next began. Of one that has not proved it, what it carried is a span
+        of its own, as with any other old carrier.
         """
         *others, last = span.found
         kept = [last]
         for each in reversed(others):
-            if each.lived_until(kept[-1].mark, lives=self._sessions.lives(each.session)):
+            if self._may_have_kept(each, kept[-1]):
                 kept.append(each)
-        first = kept[-1]
-        owing = (each for each in others if self._sessions.lives(each.session) and each.owes(first.mark))
-        if now_s < last.at_s + HOLD_S and next(owing, None) is not None:
-            self._settling.append((now_s, span))
-            return
         for heir, each in reversed(tuple(pairwise(kept))):
-            if each.session.proved < heir.mark:
-                self._leave_to_prove(span, each, heir, now_s)
-        self.close(span, self._end_ns(span, first.at_s), now_s)
+            beside = [
+                other for other in others if other.mark <= each.mark and self._may_have_kept(other, heir)
+            ]
+            if all(other.session.proved < heir.mark for other in beside):
+                self._leave_to_prove(span, each, heir, [other.session for other in beside], now_s)
+        self.close(span, self._end_ns(span, kept[-1].at_s), now_s)
 
-    def _leave_to_prove(self, span: Span, gain: Finding, heir: Finding, now_s: float) -> None:
-        """Let what was carried by one until another began be a span of its own, until that one proves it."""
-        rest = Span(span.key, span.feed, max(self._end_ns(span, gain.at_s), span.from_ns))
+    def _may_have_kept(self, each: Finding, heir: Finding) -> bool:
+        return each.may_have_lived_until(heir.mark, lives=self._sessions.lives(each.session))
+
+    def _leave_to_prove(
+        self, span: Span, each: Finding, heir: Finding, vouchers: list[Session], now_s: float
+    ) -> None:
+        """Let what came between two be a span of its own, until one who carried it meanwhile proves it."""
+        rest = Span(span.key, span.feed, max(self._end_ns(span, each.at_s), span.from_ns))
         rest.to_ns, rest.ended_s = self._end_ns(span, heir.at_s), now_s
         rest.gain = rest.found_mark = heir.mark
         if rest.from_ns < rest.to_ns:
             self._spans[span.key].append(rest)
-            self.depend(rest, [gain.session, *span.vouchers])
+            self.depend(rest, [*vouchers, *span.vouchers])
 
     def lose(self, key: str, session: Session, outage: Outage) -> None:
         """Make sure of a span of a channel that nobody carries any more."""

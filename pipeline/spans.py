@@ -81,21 +81,15 @@ class Finding:
         self.mark = mark
         self.left: int | None = None
 
-    def lived_until(self, mark: int, *, lives: bool) -> bool:
-        """Tell whether the session carried the channel until then, as far as it has answered.
+    def may_have_lived_until(self, mark: int, *, lives: bool) -> bool:
+        """Tell whether the session carried the channel until then, or may still prove that it did.
 
-        A tick behind the answer proves it: of one that can bring none more, or has ended, it must have come.
+        A tick behind its answer proves it. One that brings none more is judged when it answers.
         """
+        if self.left is not None and self.left < mark:
+            return False
         session = self.session
-        lived = session.answered if lives and session.carried else session.proved
-        return mark <= lived and self._carried_until(mark)
-
-    def owes(self, mark: int) -> bool:
-        """Tell whether the session has not answered what it was sent then, while it carried the channel."""
-        return self.mark < mark and self._carried_until(mark) and self.session.answered < mark
-
-    def _carried_until(self, mark: int) -> bool:
-        return self.left is None or mark <= self.left
+        return mark <= session.proved or (lives and (bool(session.carried) or session.answered < mark))
 
 
 class Span:

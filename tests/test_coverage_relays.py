@@ -64,3 +64,20 @@ def test_who_gave_a_channel_back_carries_it_no_further():
     world.cut("three")
     assert any(a < lost_ms * MS < b for a, b in _told_of(world, T))
     assert not world.undeclared()
+
+
+def test_whoever_carried_a_channel_meanwhile_proves_it():
+    """A place that it had for a moment would have it told at that one's end, though another had it all."""
+    world = begun((T, Q))
+    last_ns = world.last[T] * MS
+    world.cut("one")
+    known_ns = _carry(world, "two", T, Q)
+    world.wait(300)
+    _carry(world, "three", T)
+    world.wait(300)
+    _carry(world, "one")
+    assert _told_of(world, T) == [(last_ns, known_ns)]
+    world.answer("three")
+    _prove(world, "two")
+    world.cut("three")
+    assert _told_of(world, T) == [(last_ns, known_ns)]

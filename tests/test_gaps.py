@@ -337,13 +337,15 @@ def test_a_gap_ends_with_the_first_of_two_confirmations_if_that_one_lived(world,
     if answers:
         for answer in pings["two"]:
             answer()
+        world.pipeline.go_on()
+        world.bring("two", [Quote(ticker="B", event_ms=world.loop.now_ms)])
     settle(world)
     settle(world)
     world.gaps.flush()
-    told = next(each for each in world.told() if each.channel == "Q.A")
-    assert told.from_ns == a
-    begin_ns = first_ns if answers else second_ns
-    assert begin_ns <= told.to_ns <= begin_ns + MARGIN_NS
+    told = [each for each in world.told() if each.channel == "Q.A"]
+    ends_ns = [first_ns] if answers else [first_ns, second_ns]
+    assert [each.from_ns for each in told] == [a, *(each.to_ns for each in told[:-1])]
+    assert all(ns <= each.to_ns <= ns + MARGIN_NS for each, ns in zip(told, ends_ns, strict=True))
 
 
 def test_a_gap_is_told_though_somebody_never_answers_for_its_channel(world):
