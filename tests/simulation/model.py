@@ -249,7 +249,9 @@ def _known_before_its_end(carriage: Carriage, span: Span, error_ns: int) -> int 
         # Of a session that brought no tick since, nobody knows that it would have.
         spoke = proof.hold.acknowledged is not None and proof.session.heard_ns > span.to_ns + error_ns
         known_ns = carriage.certain_ns(proof)
-        if lasts and spoke and span.from_ns < (known_ns or 0) < span.to_ns - STATED_NS - error_ns:
+        too_wide = span.from_ns < (known_ns or 0) < span.to_ns - STATED_NS - error_ns
+        # Of one that ended before that was told, an answer must have shown that it lived.
+        if too_wide and lasts and spoke and proof.session.is_proven(span.to_ns, span.told_ns):
             return known_ns
     return None
 

@@ -173,3 +173,17 @@ def test_the_client_knows_of_a_carrier_by_its_word_or_by_a_tick_that_is_new(how)
     old.end(_at(8.5), by_us=False)
     _tick(record, new, "T.A", 2, 9.9, 10)
     assert _has_cause(record, "T.A", 8, 9.9, told_s=10) == (how in {"by a copy", "given back before"})
+
+
+@pytest.mark.parametrize("answers", [0, 2])
+def test_who_ended_before_it_answered_is_not_known_to_have_lived(answers):
+    """Over a slow line the answer of a session that ends soon never comes, and what it lacks is not known."""
+    record = Record()
+    record.want(["T.A"], _at(0))
+    session = record.begin_session(1, "connection_1", _at(0))
+    _hold(session, "T.A", 9, known_s=10)
+    for _ in range(answers):
+        _answer(session, 12.5, 12.6)
+    _tick(record, session, "T.B", 1, 13, 13.1)
+    session.end(_at(14), by_us=False)
+    assert _is_too_wide(record, "T.A", 5, 12, told_s=15) == (answers > 0)
