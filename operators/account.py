@@ -36,16 +36,7 @@ class Account:
 
     def to_dict(self) -> dict[str, int]:
         """Return all counts by name, and the imbalance."""
-        return {
-            "received": self.received,
-            "delivered": self.delivered,
-            "deduplicated": self.deduplicated,
-            "dropped": self.dropped,
-            "failed": self.failed,
-            "rejected": self.rejected,
-            "queued": self.queued,
-            "imbalance": self.imbalance,
-        }
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"imbalance": self.imbalance}
 
     def __add__(self, other: "Account") -> "Account":
         return Account(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

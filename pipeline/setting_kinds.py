@@ -124,17 +124,15 @@ def is_universe_key(text: str) -> bool:
     return _UNIVERSE.fullmatch(text.strip()) is not None
 
 
-def whole(low: int, high: int, unit: str = "") -> Kind:
+def whole(low: int, high: int) -> Kind:
     """Make the kind of whole numbers from ``low`` to ``high``, both allowed."""
-    return Kind(
-        f"a whole number{_of(unit)} from {low} to {high}", lambda value: _number(value, low, high, int)
-    )
+    return Kind(f"a whole number from {low} to {high}", lambda value: _number(value, low, high, int))
 
 
-def real(low: float, high: float, unit: str = "") -> Kind:
+def real(low: float, high: float, unit: str) -> Kind:
     """Make the kind of numbers from ``low`` to ``high``, both allowed."""
     return Kind(
-        f"a number{_of(unit)} from {low:g} to {high:g}", lambda value: _number(value, low, high, float)
+        f"a number of {unit} from {low:g} to {high:g}", lambda value: _number(value, low, high, float)
     )
 
 
@@ -150,10 +148,6 @@ def word(*choices: str) -> Kind:
 
     expected = "one of " + ", ".join(choices)
     return Kind(expected, read)
-
-
-def _of(unit: str) -> str:
-    return f" of {unit}" if unit else ""
 
 
 def _number(value: object, low: float, high: float, number_type: type[int] | type[float]) -> float:

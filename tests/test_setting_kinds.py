@@ -29,7 +29,7 @@ from pipeline.ticks import Tick
 
 KINDS = [
     CHANNEL, EVENT_TYPES, FLAG, HOST, REDIS_ADDRESS, SECRET, SYMBOLS, SYMBOLS_OR_UNIVERSES, TEXT, UNIVERSE,
-    WEBSOCKET_ADDRESS, real(0, 1e9), whole(0, 9), word("block", "drop_oldest"),
+    WEBSOCKET_ADDRESS, real(0, 1e9, "seconds"), whole(0, 9), word("block", "drop_oldest"),
 ]  # fmt: skip
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.dates(),
@@ -104,14 +104,14 @@ def test_no_whole_numbers(value):
 @pytest.mark.parametrize(("value", "number"), [(1, 1), (0.5, 0.5), ("0.5", 0.5), ("1e0", 1.0), (".5", 0.5)])
 def test_numbers(value, number):
     """A time in seconds could not be a fraction."""
-    assert real(0, 1).read(value) == number
+    assert real(0, 1, "seconds").read(value) == number
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, "x", "nan", float("nan"), float("inf"), False])
 def test_no_numbers(value):
     """A time-out that is no time would never end, or end at once."""
     with pytest.raises(Misfit):
-        real(0, 1).read(value)
+        real(0, 1, "seconds").read(value)
 
 
 def test_words_in_any_case_with_nearest():

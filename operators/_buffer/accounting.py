@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from operators.account import Account
 from operators.batch import Batch
@@ -43,15 +43,7 @@ class _Tally:
     queued: int = 0
 
     def account(self) -> Account:
-        return Account(
-            received=self.received,
-            delivered=self.delivered,
-            deduplicated=self.deduplicated,
-            dropped=self.dropped,
-            failed=self.failed,
-            rejected=self.rejected,
-            queued=self.queued,
-        )
+        return Account(*(getattr(self, each.name) for each in fields(self)))
 
 
 class BufferAccounting:

@@ -4,7 +4,7 @@ import logging
 from typing import Final, Literal, NamedTuple
 
 from operators.runtime import SYSTEM, Runtime
-from operators.throttled_log import INTERVAL_S, Throttle
+from operators.throttled_log import Throttle
 from pipeline.redaction import RedactingFilter
 from pipeline.shown import json_line, shown, shown_lines
 
@@ -36,7 +36,6 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
     Args:
         log_format: lines for people, or JSON.
         redaction: takes the secrets out.
-        interval_s: in which so many of a kind pass, s.
         runtime: its monotonic clock.
     """
 
@@ -45,11 +44,10 @@ class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is gene
         log_format: LogFormat,
         redaction: RedactingFilter,
         *,
-        interval_s: float = INTERVAL_S,
         runtime: Runtime = SYSTEM,
     ) -> None:
         super().__init__()
-        self._throttle = Throttle[_Kind](burst=BURST, interval_s=interval_s, runtime=runtime)
+        self._throttle = Throttle[_Kind](burst=BURST, runtime=runtime)
         if log_format == "json":
             self.setFormatter(_JsonFormatter())
         else:

@@ -1,7 +1,7 @@
 """What all metrics of one scrape are made of: a stream's figures, read once."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,19 +42,17 @@ class Readings:
 
     Args:
         stream: is asked for its figures.
-        clock: wall clock, ns.
     """
 
-    def __init__(self, stream: TickStream, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, stream: TickStream) -> None:
         self._stream = stream
-        self._clock = clock
         self._tally = Tally(stream.status)
 
     def take(self) -> Reading:
         """Return how it is now; it takes some ms."""
         figures, carried = self._stream.figures(), self._stream.tickers()
         accounts = {sink: each.counted() for sink, each in figures.subscribers.items()}
-        return Reading(figures, carried, self._tally, self._clock(), accounts)
+        return Reading(figures, carried, self._tally, time.time_ns(), accounts)
 
     def close(self) -> None:
         """Listen no more; idempotent."""

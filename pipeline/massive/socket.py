@@ -14,7 +14,7 @@ from pipeline.errors import ConnectFailed, ConnectionTrouble, PeerClosed, Protoc
 
 from .dial import Dial
 from .dial_words import broken
-from .framing import CLOSE, MAX_MESSAGE_BYTES, PING, PONG, FrameSplitter, parse_close
+from .framing import CLOSE, PING, PONG, FrameSplitter, parse_close
 from .loop import SocketLoop
 
 __all__ = ["Opener", "Transport", "WireSocket", "wire_opener"]
@@ -77,7 +77,6 @@ class WireSocket:
         sock: an open WebSocket's socket, plain or TLS.
         loop: whose thread reads.
         clock: wall clock, ns; read once a read.
-        max_message_bytes: what is longer ends the connection (1009).
         on_approval: called when the server has taken the key.
     """
 
@@ -87,14 +86,13 @@ class WireSocket:
         loop: SocketLoop,
         *,
         clock: Callable[[], int],
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
         on_approval: Callable[[], None] = lambda: None,
     ) -> None:
         self._sock = sock
         self._on_approval = on_approval
         self._loop = loop
         self._clock = clock
-        self._splitter = FrameSplitter(max_message_bytes)
+        self._splitter = FrameSplitter()
         self._decrypted = sock.pending if isinstance(sock, ssl.SSLSocket) else None
         self._unsent = bytearray()
         self._waits_to_write = False
@@ -239,7 +237,6 @@ def wire_opener(
     *,
     name: str,
     ssl_context: ssl.SSLContext | None = None,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
     runtime: Runtime = SYSTEM,
 ) -> Opener:
     """Return what opens real sockets to ``url``, read by ``loop``; the arguments are those of the parts."""
@@ -260,7 +257,6 @@ def wire_opener(
                     result,
                     loop,
                     clock=runtime.clock,
-                    max_message_bytes=max_message_bytes,
                     on_approval=approve,
                 )
             job = loop.schedule(lambda *_: deliver(transport))
