@@ -25,9 +25,9 @@ def main() -> None:
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     with Stop() as stop, RedisServer.start() as redis, Demo(RATE, redis.url, stop) as show:
-        table = show.picture(SECONDS)
+        table = show.picture(SECONDS, WIDTH)
         while show.elapsed_s < SECONDS and not stop.wait(REFRESH_S):
-            table = show.picture(SECONDS)
+            table = show.picture(SECONDS, WIDTH)
         if problems := show.finish():
             sys.exit("\n".join(problems))
         canvas.print(table, Text(), *map(Text, show.account()), sep="\n")

@@ -17,7 +17,7 @@ from operators.account import Account
 from pipeline import build_pipeline, status
 from pipeline.cli.logs import LogHandler
 from pipeline.cli.run import Teller
-from pipeline.cli.screen import account_lines, screen, summary
+from pipeline.cli.screen import account_lines, summary
 from pipeline.cli.top_screen import lost, picture
 from pipeline.health.history import EventLine
 from pipeline.health.leaders import BusyTicker, SlowTicker, Tickers
@@ -129,7 +129,7 @@ def test_the_tables_of_the_terminal_have_no_markup_and_no_controls_but_ours(text
         events=[EventLine(1, 1, text, text, text, warning=True)],
         tickers=Tickers(1.0, 1, [BusyTicker(text, [text], 1.0)], [SlowTicker(text, text, [text], 1.0, 1.0)]),
     )
-    for renderable in (screen(text, reading, {}, [text]), picture(told, text, 160), lost(None, text)):
+    for renderable in (picture(told, text, 160), lost(None, text)):
         printed = STYLES.sub("", drawn(renderable))
         assert not UNFIT.difference("\n").intersection(printed)
         if text.startswith("[red]"):

@@ -10,22 +10,24 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from pipeline.build import build_pipeline
 from pipeline.embedded import RedisServer
 from pipeline.errors import ServerUnavailable
-from pipeline.health.meter import Meter
+from pipeline.health.history import History
 from pipeline.settings import Settings, load_settings
 from pipeline.shown import json_line, shown
 from pipeline.status import StatusEvent
 from pipeline.ticks import Tick
 
 from .audit import blanks, check_redis, check_sent, failed_ticks, failures, imbalances
-from .screen import account_lines, account_values, event_line, screen, summary
+from .screen import account_lines, account_values, event_line, summary
 from .simulator_process import Sent, SimulatorProcess
 from .stop import Stop
+from .top_screen import how_it_does
 
 __all__ = ["Demo", "demo"]
 
@@ -70,9 +72,9 @@ def demo(
 
 
 def _show_table(show: "Demo", console: Console, stop: Stop, seconds: float) -> None:
-    with Live(show.picture(seconds), console=console, auto_refresh=False) as live:
+    with Live(show.picture(seconds, console.width), console=console, auto_refresh=False) as live:
         while show.elapsed_s < seconds and not stop.wait(REFRESH_S):
-            live.update(show.picture(seconds), refresh=True)
+            live.update(show.picture(seconds, console.width), refresh=True)
 
 
 def _show_lines(show: "Demo", stop: Stop, seconds: float, *, quiet: bool) -> None:
@@ -122,7 +124,7 @@ class Demo:
             self._stream = self._owned.enter_context(build_pipeline(settings))
             self._stream.status.subscribe(self._events.take)
             self._stream.subscribe(self._count, on_completed=stop.ring)
-            self._meter = Meter(self._stream)
+            self._history = History(self._stream)
             self._started_s = time.monotonic()
             self._owned = self._owned.pop_all()
 
@@ -137,19 +139,24 @@ class Demo:
         """How long it has been running, s."""
         return time.monotonic() - self._started_s
 
-    def picture(self, seconds: float) -> RenderableType:
-        """Return the table of this moment.
+    def picture(self, seconds: float, width: int) -> RenderableType:
+        """Return this moment, as ``tickbraid top`` shows one, and the newest events.
 
         Args:
             seconds: how long it will run.
+            width: of the screen, columns.
         """
-        title = f"tickbraid demo, {self.elapsed_s:.0f} of {seconds:.0f} s, {self._simulator.url}"
-        carried = {source: len(tickers) for source, tickers in self._stream.tickers().items()}
-        return screen(title, self._meter.read(), carried, self._events.newest())
+        title = f"tickbraid demo, {self.elapsed_s:.0f} of {seconds:.0f} s"
+        return Group(
+            Text(title, style="bold"),
+            how_it_does(self._history.sample(), self._simulator.url, {}, width),
+            Text(),
+            *(Text(event, style="dim", no_wrap=True, overflow="ellipsis") for event in self._events.newest()),
+        )
 
     def line(self) -> str:
         """Return this moment in one line."""
-        return f"{self.elapsed_s:.0f} s: {summary(self._meter.read())}"
+        return f"{self.elapsed_s:.0f} s: {summary(self._history.sample())}"
 
     def finish(self) -> list[str]:
         """End the simulator, let all it sent come through, and say what is wrong with the account."""

@@ -1,18 +1,15 @@
-"""How readings, events and accounts look: a live table, lines, plain values. Pure: values to text."""
+"""How readings, events and accounts look: lines and plain values. Pure: values to text."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any, Final
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from operators.account import Account
 from pipeline.health.history import Point
-from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
+from pipeline.health.meter import Reading, SubscriberLine
 from pipeline.shown import shown
 from pipeline.status import StatusEvent
 
@@ -25,7 +22,6 @@ __all__ = [
     "figure",
     "latency_words",
     "reading_values",
-    "screen",
     "state_words",
     "summary",
 ]
@@ -46,29 +42,10 @@ _COLOURS: Final = {
 _ACCOUNT: Final = tuple(field.name for field in fields(Account))
 
 
-def screen(title: str, reading: Reading, tickers: Mapping[str, int], events: Sequence[str]) -> RenderableType:
-    """Return what the demo shows, fit for 80 columns.
-
-    Args:
-        title: the first line.
-        reading: the figures.
-        tickers: how many each connection carries, by its id.
-        events: the newest last.
-    """
-    return Group(
-        Text(shown(title), style="bold", no_wrap=True, overflow="ellipsis"),
-        Text(),
-        _connections(reading, tickers),
-        Text(),
-        _subscribers(reading.subscribers),
-        Text(),
-        *(Text(shown(event), style="dim", no_wrap=True, overflow="ellipsis") for event in events),
-    )
-
-
-def summary(reading: Reading) -> str:
+def summary(reading: Reading | Point) -> str:
     """Return a reading as one line."""
-    feed = f"{reading.ticks_per_s:,.0f} ticks/s on {reading.live} of {len(reading.connections)} connections"
+    live = sum(line.phase == "live" for line in reading.connections)
+    feed = f"{reading.ticks_per_s:,.0f} ticks/s on {live} of {len(reading.connections)} connections"
     return "; ".join([feed, *latency_words(reading), *map(_in_short, reading.subscribers)])
 
 
@@ -123,65 +100,6 @@ def account_values(accounts: Accounts) -> dict[str, Any]:
         | {"connections": {connection: account.to_dict() for connection, account in by_connection.items()}}
         for subscriber, by_connection in accounts.items()
     }
-
-
-def _connections(reading: Reading, tickers: Mapping[str, int]) -> Table:
-    table = _table("connection", "status", "tickers", "ticks/s", "p50 ms", "p99 ms", "duplicates")
-    for line in reading.connections:
-        table.add_row(
-            Text(shown(line.name)),
-            state_words(line.phase),
-            f"{tickers.get(line.id, 0):,}",
-            f"{line.ticks_per_s:,.0f}",
-            event_or_bar(line.p50_ms, line.bars_p50_ms),
-            event_or_bar(line.p99_ms, line.bars_p99_ms),
-            *_counts([line]),
-        )
-    table.add_section()
-    table.add_row(
-        "all",
-        f"{reading.live} of {len(reading.connections)}",
-        f"{sum(tickers.values()):,}",
-        f"{reading.ticks_per_s:,.0f}",
-        event_or_bar(reading.feed_p50_ms, reading.bars_p50_ms),
-        event_or_bar(reading.feed_p99_ms, reading.bars_p99_ms),
-        *_counts(reading.connections),
-        style="bold",
-    )
-    return table
-
-
-def _subscribers(lines: Iterable[SubscriberLine]) -> Table:
-    table = _table("subscriber", "status", "queued", "ticks/s", "p50 ms", "p99 ms", "messages/s")
-    for line in lines:
-        table.add_row(
-            Text(shown(line.name)),
-            state_words(line.state),
-            f"{line.queued:,}",
-            f"{line.delivered_per_s:,.0f}",
-            figure(line.p50_ms),
-            figure(line.p99_ms),
-            NOTHING if line.messages_per_s is None else f"{line.messages_per_s:,.0f}",
-            f"{line.rejected:,}",
-            f"{line.dropped:,}",
-        )
-    return table
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0, show_edge=False)
-    # The two tables stand below each other, so their columns are equally wide.
-    for heading, width in zip(
-        (*headings, "rejected", "dropped"), (10, 11, 7, 7, 6, 6, 10, 8, 7), strict=True
-    ):
-        is_word = heading in {headings[0], "status"}
-        table.add_column(heading, justify="left" if is_word else "right", min_width=width, no_wrap=True)
-    return table
-
-
-def _counts(lines: Iterable[ConnectionLine]) -> Iterator[str]:
-    counts = [(line.duplicates, line.rejected, line.dropped) for line in lines]
-    return (f"{sum(column):,}" for column in zip((0, 0, 0), *counts, strict=True))
 
 
 def state_words(word: str) -> Text:

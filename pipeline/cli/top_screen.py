@@ -17,7 +17,17 @@ from pipeline.shown import shown
 from .instance import Frame
 from .screen import NOTHING, event_or_bar, figure, latency_words, state_words
 
-__all__ = ["SORTS", "connections", "events", "headline", "lost", "picture", "subscribers", "tickers"]
+__all__ = [
+    "SORTS",
+    "connections",
+    "events",
+    "headline",
+    "how_it_does",
+    "lost",
+    "picture",
+    "subscribers",
+    "tickers",
+]
 
 SORTS: Final[Mapping[str, Callable[[ConnectionPoint], Any]]] = {
     "connection": lambda line: line.name,
@@ -58,17 +68,24 @@ def picture(frame: Frame, url: str, width: int) -> RenderableType:
     if frame.now is None:
         return Text(shown(f"{url}: no figures yet"))
     return Group(
-        headline(frame.now, url),
-        Text(),
-        connections(frame.now.connections, frame.ticks_per_s, "connection", width),
-        Text(),
-        subscribers(frame.now.subscribers, width),
+        how_it_does(frame.now, url, frame.ticks_per_s, width),
         Text(),
         tickers(frame, slowest=False),
         Text(),
         tickers(frame, slowest=True),
         Text(),
         events(frame),
+    )
+
+
+def how_it_does(now: Point, url: str, rates: Mapping[str, Sequence[float]], width: int) -> RenderableType:
+    """Return how a stream does, its connections and its subscribers; the arguments are those of the parts."""
+    return Group(
+        headline(now, url),
+        Text(),
+        connections(now.connections, rates, "connection", width),
+        Text(),
+        subscribers(now.subscribers, width),
     )
 
 

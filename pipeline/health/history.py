@@ -249,8 +249,8 @@ class History:
         self._numbered = number  # last: who sees it asks for the event
         self._happened.set()
 
-    def sample(self, *, keep: bool = True) -> None:
-        """Read the stream now, on the caller's thread, of which there is one.
+    def sample(self, *, keep: bool = True) -> Point:
+        """Read the stream now, on the caller's thread, of which there is one, and return how it does.
 
         Args:
             keep: as a point of the series, and not only as what is now.
@@ -260,7 +260,7 @@ class History:
         reading = self._meter.read()
         health = self._meter.newest.health
         at_ns = self._clock()
-        self._now = Point(
+        now = self._now = Point(
             at_ns,
             health["state"],
             reading.ticks_per_s,
@@ -284,8 +284,9 @@ class History:
             ),
         )
         if keep:
-            self._points.append(self._now)
+            self._points.append(now)
             self.leaders.sample()
+        return now
 
     def _connection(
         self, line: ConnectionLine, health: Mapping[str, Any], whole: Mapping[str, Any], at_ns: int

@@ -102,11 +102,6 @@ class Reading:
         """Of all connections."""
         return sum(line.ticks_per_s for line in self.connections)
 
-    @property
-    def live(self) -> int:
-        """How many connections are."""
-        return sum(line.phase == "live" for line in self.connections)
-
 
 class Meter:
     """Reads a stream again and again, on the caller's thread.

@@ -78,7 +78,7 @@ class Show:
     def __exit__(self, *_):
         pass
 
-    def picture(self, seconds):
+    def picture(self, seconds, width=80):
         return f"drawn, of {seconds:.0f} s"
 
     def line(self):
@@ -173,7 +173,7 @@ def test_on_a_terminal_there_is_a_live_table_and_ctrl_c_ends_it_with_the_account
             raise
 
     try:
-        shows(b"messages/s")
+        shows(b"imbalance 0")
         shows(b"channels confirmed")
         process.send_signal(signal.SIGINT)
         shows(b"The account balances")

@@ -1,13 +1,18 @@
-import io
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from operators.account import Account
-from pipeline.cli.screen import account_lines, account_values, event_line, reading_values, screen, summary
+from pipeline.cli.screen import (
+    account_lines,
+    account_values,
+    event_line,
+    event_or_bar,
+    reading_values,
+    summary,
+)
 from pipeline.health.meter import ConnectionLine, Reading, SubscriberLine
 from pipeline.status import Subscribed
 
@@ -49,42 +54,6 @@ READING = Reading(
     bars_p50_ms=None,
     bars_p99_ms=None,
 )
-TICKERS = {"connection_1": 100, "connection_2": 100}
-
-
-def drawn(renderable, width=80):
-    """Return the lines on a plain terminal."""
-    console = Console(file=io.StringIO(), width=width)
-    console.print(renderable)
-    return [line.rstrip() for line in console.file.getvalue().splitlines()]
-
-
-def test_the_table_shows_every_column_within_80_columns():
-    """On a plain terminal the figures that matter, the drops, would be cut off."""
-    assert drawn(screen("the title", READING, TICKERS, ["04:09:25 connection_1: authenticated"])) == [
-        "the title",
-        "",
-        "connection status      tickers ticks/s p50 ms p99 ms duplicates rejected dropped",
-        "────────────────────────────────────────────────────────────────────────────────",
-        "primary    live            100   4,222   1.65  14.55      1,408       27       0",
-        "secondary  backing off     100   4,222      -      -      1,408       27       0",
-        "",
-        "all        1 of 2          200   8,443   1.92  1,861      2,816       54       0",
-        "",
-        "subscriber status       queued ticks/s p50 ms p99 ms messages/s rejected dropped",
-        "────────────────────────────────────────────────────────────────────────────────",
-        "callback                    12  10,234   0.81  14.02          -       56       3",
-        "redis      up               12  10,234   0.81  14.02     20,468       56       3",
-        "",
-        "04:09:25 connection_1: authenticated",
-    ]
-
-
-def test_long_events_and_square_brackets_are_shown_as_they_are():
-    """A server's message could break the table, or vanish as markup."""
-    lines = drawn(screen("the [bold]title", READING, TICKERS, ["x" * 200, "[red]no[/red] markup [/"]))
-    assert lines[0] == "the [bold]title"
-    assert lines[-2:] == ["x" * 79 + "…", "[red]no[/red] markup [/"]
 
 
 def test_a_reading_is_one_line_where_there_is_no_terminal():
@@ -103,13 +72,12 @@ def test_bars_have_their_own_latency_and_its_floor_is_said():
     assert f"feed p50 1.92 p99 1,861 ms; {told}" in summary(bars)
     only = replace(bars, feed_p50_ms=None, feed_p99_ms=None)
     assert f"connections; {told}" in summary(only)
-    assert "2,004 b 2,010 b" in " ".join("\n".join(drawn(screen("", only, TICKERS, []))).split())
+    assert (event_or_bar(1.5, 2004.0), event_or_bar(None, 2004.0)) == ("1.50", "2,004 b")
 
 
 def test_a_reading_before_anything_came_can_be_shown():
     """The first second would end in a traceback."""
     nothing = Reading((), (), None, None, None, None)
-    assert drawn(screen("", nothing, {}, []))[-1:] != ["Traceback"]
     assert summary(nothing) == "0 ticks/s on 0 of 0 connections; feed p50 - p99 - ms"
     assert reading_values(nothing)["ticks_per_s"] == 0
 
