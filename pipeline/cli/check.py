@@ -18,7 +18,7 @@ from pipeline.settings import Settings, describe, load_settings
 from pipeline.status_event import counted
 from pipeline.symbols import WILDCARD, named_of
 
-from .preflight import obstacles, said
+from .preflight import SettingsFile, obstacles, said
 
 __all__ = ["check"]
 
@@ -27,9 +27,7 @@ TICKERS_SHOWN: Final = 8
 
 def check(
     *,
-    settings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
-    ] = None,
+    settings: SettingsFile = None,
     callback: Annotated[
         str | None, typer.Option(metavar="MODULE:FUNCTION", help="As for `run`; is imported.")
     ] = None,

@@ -1,16 +1,21 @@
 """What is logged while a command runs: a line each, for people or as JSON, without secrets and floods."""
 
 import logging
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
+
+import typer
 
 from operators.runtime import SYSTEM, Runtime
 from operators.throttled_log import Throttle
 from pipeline.redaction import RedactingFilter
 from pipeline.shown import json_line, shown, shown_lines
 
-__all__ = ["LogFormat", "LogHandler"]
+__all__ = ["LogFormat", "LogHandler", "LogLevel"]
 
-LogFormat = Literal["human", "json"]
+LogFormat = Annotated[Literal["human", "json"], typer.Option(help="Lines for people, or JSON, one an event.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
+]
 
 BURST: Final = 10
 """So many lines of a kind are told in 10 s: the warnings of a start pass, a loop that went wrong does not."""

@@ -6,7 +6,9 @@
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from pipeline.callback import load_callback
 from pipeline.errors import CaptureUnusable, ServerUnavailable, SettingsError
@@ -14,7 +16,14 @@ from pipeline.routing.route import unroutable
 from pipeline.routing.universe import universes_of
 from pipeline.settings import Settings, load_settings
 
-__all__ = ["load_ready", "obstacles", "said"]
+__all__ = ["CallbackName", "SettingsFile", "load_ready", "obstacles", "said"]
+
+SettingsFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
+]
+CallbackName = Annotated[
+    str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
+]
 
 
 def said(*, callback: str | None = None, record: Path | None = None) -> dict[str, Any] | None:

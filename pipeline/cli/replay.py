@@ -1,21 +1,17 @@
 """``tickbraid replay``: a capture through the stream of the settings."""
 
 import sys
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipeline.shown import shown
-
-from .audit import failed_ticks, imbalances
-from .logs import LogFormat
+from .logs import LogFormat, LogLevel
 from .output import until_unread
-from .preflight import load_ready
-from .run import DRAIN_S, FAREWELL_S, Teller
+from .preflight import CallbackName, SettingsFile
+from .run import Teller, accounted
 from .stop import Stop
 
 if TYPE_CHECKING:
@@ -38,16 +34,10 @@ def replay(
     record: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record what comes of it; needs `capture`.")
     ] = None,
-    settings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
-    ] = None,
-    callback: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
-    ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON, one an event.")] = "human",
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
-    ] = "warning",
+    settings: SettingsFile = None,
+    callback: CallbackName = None,
+    log_format: LogFormat = "human",
+    log_level: LogLevel = "warning",
 ) -> None:
     """Replay a capture: to the callback and to the sinks of the settings, as if it came from Massive now.
 
@@ -67,29 +57,16 @@ def replay(
         said["TICK_CALLBACK"] = callback
     with Stop() as stop, until_unread(stop.leave):
         teller = Teller(log_format)
-        teller.take_logs(log_level)
-        loaded = load_ready(said, file=settings)
-        teller.hide(loaded)
-        teller.tell_start(loaded)
-        replayed = Replay(loaded)
+        replayed = Replay(teller.begin(log_level, said, file=settings))
         stream = replayed.stream
-        all_told = threading.Event()
-        stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
-        trouble: list[str] = []
+        with accounted(stream, teller) as trouble:
 
-        def on_error(error: Exception) -> None:
-            trouble.append(str(error))
-            stop.ring()
+            def on_error(error: Exception) -> None:
+                trouble.append(str(error))
+                stop.ring()
 
-        stream.start(on_error, stop.ring)
-        _watch(replayed, stop, shown=log_format == "human" and sys.stderr.isatty())
-        stream.close(DRAIN_S)
-        all_told.wait(FAREWELL_S)
-        trouble += [*imbalances(stream.accounts()), *failed_ticks(stream.health())]
-        teller.tell_account(stream)
-    for words in trouble:
-        typer.echo(f"Error: {shown(words)}", err=True)
-    raise typer.Exit(1 if trouble else 0)
+            stream.start(on_error, stop.ring)
+            _watch(replayed, stop, shown=log_format == "human" and sys.stderr.isatty())
 
 
 def _watch(replayed: "Replay", stop: Stop, *, shown: bool) -> None:

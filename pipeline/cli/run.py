@@ -1,13 +1,13 @@
 """``tickbraid run``: the stream of the settings, for as long as it is wanted."""
 
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -24,13 +24,13 @@ from pipeline.stream import TickStream
 from pipeline.symbols import WILDCARD, other_spellings
 
 from .audit import failed_ticks, failures, imbalances
-from .logs import LogFormat, LogHandler
+from .logs import LogFormat, LogHandler, LogLevel
 from .output import until_unread
-from .preflight import load_ready, said
+from .preflight import CallbackName, SettingsFile, load_ready, said
 from .screen import account_lines, account_values, event_line, reading_values, summary
 from .stop import Stop
 
-__all__ = ["DRAIN_S", "FAREWELL_S", "Teller", "run"]
+__all__ = ["Teller", "accounted", "run"]
 
 SUMMARY_EVERY_S: Final = 10.0
 DRAIN_S: Final = 5.0
@@ -40,22 +40,16 @@ FAREWELL_S: Final = 1.0
 
 def run(
     *,
-    settings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings, instead of settings.yaml here.")
-    ] = None,
-    callback: Annotated[
-        str | None, typer.Option(metavar="MODULE:FUNCTION", help="Is called with every tick.")
-    ] = None,
+    settings: SettingsFile = None,
+    callback: CallbackName = None,
     http: Annotated[
         bool, typer.Option("--http", help="Serve live page, API and metrics, on HTTP_HOST and HTTP_PORT.")
     ] = False,
     record: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Record the stream, for replay and queries.")
     ] = None,
-    log_format: Annotated[LogFormat, typer.Option(help="Lines for people, or JSON, one an event.")] = "human",
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="What is logged, beside events.")
-    ] = "warning",
+    log_format: LogFormat = "human",
+    log_level: LogLevel = "warning",
 ) -> None:
     """Run the stream that the settings describe, until Ctrl-C or SIGTERM, or until nothing can come again.
 
@@ -65,25 +59,33 @@ def run(
     """
     with Stop() as stop, until_unread(stop.leave):
         teller = Teller(log_format)
-        teller.take_logs(log_level)
-        loaded = load_ready(said(callback=callback, record=record), file=settings, http=http)
-        teller.hide(loaded)
-        teller.tell_start(loaded)
-        stream = build_pipeline(loaded)
-        all_told = threading.Event()
-        stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
-        with _serve(stream, teller) if http else contextlib.nullcontext():
-            trouble = _run(stream, stop, teller)
-        stream.close(DRAIN_S)
-        all_told.wait(FAREWELL_S)
-        trouble += [*imbalances(stream.accounts()), *failed_ticks(stream.health())]
-        teller.tell_account(stream)
+        config = said(callback=callback, record=record)
+        stream = build_pipeline(teller.begin(log_level, config, file=settings, http=http))
+        with accounted(stream, teller) as trouble, _serve(stream, teller) if http else nullcontext():
+            trouble.extend(_run(stream, stop, teller))
+
+
+@contextmanager
+def accounted(stream: TickStream, teller: "Teller") -> Iterator[list[str]]:
+    """Tell the events of a stream; then drain it, close it, and tell its account and what was wrong.
+
+    Raises:
+        Exit: always at the end, with 1 where something was; the caller adds what it knows to the list.
+    """
+    all_told = threading.Event()
+    stream.status.subscribe(teller.tell_event, on_completed=all_told.set)
+    trouble: list[str] = []
+    yield trouble
+    stream.close(DRAIN_S)
+    all_told.wait(FAREWELL_S)
+    trouble += [*imbalances(stream.accounts()), *failed_ticks(stream.health())]
+    teller.tell_account(stream)
     for words in trouble:
         teller.tell_trouble(words)
     raise typer.Exit(1 if trouble else 0)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _serve(stream: TickStream, teller: "Teller") -> Iterator[None]:
     """Serve over HTTP meanwhile.
 
@@ -135,14 +137,23 @@ class Teller:
         self._redaction = RedactingFilter()
         self._logs = LogHandler(log_format, self._redaction)
 
-    def take_logs(self, level: str) -> None:
-        """Let logs come out among the events, which would otherwise be logged once more."""
-        logging.basicConfig(level=level.upper(), handlers=[self._logs])
+    def begin(
+        self, level: str, config: dict[str, Any] | None, *, file: Path | None, http: bool = False
+    ) -> Settings:
+        """Return the settings of a stream that starts now, and say where its ticks will come from.
 
-    def hide(self, settings: Settings) -> None:
-        """Keep the secrets of the settings out of all that is told."""
+        Logs come out among the events from now on, which would otherwise be logged once more, and nothing of
+        what is told has the settings' secrets in it.
+
+        Raises:
+            SettingsError: names everything that is in the way.
+        """
+        logging.basicConfig(level=level.upper(), handlers=[self._logs])
+        settings = load_ready(config, file=file, http=http)
         values = (getattr(settings, each.name) for each in fields(settings))
         self._redaction.hide(*(value for value in values if isinstance(value, Secret)))
+        self.tell_start(settings)
+        return settings
 
     def tell_start(self, settings: Settings) -> None:
         """Say where ticks will come from: nobody should take generated ones for the market's."""

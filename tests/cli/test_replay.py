@@ -90,6 +90,18 @@ def test_the_callback_has_every_tick_and_the_account_is_told(start, recorded, tm
     assert account[3::2] == [str(len(ticks)), str(duplicates), "0", "0", "0", "0"]
 
 
+def test_what_went_wrong_is_json_among_json(start, recorded, tmp_path):
+    """A program that reads the lines would break on the one that matters."""
+    (tmp_path / "mine.py").write_text("def on_tick(tick): raise ValueError('mine')\n")
+    running = start(
+        *("replay", str(recorded), "--speed", "max", "--callback", "mine:on_tick", "--log-format", "json")
+    )
+    code, _, err = running.wait()
+    last = json.loads(err.splitlines()[-1])
+    assert (code, last["event"]) == (1, "Error")
+    assert "ValueError: mine" in last["message"]
+
+
 def test_ctrl_c_ends_it_with_a_balanced_account(start, tmp_path):
     """A replay at the speed of the day could not be ended, or would be reported as an error."""
     make_capture(tmp_path / "slow", some_reads(30, step_ns=1_000_000_000))
