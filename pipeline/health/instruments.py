@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import pipeline
 from operators.account import Account
@@ -42,53 +42,68 @@ _MOVE_REASONS: Final = ("failover", "return", "rebalance", "moved", "wanted")
 """What begins at 0: of a counter that appears with its first event Prometheus does not see the rise."""
 
 
+_BUILD: Final = (pipeline.__version__, platform.python_version())
+Kind = Literal["counter", "gauge"]
+Unit = Literal["", "bytes", "seconds"]
+
+
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """Describes one metric.
 
     Args:
-        name: without prefix, unit and ``_total``.
         kind: a counter only grows.
+        name: without prefix, unit and ``_total``.
         doc: one line on what it means.
         labels: their names.
         read: makes its values.
         unit: ``seconds`` or ``bytes``; "" for a number of things.
     """
 
+    kind: Kind
     name: str
-    kind: Literal["counter", "gauge"]
     doc: str
     labels: tuple[str, ...]
     read: Callable[[Reading], Values]
-    unit: Literal["", "bytes", "seconds"] = ""
+    unit: Unit = ""
 
     def values(self, reading: Reading) -> Values:
         """Yield its values; whatever is in a label can be shown, and can be encoded."""
         return ((tuple(map(printable, labels)), value) for labels, value in self.read(reading))
 
 
-def _by_connection(read: Callable[[ConnectionFigures], float | None]) -> Callable[[Reading], Values]:
-    return lambda reading: [
-        ((name,), value)
-        for name, figures in reading.figures.connections.items()
-        if (value := read(figures)) is not None
-    ]
+def _connection(
+    kind: Kind, name: str, doc: str, read: Callable[[ConnectionFigures], float], unit: Unit = ""
+) -> Instrument:
+    """Return an instrument with a value for each connection."""
+
+    def values(reading: Reading) -> Values:
+        return [((each,), read(figures)) for each, figures in reading.figures.connections.items()]
+
+    return Instrument(kind, name, doc, ("connection",), values, unit)
 
 
-def _by_sink(read: Callable[[SubscriberFigures], float | None]) -> Callable[[Reading], Values]:
-    return lambda reading: [
-        ((name,), value)
-        for name, figures in reading.figures.subscribers.items()
-        if (value := read(figures)) is not None
-    ]
+def _sink(kind: Kind, name: str, doc: str, read: Callable[[SubscriberFigures], float | None]) -> Instrument:
+    """Return an instrument with a value for each subscriber, but those that have none."""
+
+    def values(reading: Reading) -> Values:
+        found = ((each, read(figures)) for each, figures in reading.figures.subscribers.items())
+        return [((each,), value) for each, value in found if value is not None]
+
+    return Instrument(kind, name, doc, ("sink",), values)
 
 
-def _of_account(read: Callable[[Account], int]) -> Callable[[Reading], Values]:
-    return lambda reading: [
-        ((sink, connection), read(account))
-        for sink, accounts in reading.accounts.items()
-        for connection, account in accounts.items()
-    ]
+def _account(kind: Kind, part: str, doc: str) -> Instrument:
+    """Return an instrument of a count of each account."""
+
+    def values(reading: Reading) -> Values:
+        return [
+            ((sink, connection), getattr(account, part))
+            for sink, accounts in reading.accounts.items()
+            for connection, account in accounts.items()
+        ]
+
+    return Instrument(kind, f"account_{part}", doc, ("sink", "connection"), values)
 
 
 def _phases(reading: Reading) -> Values:
@@ -129,203 +144,136 @@ def _negative(reading: Reading) -> Values:
     return [(labels, histogram.negative) for labels, histogram in latencies(reading)]
 
 
-_counter: Final = partial(Instrument, kind="counter")
-_gauge: Final = partial(Instrument, kind="gauge")
-
-
-def _account(part: str) -> Instrument:
-    make: Any = _gauge if part == "queued" else _counter
-    return make(  # type: ignore[no-any-return]  # one of the two
-        name=f"account_{part}",
-        doc=f"Decoded elements of the conservation law: {part}.",
-        labels=("sink", "connection"),
-        read=_of_account(lambda account: int(getattr(account, part))),
-    )
-
+_connection_counter: Final = partial(_connection, "counter")
+_connection_gauge: Final = partial(_connection, "gauge")
+_sink_counter: Final = partial(_sink, "counter")
+_sink_gauge: Final = partial(_sink, "gauge")
+_counter: Final = partial(Instrument, "counter")
+_gauge: Final = partial(Instrument, "gauge")
 
 INSTRUMENTS: Final = (
-    _gauge(
-        name="build_info",
-        doc="What runs here; always 1.",
-        labels=("version", "python"),
-        read=lambda _: [((pipeline.__version__, platform.python_version()), 1)],
+    _gauge("build_info", "What runs here; always 1.", ("version", "python"), lambda _: [(_BUILD, 1)]),
+    _connection_gauge(
+        "connection_up",
+        "Whether a connection is authenticated.",
+        lambda its: its.snapshot.phase is Phase.LIVE,
     ),
     _gauge(
-        name="connection_up",
-        doc="Whether a connection is authenticated.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.phase is Phase.LIVE),
+        "connection_phase",
+        "Where a connection stands: 1 for the phase it is in, else 0.",
+        ("connection", "phase"),
+        _phases,
+    ),
+    _connection_gauge(
+        "connection_stale",
+        "Whether no ticks come over a connection that is up, far longer than usual.",
+        lambda its: its.snapshot.stale,
     ),
     _gauge(
-        name="connection_phase",
-        doc="Where a connection stands: 1 for the phase it is in, else 0.",
-        labels=("connection", "phase"),
-        read=_phases,
+        "connection_tickers",
+        "Tickers that a connection is to carry by name; the wildcard is none.",
+        ("connection",),
+        lambda reading: _one({name: len(named_of(its)) for name, its in reading.carried.items()}),
     ),
     _gauge(
-        name="connection_stale",
-        doc="Whether no ticks come over a connection that is up, far longer than usual.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.stale),
+        "connection_channels",
+        "Channels by what the server said to their subscription.",
+        ("connection", "state"),
+        _channels,
+    ),
+    _connection_counter("connection_attempts", "Sockets opened.", lambda its: its.snapshot.connects),
+    _connection_counter(
+        "reconnects", "Sockets opened after the first.", lambda its: max(its.snapshot.connects - 1, 0)
+    ),
+    _connection_counter(
+        "disconnects", "Sessions and attempts that ended unasked.", lambda its: its.snapshot.disconnects
+    ),
+    _connection_counter(
+        "evictions",
+        "Sessions that the server ended since there were too many.",
+        lambda its: its.snapshot.evictions,
+    ),
+    _counter(
+        "failovers",
+        "Times that a connection's tickers went to others because it was down.",
+        ("connection",),
+        lambda reading: _one(reading.tally.failovers(), reading.figures.connections),
+    ),
+    _counter(
+        "moved_tickers",
+        "Tickers that went from one connection to another.",
+        ("reason",),
+        lambda reading: _one(reading.tally.moved(), _MOVE_REASONS),
+    ),
+    _counter(
+        "gaps",
+        "Gaps in a channel that a lost connection may have left.",
+        ("connection",),
+        lambda reading: _one(reading.tally.gaps(), reading.figures.connections),
+    ),
+    _counter("events", "Status events.", ("event", "connection"), lambda it: it.tally.events().items()),
+    _connection_counter("messages", "WebSocket messages received.", lambda its: its.snapshot.messages),
+    _connection_counter(
+        "received", "Bytes received, of messages.", lambda its: its.snapshot.received_bytes, "bytes"
+    ),
+    _connection_counter("ticks", "Ticks decoded, duplicates not counted.", lambda its: its.ticks),
+    _gauge(
+        "last_message_timestamp",
+        "When the last message came, seconds since the epoch.",
+        ("connection",),
+        _last_messages,
+        "seconds",
+    ),
+    _counter("rejects", "Elements that are no tick.", ("reason",), lambda it: _one(it.figures.rejected)),
+    _counter(
+        "unreadable_fields",
+        "Fields that ticks are without, since they came with values of another type.",
+        ("field",),
+        lambda reading: _one(reading.figures.unreadable),
     ),
     _gauge(
-        name="connection_tickers",
-        doc="Tickers that a connection is to carry by name; the wildcard is none.",
-        labels=("connection",),
-        read=lambda reading: _one({name: len(named_of(its)) for name, its in reading.carried.items()}),
+        "ingest_queue", "Bytes that wait undecoded.", (), lambda it: [((), it.figures.queued_bytes)], "bytes"
     ),
-    _gauge(
-        name="connection_channels",
-        doc="Channels by what the server said to their subscription.",
-        labels=("connection", "state"),
-        read=_channels,
+    _sink_gauge(
+        "queue_ticks",
+        "Ticks that wait for a sink or are in its hand, undecoded ones too.",
+        lambda its: sum(account.queued for account in its.accounts.values()),
     ),
-    _counter(
-        name="connection_attempts",
-        doc="Sockets opened.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.connects),
+    _counter("drops", "Ticks that a sink did not get, by reason.", ("sink", "reason"), _drops),
+    *(
+        _account(
+            "gauge" if field.name == "queued" else "counter",
+            field.name,
+            f"Decoded elements of the conservation law: {field.name}.",
+        )
+        for field in fields(Account)
     ),
-    _counter(
-        name="reconnects",
-        doc="Sockets opened after the first.",
-        labels=("connection",),
-        read=_by_connection(lambda each: max(each.snapshot.connects - 1, 0)),
+    _account("gauge", "imbalance", "Elements that are nowhere: 0, or there is a defect."),
+    _sink_counter(
+        "sink_errors",
+        "Exceptions of a callback, or answers of a server that are errors.",
+        lambda its: its.errors + its.sink.get("errors", 0),
     ),
-    _counter(
-        name="disconnects",
-        doc="Sessions and attempts that ended unasked.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.disconnects),
+    _sink_gauge("sink_up", "Whether a sink that has a server can write to it.", _sink_up),
+    _sink_counter(
+        "sink_reconnects",
+        "Connections of a sink to its server after the first.",
+        lambda its: its.sink.get("reconnects"),
     ),
-    _counter(
-        name="evictions",
-        doc="Sessions that the server ended since there were too many.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.evictions),
+    _sink_counter(
+        "sink_acknowledged_messages",
+        "Messages that a sink's server took.",
+        lambda its: its.sink.get("acknowledged"),
     ),
-    _counter(
-        name="failovers",
-        doc="Times that a connection's tickers went to others because it was down.",
-        labels=("connection",),
-        read=lambda reading: _one(reading.tally.failovers(), reading.figures.connections),
+    _sink_counter(
+        "sink_resent_messages",
+        "Messages sent a second time because nobody knows the fate of the first.",
+        lambda its: its.sink.get("resent"),
     ),
     _counter(
-        name="moved_tickers",
-        doc="Tickers that went from one connection to another.",
-        labels=("reason",),
-        read=lambda reading: _one(reading.tally.moved(), _MOVE_REASONS),
-    ),
-    _counter(
-        name="gaps",
-        doc="Gaps in a channel that a lost connection may have left.",
-        labels=("connection",),
-        read=lambda reading: _one(reading.tally.gaps(), reading.figures.connections),
-    ),
-    _counter(
-        name="events",
-        doc="Status events.",
-        labels=("event", "connection"),
-        read=lambda reading: reading.tally.events().items(),
-    ),
-    _counter(
-        name="messages",
-        doc="WebSocket messages received.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.messages),
-    ),
-    _counter(
-        name="received",
-        unit="bytes",
-        doc="Bytes received, of messages.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.snapshot.received_bytes),
-    ),
-    _counter(
-        name="ticks",
-        doc="Ticks decoded, duplicates not counted.",
-        labels=("connection",),
-        read=_by_connection(lambda each: each.ticks),
-    ),
-    _gauge(
-        name="last_message_timestamp",
-        unit="seconds",
-        doc="When the last message came, seconds since the epoch.",
-        labels=("connection",),
-        read=_last_messages,
-    ),
-    _counter(
-        name="rejects",
-        doc="Elements that are no tick.",
-        labels=("reason",),
-        read=lambda reading: _one(reading.figures.rejected),
-    ),
-    _counter(
-        name="unreadable_fields",
-        doc="Fields that ticks are without, since they came with values of another type.",
-        labels=("field",),
-        read=lambda reading: _one(reading.figures.unreadable),
-    ),
-    _gauge(
-        name="ingest_queue",
-        unit="bytes",
-        doc="Bytes that wait undecoded.",
-        labels=(),
-        read=lambda reading: [((), reading.figures.queued_bytes)],
-    ),
-    _gauge(
-        name="queue_ticks",
-        doc="Ticks that wait for a sink or are in its hand, undecoded ones too.",
-        labels=("sink",),
-        read=_by_sink(lambda each: sum(account.queued for account in each.accounts.values())),
-    ),
-    _counter(
-        name="drops",
-        doc="Ticks that a sink did not get, by reason.",
-        labels=("sink", "reason"),
-        read=_drops,
-    ),
-    *(_account(field.name) for field in fields(Account)),
-    _gauge(
-        name="account_imbalance",
-        doc="Elements that are nowhere: 0, or there is a defect.",
-        labels=("sink", "connection"),
-        read=_of_account(lambda account: account.imbalance),
-    ),
-    _counter(
-        name="sink_errors",
-        doc="Exceptions of a callback, or answers of a server that are errors.",
-        labels=("sink",),
-        read=_by_sink(lambda each: each.errors + each.sink.get("errors", 0)),
-    ),
-    _gauge(
-        name="sink_up",
-        doc="Whether a sink that has a server can write to it.",
-        labels=("sink",),
-        read=_by_sink(_sink_up),
-    ),
-    _counter(
-        name="sink_reconnects",
-        doc="Connections of a sink to its server after the first.",
-        labels=("sink",),
-        read=_by_sink(lambda each: each.sink.get("reconnects")),
-    ),
-    _counter(
-        name="sink_acknowledged_messages",
-        doc="Messages that a sink's server took.",
-        labels=("sink",),
-        read=_by_sink(lambda each: each.sink.get("acknowledged")),
-    ),
-    _counter(
-        name="sink_resent_messages",
-        doc="Messages sent a second time because nobody knows the fate of the first.",
-        labels=("sink",),
-        read=_by_sink(lambda each: each.sink.get("resent")),
-    ),
-    _counter(
-        name="latency_negative",
-        doc="Latencies below zero, which are in no histogram: two clocks disagree.",
-        labels=LATENCY_LABELS,
-        read=_negative,
+        "latency_negative",
+        "Latencies below zero, which are in no histogram: two clocks disagree.",
+        LATENCY_LABELS,
+        _negative,
     ),
 )
