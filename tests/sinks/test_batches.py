@@ -28,7 +28,7 @@ def test_batches_are_handed_on_as_they_are():
     batches = [batch_of(GOOD), batch_of(GOOD, GOOD)]
     assert not any(sink.write(batches))
     assert got == batches
-    assert sink.snapshot() == {"calls": 2, "errors": 0}
+    assert sink.snapshot() == {"calls": 2, "errors": 0, "last_error": None}
 
 
 @pytest.mark.parametrize("kind", RAISED)
@@ -46,7 +46,7 @@ def test_a_batch_on_which_the_observer_raises_fails_alone(kind):
     outcome = sink.write(batches)
     assert got == batches
     assert (outcome.failed, type(outcome.error)) == ({"connection_1": 2}, kind)
-    assert sink.snapshot() == {"calls": 3, "errors": 1}
+    assert (sink.snapshot()["calls"], sink.snapshot()["errors"]) == (3, 1)
 
 
 @pytest.mark.parametrize("kind", RAISED)
@@ -74,13 +74,22 @@ def test_stop_lets_the_running_batch_be_the_last_and_counts_the_rest():
     assert len(got) == 1
 
 
+def test_after_stop_no_columns_come_and_what_would_be_in_them_is_dropped():
+    """As above: who took columns was handed on more after it had left."""
+    got = []
+    sink = ColumnSink(got.append, "columns", column_maker([]))
+    sink.stop()
+    outcome = sink.write([batch_of(BAD, GOOD), batch_of(GOOD)])
+    assert (got, outcome.rejected, outcome.dropped) == ([], {"connection_1": 1}, {"connection_1": 2})
+
+
 def test_what_came_together_is_one_record_batch():
     """A record batch costs 0.1 ms however small: a thousand reads of one tick must not be a thousand."""
     got = []
     sink = ColumnSink(got.append, "columns", column_maker(["price"]))
     assert not any(sink.write([batch_of(GOOD), batch_of(GOOD, GOOD)]))
     assert [columns.num_rows for columns in got] == [3]
-    assert sink.snapshot() == {"calls": 1, "errors": 0, "unfit": {}}
+    assert sink.snapshot() == {"calls": 1, "errors": 0, "last_error": None, "unfit": {}}
 
 
 def test_ticks_that_no_column_holds_are_rejected_by_name():
