@@ -17,7 +17,6 @@ OUTSIDE: Final = {
     "pipeline/health/history.py": "of the page: it looks at a stream from a thread of its own",
     "pipeline/health/leaders.py": "of the page",
     "pipeline/health/meter.py": "of whoever looks at a stream",
-    "pipeline/health/metrics.py": "of whoever looks at a stream",
     "pipeline/health/otel.py": "of whoever looks at a stream",
     "pipeline/health/readings.py": "of whoever looks at a stream",
     "pipeline/health/server.py": "of the page: a server with a thread of its own",
