@@ -195,7 +195,7 @@ class _Reader:
                 continue
             self.provenance[UNIVERSES] = layer.source
             if not isinstance(universes, Mapping):
-                self.reject(UNIVERSES, layer.source, shown(universes), "a mapping of keys to symbols")
+                self.reject(UNIVERSES, shown(universes), "a mapping of keys to symbols", layer.source)
                 continue
             key = Key("", SYMBOLS, "", "")
             for name, symbols in universes.items():
@@ -213,10 +213,10 @@ class _Reader:
                         limit = f"nothing beyond WEBSOCKET_CONNECTIONS_MAX, which is {maximum}"
                         self._pass_over(name, layer.source, shown(value), limit)
 
-    def reject(self, name: str, source: str, got: str, expected: str) -> None:
-        """Note a problem."""
+    def reject(self, name: str, got: str, expected: str, source: str = "") -> None:
+        """Note a problem; the source is by default where the value came from that is used."""
         self._rejected.add(name)
-        self._problems.append(f"{name} ({source}): got {got}, expected {expected}")
+        self._problems.append(f"{name} ({source or self.provenance[name]}): got {got}, expected {expected}")
 
     def _pass_over(self, name: str, source: str, got: str, expected: str) -> None:
         """Warn of what is not used, so that it refuses nothing."""
@@ -235,7 +235,7 @@ class _Reader:
             if idle:
                 self._pass_over(name, source, misfit.got, expected)
             else:
-                self.reject(name, source, misfit.got, expected)
+                self.reject(name, misfit.got, expected, source)
             return None
 
 
@@ -300,33 +300,28 @@ def _check_names(reader: _Reader, connections: list[ConnectionSettings]) -> None
         if first is not connection:
             key = _name(connection.number, "NAME")
             expected = f"a name of its own ({first.id} has this one)"
-            reader.reject(key, reader.provenance[key], shown(connection.name), expected)
+            reader.reject(key, shown(connection.name), expected)
 
 
 def _check_together(reader: _Reader, settings: Settings) -> None:
     """Reject what is wrong only in the light of other keys."""
-    where = settings.provenance
     needs_key = settings.use_massive_api and not settings.use_synthetic_data and not settings.replay_path
     if needs_key and not settings.massive_api_key and reader.is_sound("MASSIVE_API_KEY"):
-        name, reason = "MASSIVE_API_KEY", f"USE_MASSIVE_API is on ({where['USE_MASSIVE_API']})"
-        reader.reject(name, where[name], "nothing", f"the key of the account, since {reason}")
-    if settings.massive_websocket_reconnect_max_delay < settings.massive_websocket_reconnect_delay:
-        name, delay_s = (
-            "MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY",
-            settings.massive_websocket_reconnect_max_delay,
-        )
-        least = (
-            f"no less than MASSIVE_WEBSOCKET_RECONNECT_DELAY, {settings.massive_websocket_reconnect_delay:g}"
-        )
-        reader.reject(name, where[name], shown(delay_s), least)
+        reason = f"USE_MASSIVE_API is on ({settings.provenance['USE_MASSIVE_API']})"
+        reader.reject("MASSIVE_API_KEY", "nothing", f"the key of the account, since {reason}")
+    first_s, last_s = (
+        settings.massive_websocket_reconnect_delay,
+        settings.massive_websocket_reconnect_max_delay,
+    )
+    if last_s < first_s:
+        least = f"no less than MASSIVE_WEBSOCKET_RECONNECT_DELAY, {first_s:g}"
+        reader.reject("MASSIVE_WEBSOCKET_RECONNECT_MAX_DELAY", shown(last_s), least)
     for overflow, age in (
         ("SUBSCRIBER_OVERFLOW", "SUBSCRIBER_MAX_AGE_MS"),
         ("REDIS_OVERFLOW", "REDIS_MAX_AGE_MS"),
     ):
         if getattr(settings, overflow.lower()) == "block" and (age_ms := getattr(settings, age.lower())):
-            reader.reject(
-                age, where[age], shown(age_ms), f"0, since {overflow} is block, which loses nothing"
-            )
+            reader.reject(age, shown(age_ms), f"0, since {overflow} is block, which loses nothing")
     if settings.massive_api_key:
         _check_encrypted(reader, settings)
     if needs_key:
@@ -343,25 +338,25 @@ def _check_channels(reader: _Reader, settings: Settings) -> None:
     names = [name for name in KEYS if name.startswith("REDIS_CHANNEL_")]
     if all(reader.is_sound(name) and not getattr(settings, name.lower()) for name in names):
         expected = f"a channel in one at least of {', '.join(names)}, since Redis is on"
-        reader.reject(names[0], settings.provenance[names[0]], "nothing", expected)
+        reader.reject(names[0], "nothing", expected)
 
 
 def _check_capture(reader: _Reader, settings: Settings) -> None:
-    capture, replay, where = settings.capture_path, settings.replay_path, settings.provenance
+    capture, replay = settings.capture_path, settings.replay_path
     if replay and not Path(replay).is_dir():
-        reader.reject("REPLAY_PATH", where["REPLAY_PATH"], shown(replay), "a directory that holds a capture")
+        reader.reject("REPLAY_PATH", shown(replay), "a directory that holds a capture")
     if capture and replay and Path(capture).resolve() == Path(replay).resolve():
         expected = "another directory than REPLAY_PATH, which is being replayed"
-        reader.reject("CAPTURE_PATH", where["CAPTURE_PATH"], shown(capture), expected)
+        reader.reject("CAPTURE_PATH", shown(capture), expected)
     if settings.replay_to and settings.replay_to <= settings.replay_from:
-        reader.reject("REPLAY_TO", where["REPLAY_TO"], "a time before it", "a time after REPLAY_FROM")
+        reader.reject("REPLAY_TO", "a time before it", "a time after REPLAY_FROM")
 
 
 def _check_calendar(reader: _Reader, name: str) -> None:
     try:
         session_hours(name, week_before(SYSTEM.clock()))
     except (ImportError, ValueError) as error:
-        reader.reject("MARKET_CALENDAR", reader.provenance["MARKET_CALENDAR"], shown(name), str(error))
+        reader.reject("MARKET_CALENDAR", shown(name), str(error))
 
 
 def _check_encrypted(reader: _Reader, settings: Settings) -> None:
@@ -372,7 +367,7 @@ def _check_encrypted(reader: _Reader, settings: Settings) -> None:
         exposed = parts.scheme == "ws" and not is_loopback(parts.hostname or "")
         if connection.enabled and exposed and reader.is_sound(name):
             expected = "wss:// (the key would travel in the clear; only this machine may be reached by ws://)"
-            reader.reject(name, settings.provenance[name], shown(connection.url), expected)
+            reader.reject(name, shown(connection.url), expected)
 
 
 def _check_markets(reader: _Reader, settings: Settings) -> None:
@@ -388,13 +383,13 @@ def _check_markets(reader: _Reader, settings: Settings) -> None:
             continue
         if strange := not_in_market(connection.url, connection.event_types):
             expected = f"event types of {connection.id}, {mask_url(connection.url)}: {words_of(market)}"
-            reader.reject(name, settings.provenance[name], ", ".join(strange), expected)
+            reader.reject(name, ", ".join(strange), expected)
         elif contracts_max(connection.url, connection.event_types) and "*" in _named(settings, connection):
             expected = (
                 f"no * with Q or FMV of options on {connection.id}: "
                 f"Massive serves them for at most {OPTION_CONTRACTS_MAX:,} contracts, by name"
             )
-            reader.reject(name, settings.provenance[name], ", ".join(connection.event_types), expected)
+            reader.reject(name, ", ".join(connection.event_types), expected)
 
 
 def _named(settings: Settings, connection: ConnectionSettings) -> set[str]:
@@ -409,7 +404,7 @@ def _check_tickers(reader: _Reader, settings: Settings) -> None:
     if not enabled:
         name = _name(1, "ENABLED")
         expected = "at least one enabled connection, since USE_MULTI_CONNECTION is on"
-        reader.reject(name, settings.provenance[name], "false", expected)
+        reader.reject(name, "false", expected)
     elif settings.websocket_routing_strategy == "manual":
         for connection in bare:
             name = _name(connection.number, "SYMBOLS")
@@ -417,9 +412,7 @@ def _check_tickers(reader: _Reader, settings: Settings) -> None:
                 expected = (
                     f"symbols, or a universe in {_name(connection.number, 'UNIVERSE_KEY')}: it is enabled"
                 )
-                reader.reject(name, settings.provenance[name], "nothing", expected)
+                reader.reject(name, "nothing", expected)
     elif len(bare) == len(enabled) and not settings.symbol_universe_key:
         name = "SYMBOL_UNIVERSE_KEY"
-        reader.reject(
-            name, settings.provenance[name], "nothing", "a universe: no connection has tickers either"
-        )
+        reader.reject(name, "nothing", "a universe: no connection has tickers either")
